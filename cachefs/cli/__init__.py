@@ -1,0 +1,1 @@
+"""The command line: the only place that picks real clocks, sockets, files and configuration."""

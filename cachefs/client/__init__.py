@@ -1,0 +1,1 @@
+"""The read path: the one road that SDK, mount and gateways share."""

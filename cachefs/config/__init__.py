@@ -1,0 +1,1 @@
+"""Configuration: what can be set, in which units, and where each value came from."""

@@ -1,0 +1,165 @@
+"""Every setting there is, one frozen class per component.
+
+There are two kinds. :class:`ClusterConfig` is what all processes of a cluster must agree on; it has
+a fingerprint, and a worker whose fingerprint differs is refused. Everything else is per process.
+Users write ``64MiB`` and ``30s``; here are only bytes and seconds. ``defaults.yaml`` lists the same
+keys with the same defaults, and a test holds the two together.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """What all processes of one cluster must agree on."""
+
+    block_size: int = 8 * MIB
+    """Bytes of a block."""
+    digest: str = "xxh3-128"
+    """Algorithm of block digests: ``xxh3-128``, or ``blake3`` against lying workers."""
+    lease_seconds: float = 10.0
+    """How long a worker stays a member without renewing."""
+    wire_version: int = 1
+    """Version of the protocols between processes."""
+
+    def fingerprint(self) -> str:
+        """Return a short digest of all values."""
+        text = repr(sorted(asdict(self).items()))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierConfig:
+    """One tier of a worker: a folder."""
+
+    folder: Path
+    """Where the tier is; it must be ours and closed to others."""
+    medium: str
+    """``memory`` (tmpfs) or ``disk``."""
+    capacity_bytes: int
+    """Never exceeded, bytes in flight included."""
+    high_mark: float = 0.95
+    """Share of the capacity at which eviction starts."""
+    low_mark: float = 0.85
+    """Share of the capacity at which eviction stops."""
+    eviction: str = "lru"
+    """``lru``, ``tinylfu`` or ``size``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillConfig:
+    """How a worker brings blocks in."""
+
+    inflight_fills_limit: int = 8
+    """Blocks being filled at once, by demand and warm-up together."""
+    queued_fills_limit: int = 100_000
+    """Fills that wait; a warm-up beyond it is paced, a read beyond it is refused."""
+    attempts_limit: int = 4
+    """Requests made to an origin for one block before the fill fails."""
+    backoff_seconds: float = 0.2
+    """Wait before the second attempt; it doubles, with full jitter."""
+    failure_memory_seconds: float = 2.0
+    """A failed fill is answered from memory for so long, so that readers' retries do not multiply."""
+    peer_timeout_seconds: float = 5.0
+    """A peer that is slower than this is passed over."""
+    peers_asked_limit: int = 3
+    """Peers asked for a block before the origin is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginConfig:
+    """How an origin is used, per process."""
+
+    requests_limit: int = 16
+    """Requests to one origin at once."""
+    request_rate: float = 0.0
+    """Requests a second to one origin; 0 for no limit."""
+    bytes_rate: float = 0.0
+    """Bytes a second from one origin; 0 for no limit."""
+    timeout_seconds: float = 30.0
+    """A request that makes no progress for so long has failed."""
+    allowed_hosts: tuple[str, ...] = ("*",)
+    """Host name globs that servers may contact. Link-local and metadata addresses never are."""
+    allow_private: bool = True
+    """Whether private and loopback addresses are allowed: where most object stores of one's own are."""
+    file_roots: tuple[str, ...] = ("/",)
+    """Folders that ``file://`` datasets may be in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """A worker process."""
+
+    name: str
+    """The worker's lasting name, unique in the cluster."""
+    state_folder: Path
+    """Holds the identity and, by default, the disk tier."""
+    tiers: tuple[TierConfig, ...]
+    """Fastest first."""
+    coordinator: str
+    """``host:port`` of the coordinator's gRPC server."""
+    host: str = "127.0.0.1"
+    """Address that the worker binds and announces."""
+    data_port: int = 0
+    """HTTP data plane; 0 for any free port."""
+    control_port: int = 0
+    """gRPC control; 0 for any free port."""
+    zone: str = ""
+    pool: str = "default"
+    connections_limit: int = 256
+    """Data-plane connections at once; more wait in the kernel's queue."""
+    idle_seconds: float = 60.0
+    """A connection without a request for so long is closed."""
+    scrub_period_seconds: float = 7 * 86400.0
+    """Within it every resident block is verified once; 0 switches scrubbing off."""
+    scrub_bytes_rate: float = 64.0 * MIB
+    """Most bytes a second that the scrubber reads."""
+    fill: FillConfig = field(default_factory=FillConfig)
+    origin: OriginConfig = field(default_factory=OriginConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorConfig:
+    """A coordinator process."""
+
+    store_url: str
+    """``sqlite:///PATH`` or ``postgresql://…``."""
+    host: str = "127.0.0.1"
+    control_port: int = 0
+    """gRPC; 0 for any free port."""
+    http_port: int = 0
+    """HTTP API; 0 for any free port."""
+    events_kept: int = 10_000
+    """Older events are deleted."""
+    warm_jobs_limit: int = 16
+    """Warm-ups that run at once; more wait."""
+    origin: OriginConfig = field(default_factory=OriginConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderConfig:
+    """The reader library, in any process."""
+
+    deadline_seconds: float = 20.0
+    """A read that has not ended by then raises ``DeadlineError``."""
+    connections_limit: int = 4
+    """Blocks that one reader fetches at once."""
+    hedge_quantile: float = 0.95
+    """A fetch slower than this quantile of recent ones is asked for elsewhere too."""
+    hedge_seconds_min: float = 0.05
+    """But never sooner than this."""
+    stall_seconds: float = 5.0
+    """A worker silent for so long is given up, and another may fill the block."""
+    local: bool = True
+    """Use descriptors of workers on this node."""
+    view_seconds: float = 2.0
+    """How old a view may be before it is refreshed in the background."""
+    readahead_bytes: int = 64 * MIB
+    """Most bytes fetched ahead in a file that is read forward; 0 switches it off."""
+    block_cache_bytes: int = 64 * MIB
+    """Memory for verified blocks of which only a part was asked."""

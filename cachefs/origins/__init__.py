@@ -1,0 +1,1 @@
+"""Origins: the stores of record, opened by URL."""

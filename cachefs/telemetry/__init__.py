@@ -1,0 +1,1 @@
+"""Metrics and logs: what a process says about itself."""

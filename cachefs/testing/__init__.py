@@ -1,0 +1,1 @@
+"""The public test kit: fakes that pass the contract suites, servers with faults, the simulator."""

@@ -1,0 +1,1 @@
+"""Transport: how bytes and calls cross from one process to another."""

@@ -1,0 +1,503 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Member(_message.Message):
+    __slots__ = ("worker", "incarnation", "node", "zone", "pool", "weight", "data_address", "control_address", "socket_path", "draining")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_PATH_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    incarnation: str
+    node: str
+    zone: str
+    pool: str
+    weight: float
+    data_address: str
+    control_address: str
+    socket_path: str
+    draining: bool
+    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., node: _Optional[str] = ..., zone: _Optional[str] = ..., pool: _Optional[str] = ..., weight: _Optional[float] = ..., data_address: _Optional[str] = ..., control_address: _Optional[str] = ..., socket_path: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
+
+class View(_message.Message):
+    __slots__ = ("epoch", "members")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, epoch: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class OriginSpec(_message.Message):
+    __slots__ = ("url", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    URL_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, url: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Dataset(_message.Message):
+    __slots__ = ("name", "origin", "include", "exclude", "consistency", "pool", "replicas", "pins", "ttl_seconds", "versions_kept", "current")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_KEPT_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    origin: OriginSpec
+    include: _containers.RepeatedScalarFieldContainer[str]
+    exclude: _containers.RepeatedScalarFieldContainer[str]
+    consistency: str
+    pool: str
+    replicas: int
+    pins: _containers.RepeatedScalarFieldContainer[str]
+    ttl_seconds: float
+    versions_kept: int
+    current: str
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[_Union[OriginSpec, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., consistency: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., pins: _Optional[_Iterable[str]] = ..., ttl_seconds: _Optional[float] = ..., versions_kept: _Optional[int] = ..., current: _Optional[str] = ...) -> None: ...
+
+class Version(_message.Message):
+    __slots__ = ("id", "dataset", "origin", "client", "client_reason", "file_count", "size", "listed_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_REASON_FIELD_NUMBER: _ClassVar[int]
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LISTED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    dataset: str
+    origin: OriginSpec
+    client: str
+    client_reason: str
+    file_count: int
+    size: int
+    listed_at: float
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., origin: _Optional[_Union[OriginSpec, _Mapping]] = ..., client: _Optional[str] = ..., client_reason: _Optional[str] = ..., file_count: _Optional[int] = ..., size: _Optional[int] = ..., listed_at: _Optional[float] = ...) -> None: ...
+
+class RegisterRequest(_message.Message):
+    __slots__ = ("member", "fingerprint")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    member: Member
+    fingerprint: str
+    def __init__(self, member: _Optional[_Union[Member, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class RegisterResponse(_message.Message):
+    __slots__ = ("view", "lease_seconds")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    view: View
+    lease_seconds: float
+    def __init__(self, view: _Optional[_Union[View, _Mapping]] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
+
+class Residency(_message.Message):
+    __slots__ = ("file_version", "dataset", "version", "tier", "resident", "digests")
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    file_version: str
+    dataset: str
+    version: str
+    tier: str
+    resident: bytes
+    digests: bytes
+    def __init__(self, file_version: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., tier: _Optional[str] = ..., resident: _Optional[bytes] = ..., digests: _Optional[bytes] = ...) -> None: ...
+
+class FailedFill(_message.Message):
+    __slots__ = ("dataset", "version", "file_version", "index", "failure")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    version: str
+    file_version: str
+    index: int
+    failure: str
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., file_version: _Optional[str] = ..., index: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("worker", "incarnation", "epoch", "residency", "residency_is_whole", "failures", "statistics", "suspects")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_IS_WHOLE_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    incarnation: str
+    epoch: int
+    residency: _containers.RepeatedCompositeFieldContainer[Residency]
+    residency_is_whole: bool
+    failures: _containers.RepeatedCompositeFieldContainer[FailedFill]
+    statistics: str
+    suspects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., residency: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., residency_is_whole: _Optional[bool] = ..., failures: _Optional[_Iterable[_Union[FailedFill, _Mapping]]] = ..., statistics: _Optional[str] = ..., suspects: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RenewResponse(_message.Message):
+    __slots__ = ("view", "want_residency", "pins", "dropped")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    WANT_RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    view: View
+    want_residency: bool
+    pins: _containers.RepeatedCompositeFieldContainer[Pin]
+    dropped: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, view: _Optional[_Union[View, _Mapping]] = ..., want_residency: _Optional[bool] = ..., pins: _Optional[_Iterable[_Union[Pin, _Mapping]]] = ..., dropped: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Pin(_message.Message):
+    __slots__ = ("dataset", "file_version", "ttl_seconds")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    file_version: str
+    ttl_seconds: float
+    def __init__(self, dataset: _Optional[str] = ..., file_version: _Optional[str] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("worker", "incarnation")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    incarnation: str
+    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
+
+class LeaveResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetViewRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AddDatasetRequest(_message.Message):
+    __slots__ = ("dataset", "checksums")
+    class ChecksumsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
+    dataset: Dataset
+    checksums: _containers.ScalarMap[str, str]
+    def __init__(self, dataset: _Optional[_Union[Dataset, _Mapping]] = ..., checksums: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ChangeDatasetRequest(_message.Message):
+    __slots__ = ("name", "replicas", "consistency", "pool", "pin", "unpin", "ttl_seconds", "current")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    PIN_FIELD_NUMBER: _ClassVar[int]
+    UNPIN_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    replicas: int
+    consistency: str
+    pool: str
+    pin: _containers.RepeatedScalarFieldContainer[str]
+    unpin: _containers.RepeatedScalarFieldContainer[str]
+    ttl_seconds: float
+    current: str
+    def __init__(self, name: _Optional[str] = ..., replicas: _Optional[int] = ..., consistency: _Optional[str] = ..., pool: _Optional[str] = ..., pin: _Optional[_Iterable[str]] = ..., unpin: _Optional[_Iterable[str]] = ..., ttl_seconds: _Optional[float] = ..., current: _Optional[str] = ...) -> None: ...
+
+class RemoveDatasetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveDatasetResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDatasetsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDatasetsResponse(_message.Message):
+    __slots__ = ("datasets",)
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    datasets: _containers.RepeatedCompositeFieldContainer[Dataset]
+    def __init__(self, datasets: _Optional[_Iterable[_Union[Dataset, _Mapping]]] = ...) -> None: ...
+
+class UpdateDatasetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ("dataset",)
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    def __init__(self, dataset: _Optional[str] = ...) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[Version]
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
+
+class ResolveRequest(_message.Message):
+    __slots__ = ("dataset", "version")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    version: str
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ResolveResponse(_message.Message):
+    __slots__ = ("version", "pool", "replicas")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    version: Version
+    pool: str
+    replicas: int
+    def __init__(self, version: _Optional[_Union[Version, _Mapping]] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ...) -> None: ...
+
+class GetManifestRequest(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    def __init__(self, version: _Optional[str] = ...) -> None: ...
+
+class ManifestPart(_message.Message):
+    __slots__ = ("encoded",)
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    encoded: bytes
+    def __init__(self, encoded: _Optional[bytes] = ...) -> None: ...
+
+class GetDigestsRequest(_message.Message):
+    __slots__ = ("file_version",)
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    file_version: str
+    def __init__(self, file_version: _Optional[str] = ...) -> None: ...
+
+class GetDigestsResponse(_message.Message):
+    __slots__ = ("digests",)
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    digests: bytes
+    def __init__(self, digests: _Optional[bytes] = ...) -> None: ...
+
+class StartWarmRequest(_message.Message):
+    __slots__ = ("dataset", "version", "paths")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    version: str
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetWarmRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class WarmJob(_message.Message):
+    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_DONE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    dataset: str
+    version: str
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    bytes_total: int
+    bytes_done: int
+    blocks_total: int
+    blocks_done: int
+    failure: str
+    started_at: float
+    ended_at: float
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ...) -> None: ...
+
+class ListWarmRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListWarmResponse(_message.Message):
+    __slots__ = ("jobs",)
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[WarmJob]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[WarmJob, _Mapping]]] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("id", "at", "kind", "subject", "message")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    at: float
+    kind: str
+    subject: str
+    message: str
+    def __init__(self, id: _Optional[int] = ..., at: _Optional[float] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ListEventsRequest(_message.Message):
+    __slots__ = ("after", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    limit: int
+    def __init__(self, after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListEventsResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+
+class StatRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatResponse(_message.Message):
+    __slots__ = ("statistics",)
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    statistics: str
+    def __init__(self, statistics: _Optional[str] = ...) -> None: ...
+
+class WarmRequest(_message.Message):
+    __slots__ = ("job", "dataset", "version", "wanted")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    dataset: str
+    version: str
+    wanted: _containers.RepeatedCompositeFieldContainer[WantedBlocks]
+    def __init__(self, job: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., wanted: _Optional[_Iterable[_Union[WantedBlocks, _Mapping]]] = ...) -> None: ...
+
+class WantedBlocks(_message.Message):
+    __slots__ = ("file_version", "blocks")
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    file_version: str
+    blocks: bytes
+    def __init__(self, file_version: _Optional[str] = ..., blocks: _Optional[bytes] = ...) -> None: ...
+
+class WarmResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EvictRequest(_message.Message):
+    __slots__ = ("file_versions",)
+    FILE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    file_versions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, file_versions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EvictResponse(_message.Message):
+    __slots__ = ("bytes", "refused")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    refused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, bytes: _Optional[int] = ..., refused: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("file_version",)
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    file_version: str
+    def __init__(self, file_version: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("tier", "resident", "leased", "pinned", "served_bytes", "filled_bytes")
+    class ServedBytesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class FilledBytesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    SERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILLED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    tier: str
+    resident: bytes
+    leased: bool
+    pinned: bool
+    served_bytes: _containers.ScalarMap[str, int]
+    filled_bytes: _containers.ScalarMap[str, int]
+    def __init__(self, tier: _Optional[str] = ..., resident: _Optional[bytes] = ..., leased: _Optional[bool] = ..., pinned: _Optional[bool] = ..., served_bytes: _Optional[_Mapping[str, int]] = ..., filled_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("blocks", "bytes", "seconds", "done")
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    blocks: int
+    bytes: int
+    seconds: float
+    done: bool
+    def __init__(self, blocks: _Optional[int] = ..., bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., done: _Optional[bool] = ...) -> None: ...

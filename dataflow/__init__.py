@@ -1,0 +1,1 @@
+"""Flows: publish a model as a graph of steps. Nothing is here yet."""

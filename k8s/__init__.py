@@ -1,0 +1,1 @@
+"""Kubernetes: custom resources, operator, CSI driver. Nothing is here yet."""

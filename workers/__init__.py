@@ -1,0 +1,1 @@
+"""The worker: the cache process. It keeps blocks on tiers, fills them and serves them."""
