@@ -6,6 +6,7 @@ empty file has no blocks.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, NewType
 
 from cachefs.errors import check
@@ -14,7 +15,8 @@ FileVersionId = NewType("FileVersionId", str)
 """40 hexadecimal digits that name one immutable file; see :mod:`cachefs.core.manifest`."""
 
 
-class BlockId(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class BlockId:
     """The name of a block."""
 
     file_version: FileVersionId

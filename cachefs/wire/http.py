@@ -1,8 +1,8 @@
-"""The HTTP/1.1 data plane: what a worker serves, and what a reader or a peer asks.
+r"""The HTTP/1.1 data plane: what a worker serves, and what a reader or a peer asks.
 
 Every request carries ``Authorization: Bearer <token>``; ``/healthz`` alone does not need it. So::
 
-    curl -H "Authorization: Bearer $(cat token)" -r 0-99 \\
+    curl -H "Authorization: Bearer $(cat token)" -r 0-99 \
         'http://127.0.0.1:4000/v1/files/<file version>?dataset=ns/name&version=<version id>'
 
 ==============================  ==================================================================

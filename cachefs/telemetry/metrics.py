@@ -1,0 +1,189 @@
+"""Metrics: every one is declared here, with its unit and how far it can be relied on.
+
+A long-lived object does not push into metrics: it has ``statistics()``, a frozen dataclass, and
+:class:`StatisticsCollector` turns that into samples when Prometheus asks. So ``cachefs status`` and
+``/metrics`` can never disagree, and a hot path pays for a plain addition and nothing else. Only
+durations need a histogram of their own; they are made by :func:`histogram`.
+
+Names follow Prometheus: ``cachefs_<component>_<what>_<unit>``, counters end in ``_total``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+Stability = Literal["stable", "experimental"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What is known of a metric before it has a value."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: Literal["bytes", "seconds", "count", "ratio"]
+    labels: tuple[str, ...]
+    help: str
+    stability: Stability = "stable"
+
+
+def _declare(*declarations: Declaration) -> dict[str, Declaration]:
+    return {declaration.name: declaration for declaration in declarations}
+
+
+DECLARED = _declare(
+    Declaration(
+        "cachefs_worker_capacity_bytes", "gauge", "bytes", ("tier",), "what a tier may hold"
+    ),
+    Declaration("cachefs_worker_used_bytes", "gauge", "bytes", ("tier",), "resident bytes"),
+    Declaration(
+        "cachefs_worker_reserved_bytes", "gauge", "bytes", ("tier",), "promised to bytes in flight"
+    ),
+    Declaration("cachefs_worker_blocks", "gauge", "count", ("tier",), "resident blocks"),
+    Declaration(
+        "cachefs_worker_evicted_blocks_total", "counter", "count", ("tier",), "blocks evicted"
+    ),
+    Declaration(
+        "cachefs_worker_corrupt_blocks_total",
+        "counter",
+        "count",
+        ("tier",),
+        "blocks found damaged and dropped",
+    ),
+    Declaration(
+        "cachefs_worker_write_errors_total",
+        "counter",
+        "count",
+        ("tier",),
+        "writes that the disk refused",
+    ),
+    Declaration(
+        "cachefs_worker_hits_total", "counter", "count", (), "blocks that were here when asked for"
+    ),
+    Declaration("cachefs_worker_misses_total", "counter", "count", (), "blocks that were not"),
+    Declaration(
+        "cachefs_worker_filled_bytes_total",
+        "counter",
+        "bytes",
+        ("source",),
+        "bytes filled, from peers or the origin",
+    ),
+    Declaration("cachefs_worker_failed_fills_total", "counter", "count", (), "fills that failed"),
+    Declaration("cachefs_worker_queued_fills", "gauge", "count", (), "fills that wait"),
+    Declaration("cachefs_worker_inflight_fills", "gauge", "count", (), "fills under way"),
+    Declaration(
+        "cachefs_worker_served_bytes_total",
+        "counter",
+        "bytes",
+        ("source",),
+        "bytes sent to readers and peers",
+    ),
+    Declaration("cachefs_worker_connections", "gauge", "count", (), "open data-plane connections"),
+    Declaration("cachefs_worker_leases", "gauge", "count", (), "descriptors lent out"),
+    Declaration(
+        "cachefs_origin_requests_total", "counter", "count", ("client",), "requests to origins"
+    ),
+    Declaration(
+        "cachefs_origin_read_bytes_total",
+        "counter",
+        "bytes",
+        ("client",),
+        "bytes read from origins",
+    ),
+    Declaration(
+        "cachefs_origin_errors_total",
+        "counter",
+        "count",
+        ("client",),
+        "requests to origins that failed",
+    ),
+    Declaration("cachefs_coordinator_members", "gauge", "count", (), "workers in good standing"),
+    Declaration("cachefs_coordinator_epoch", "gauge", "count", (), "number of the view"),
+    Declaration("cachefs_coordinator_datasets", "gauge", "count", (), "datasets declared"),
+    Declaration("cachefs_coordinator_warm_jobs", "gauge", "count", ("state",), "warm-ups by state"),
+    Declaration(
+        "cachefs_coordinator_resident_bytes", "gauge", "bytes", (), "bytes resident on all workers"
+    ),
+    Declaration(
+        "cachefs_reader_bytes_total",
+        "counter",
+        "bytes",
+        ("source",),
+        "bytes delivered: local, peer, origin",
+    ),
+    Declaration(
+        "cachefs_reader_hedges_total",
+        "counter",
+        "count",
+        (),
+        "fetches asked for twice because slow",
+    ),
+    Declaration(
+        "cachefs_reader_integrity_failures_total",
+        "counter",
+        "count",
+        (),
+        "blocks that did not match their digest",
+    ),
+)
+"""Every metric of the project by name."""
+
+Sample = tuple[str, tuple[str, ...], float]
+"""Metric name, label values, value."""
+
+
+class StatisticsCollector:
+    """Turns what objects say of themselves into Prometheus samples, at scrape time."""
+
+    def __init__(self, sources: Iterable[Callable[[], Iterable[Sample]]]) -> None:
+        """Collect from functions that yield samples of declared metrics."""
+        self._sources = tuple(sources)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family per metric, as ``prometheus_client`` asks for them."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for source in self._sources:
+            for name, labels, value in source():
+                declared = DECLARED[name]
+                if name not in families:
+                    families[name] = _family(declared)
+                families[name].add_metric(labels, value)
+        yield from families.values()
+
+    def describe(self) -> list[Metric]:
+        """Say nothing beforehand: not every source has every metric."""
+        return []
+
+
+def _family(declared: Declaration) -> CounterMetricFamily | GaugeMetricFamily:
+    help_text = f"{declared.help} [{declared.unit}, {declared.stability}]"
+    if declared.kind == "counter":
+        return CounterMetricFamily(declared.name, help_text, labels=declared.labels)
+    return GaugeMetricFamily(declared.name, help_text, labels=declared.labels)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self, *sources: Callable[[], Iterable[Sample]]) -> None:
+        """Register the sources with a registry of their own."""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(StatisticsCollector(sources))
+
+    def histogram(self, name: str) -> Histogram:
+        """Return a declared histogram."""
+        declared = DECLARED[name]
+        return Histogram(name, declared.help, declared.labels, registry=self._registry)
+
+    def exposition(self) -> bytes:
+        """Return the text that ``/metrics`` serves."""
+        return generate_latest(self._registry)
+
+
+def by_label(name: str, values: Mapping[str, float]) -> Iterator[Sample]:
+    """Yield a sample for each value of a metric's only label."""
+    for label, value in values.items():
+        yield name, (label,), value
