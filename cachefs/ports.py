@@ -130,7 +130,7 @@ class Origin(Protocol):
 
     @property
     def client(self) -> str:
-        """``obstore``, ``fsspec``, or ``local``: what moves the bytes."""
+        """``obstore``, ``fsspec``, ``local``, ``http`` or ``hub``: what moves the bytes."""
         ...
 
     @property
@@ -204,6 +204,7 @@ class BlockSource(Protocol):
         into: memoryview,
         *,
         only_cached: bool,
+        verify: bool = False,
         deadline: float,
         cancel: CancelToken,
     ) -> FetchedBlock | None:
@@ -219,6 +220,8 @@ class BlockSource(Protocol):
             index: Which block.
             into: Receives the bytes.
             only_cached: Do not make the worker fill the block.
+            verify: Make the worker check its own copy first, because it has just served a wrong
+                one; a copy that has rotted is dropped, and filled anew unless ``only_cached``.
             deadline: On the runtime's monotonic clock.
             cancel: Aborts the call, which then raises ``WorkerUnavailableError``.
 
@@ -279,7 +282,7 @@ class DiskFile(Protocol):
     """An open file of a :class:`Disk`. Failures are ``OSError``, as the operating system says them."""
 
     def fileno(self) -> int:
-        """Return a descriptor for ``sendfile`` and SCM_RIGHTS; a simulated disk has none."""
+        """Return a read-only descriptor for ``sendfile`` and SCM_RIGHTS; a simulated disk has none."""
         ...
 
     def pread_into(self, into: memoryview, offset: int) -> int:
@@ -334,8 +337,20 @@ class Disk(Protocol):
         """Rename over ``target`` atomically and durably."""
         ...
 
+    def refers(self, name: str, file: DiskFile) -> bool:
+        """Say whether ``name`` is still this very file: neither deleted nor swapped for another."""
+        ...
+
     def free_bytes(self) -> int:
         """Return what the file system could still take."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written to the folder's files survives a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the folder, so that another may open it; idempotent."""
         ...
 
 

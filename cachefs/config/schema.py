@@ -69,6 +69,10 @@ class FillConfig:
     """A peer that is slower than this is passed over."""
     peers_asked_limit: int = 3
     """Peers asked for a block before the origin is."""
+    fill_seconds: float = 60.0
+    """A fill that has not ended by then has failed, whatever it waits for."""
+    uncached_blocks_limit: int = 16
+    """Blocks that are served from memory at once because no tier has room for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ class OriginConfig:
     """Bytes a second from one origin; 0 for no limit."""
     timeout_seconds: float = 30.0
     """A request that makes no progress for so long has failed."""
+    deadline_seconds: float = 120.0
+    """A request that has not ended by then has failed, progress or not."""
     allowed_hosts: tuple[str, ...] = ("*",)
     """Host name globs that servers may contact. Link-local and metadata addresses never are."""
     allow_private: bool = True
@@ -138,6 +144,18 @@ class CoordinatorConfig:
     """Older events are deleted."""
     warm_jobs_limit: int = 16
     """Warm-ups that run at once; more wait."""
+    warm_resend_seconds: float = 5.0
+    """A worker that makes no progress with a warm-up for so long is told again; then it doubles."""
+    warm_stall_seconds: float = 600.0
+    """A warm-up without any progress for so long has failed."""
+    listing_wait_seconds: float = 15.0
+    """Longest that an open waits for an origin's listing; below a reader's deadline."""
+    listing_retry_seconds: float = 5.0
+    """After a failed listing, opens under ``max_age`` take the last version for so long."""
+    manifest_limit_bytes: int = 256 * MIB
+    """A dataset with a longer file list is refused."""
+    request_limit_bytes: int = 64 * MIB
+    """A request with a longer body is refused."""
     origin: OriginConfig = field(default_factory=OriginConfig)
 
 
@@ -155,6 +173,8 @@ class ReaderConfig:
     """But never sooner than this."""
     stall_seconds: float = 5.0
     """A worker silent for so long is given up, and another may fill the block."""
+    attempts_limit: int = 64
+    """Requests made for one block before the read fails, hedges not counted."""
     local: bool = True
     """Use descriptors of workers on this node."""
     view_seconds: float = 2.0

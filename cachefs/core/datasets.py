@@ -107,7 +107,7 @@ class Version:
     origin: OriginSpec
     """The dataset's origin with anything that moves pinned down (a Hub branch to its commit)."""
     client: str
-    """The origin client that was chosen: ``obstore`` or ``fsspec``."""
+    """The origin client that was chosen: ``obstore``, ``fsspec``, ``local``, ``http`` or ``hub``."""
     client_reason: str
     file_count: int
     size: int

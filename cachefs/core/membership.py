@@ -16,7 +16,7 @@ A worker's *incarnation* is new at each start of its process. A renewal from an 
 refused, so that a process that was stopped for long and wakes beside its successor stands down.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from cachefs.core.names import WorkerId
@@ -127,6 +127,25 @@ class Membership:
         """Let time pass: retire whoever has not renewed."""
         self._retire(now)
         return self._view
+
+    def is_due(self, now: float) -> bool:
+        """Whether somebody's lease has run out, so that the next event makes a new view."""
+        return any(until <= now for until in self._until.values())
+
+    def adopt(self, view: View, heard: Collection[WorkerId], now: float) -> None:
+        """Take over a view that another coordinator stored.
+
+        Members that it has ``heard`` of since we last looked, and those new to us, get a full
+        lease from ``now``; for the others time goes on as before.
+        """
+        fresh = now + self._lease_seconds
+        self._until = {
+            member.worker: fresh
+            if member.worker in heard
+            else self._until.get(member.worker, fresh)
+            for member in view.members
+        }
+        self._view = view
 
     def _retire(self, now: float, leaving: WorkerId | None = None) -> None:
         staying = [

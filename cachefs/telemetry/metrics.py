@@ -108,6 +108,13 @@ DECLARED = _declare(
         "cachefs_coordinator_resident_bytes", "gauge", "bytes", (), "bytes resident on all workers"
     ),
     Declaration(
+        "cachefs_coordinator_suspicions_total",
+        "counter",
+        "count",
+        (),
+        "reports that a worker served bad bytes",
+    ),
+    Declaration(
         "cachefs_reader_bytes_total",
         "counter",
         "bytes",

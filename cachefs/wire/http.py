@@ -20,17 +20,26 @@ Every request carries ``Authorization: Bearer <token>``; ``/healthz`` alone does
 The coordinator serves the same paths for view, versions, manifests and digests, so that a reader
 asks either with the same words.
 
-A request for bytes that the worker does not hold waits for their fill. With
-``Cache-Control: only-if-cached`` it is answered 504 instead (RFC 9111 §5.2.1.7). When the range is
+A request for bytes that the worker does not hold waits for their fill; meanwhile the worker sends
+``102 Processing`` every ``PROGRESS_SECONDS``, so that the asker can tell a slow origin (wait) from
+a stalled worker (ask the next one, which would read the origin a second time). With
+``Cache-Control: only-if-cached`` it is answered 504 instead (RFC 9111 §5.2.1.7). With ``no-cache``
+(§5.2.1.4) the worker first checks its own copy against its digest, and drops it if it has rotted: a
+reader that was served a wrong block asks so once more. When the range is
 whole blocks, the answer carries their digests. Failures have ``Content-Type: application/json`` and
 the body of :mod:`cachefs.wire.failures`; a failure after the first byte closes the connection, so
 that a short body can never be taken for a whole one.
 """
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
+from cachefs.core.datasets import OriginSpec
+from cachefs.core.manifest import Manifest, VersionId
 from cachefs.core.membership import Member, View
+from cachefs.core.names import DatasetName
+from cachefs.ports import FileRef, ResolvedVersion
 
 DIGESTS_HEADER = "X-CacheFS-Digests"
 """Hexadecimal digests of the served blocks, separated by commas."""
@@ -39,6 +48,10 @@ SOURCE_HEADER = "X-CacheFS-Source"
 EPOCH_HEADER = "X-CacheFS-Epoch"
 """The epoch of the answerer's view; a reader that sees a newer one than its own refreshes."""
 ONLY_CACHED = "only-if-cached"
+VERIFY = "no-cache"
+
+PROGRESS_SECONDS = 1.0
+"""How often a worker that waits for a fill says that it is alive; well below a reader's patience."""
 
 HEADER_BYTES_MAX = 16 * 1024
 """A request's or answer's head may not be longer."""
@@ -62,3 +75,55 @@ def decode_view(encoded: bytes) -> View:
         for member in document["members"]
     )
     return View(int(document["epoch"]), members)
+
+
+class VersionHead(NamedTuple):
+    """A resolved version without its manifest, which is asked for by id, once."""
+
+    dataset: DatasetName
+    version: VersionId
+    origin: OriginSpec
+    client: str
+    pool: str
+    replicas: int
+
+    def with_manifest(self, manifest: Manifest) -> ResolvedVersion:
+        """Return the whole."""
+        return ResolvedVersion(
+            self.dataset, self.origin, self.client, self.pool, self.replicas, manifest
+        )
+
+
+def encode_version(resolved: ResolvedVersion | VersionHead) -> bytes:
+    """Return what ``GET /v1/versions?dataset=&version=`` answers, as JSON."""
+    version = resolved.version if isinstance(resolved, VersionHead) else resolved.manifest.id
+    return json.dumps(
+        {
+            "dataset": str(resolved.dataset),
+            "version": version,
+            "origin": {"url": resolved.origin.url, "options": dict(resolved.origin.options)},
+            "client": resolved.client,
+            "pool": resolved.pool,
+            "replicas": resolved.replicas,
+        }
+    ).encode()
+
+
+def decode_version(encoded: bytes) -> VersionHead:
+    """Parse what :func:`encode_version` wrote."""
+    document: dict[str, Any] = json.loads(encoded)
+    origin = document["origin"]
+    return VersionHead(
+        DatasetName.parse(document["dataset"]),
+        VersionId(document["version"]),
+        OriginSpec(origin["url"], dict(origin["options"])),
+        document["client"],
+        document["pool"],
+        int(document["replicas"]),
+    )
+
+
+def file_target(file: FileRef) -> str:
+    """Return the request target of a file version's bytes."""
+    query = urlencode({"dataset": str(file.dataset), "version": file.version})
+    return f"/v1/files/{file.entry.file_version}?{query}"
