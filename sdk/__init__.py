@@ -1,1 +1,16 @@
-"""The SDK: what a model loader imports."""
+"""The SDK: what a model loader imports.
+
+::
+
+    from cachefs.sdk import open_dataset
+
+    with open_dataset("llama") as llama:
+        with llama.open("model-00001-of-00005.safetensors") as shard:
+            shard.read_into(0, buffer)
+
+It is light: no server package is imported, and nothing is started before the first read.
+"""
+
+from cachefs.sdk.dataset import Dataset, File, open_dataset
+
+__all__ = ["Dataset", "File", "open_dataset"]

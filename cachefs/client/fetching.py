@@ -1,0 +1,302 @@
+"""Fetching one block: whom to ask, in which order, and when to stop.
+
+Workers are asked in placement order: the owner, its replicas, then those that would own the block if
+these were gone. The owner fills the block if it has to. Everyone after it is asked only because
+somebody before failed (was dead, silent, full, or served wrong bytes), and so may fill it as well;
+that is what keeps reads going, and what a slow but healthy owner never causes. Three answers end the
+matter at once: a block that matches its digest, an error of the *origin* (unless a replica holds the
+block), and a wrong token.
+
+When all have failed, the view is asked for again and the round repeats after a pause, until the
+deadline or ``attempts_limit``. The error then says whom we asked and what each one said.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cachefs.client.hedges import Hedges, Race
+from cachefs.client.statistics import ReadCounters
+from cachefs.client.views import Standing, ViewKeeper
+from cachefs.config.schema import ReaderConfig
+from cachefs.core import placement
+from cachefs.core.blocks import BlockId
+from cachefs.core.hedging import Latencies
+from cachefs.core.membership import Member, View
+from cachefs.core.names import printable
+from cachefs.errors import (
+    CacheFSError,
+    DeadlineError,
+    DeniedError,
+    IntegrityError,
+    OriginError,
+    WorkerUnavailableError,
+)
+from cachefs.ports import BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.wire.digests import Digester
+
+_PAUSE_SECONDS = 0.05
+"""Before the second round; it doubles with each further one."""
+_PAUSE_SECONDS_MAX = 1.0
+_VIEW_SECONDS = 1.0
+"""How long a round that failed waits for a newer view."""
+
+
+class Served(NamedTuple):
+    """Where the bytes of a block came from."""
+
+    source: str
+    """``peer`` if a worker had it, ``origin`` if it had to be filled for us."""
+    member: Member
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One block on its way."""
+
+    file: FileRef
+    index: int
+    into: memoryview
+    known: bytes | None
+    deadline: float
+    cancel: CancelToken
+    attempts: int = 0
+    failures: list[CacheFSError] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+    """Whom we asked and what each one said, with how often."""
+
+    @property
+    def subject(self) -> str:
+        return f"{self.file.dataset}/{printable(self.file.entry.path)} block {self.index}"
+
+
+class BlockFetcher:
+    """Brings blocks from workers into buffers, verified; safe from any thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: ReaderConfig,
+        blocks: BlockSource,
+        views: ViewKeeper,
+        *,
+        digester: Digester,
+        counters: ReadCounters,
+    ) -> None:
+        """Ask nobody yet."""
+        self._runtime = runtime
+        self._config = config
+        self._blocks = blocks
+        self._views = views
+        self._digester = digester
+        self._counters = counters
+        self._standing = Standing(avoid_seconds=config.stall_seconds)
+        self._hedges = Hedges(
+            runtime, limit=config.connections_limit, seconds_min=config.hedge_seconds_min
+        )
+        self._latencies = Latencies()
+
+    def fetch(
+        self,
+        file: FileRef,
+        index: int,
+        into: memoryview,
+        *,
+        known: bytes | None,
+        deadline: float,
+        cancel: CancelToken,
+    ) -> Served:
+        """Fill ``into`` with a verified block; nobody writes into it after the return.
+
+        Args:
+            file: Which file version.
+            index: Which block.
+            into: As long as the block.
+            known: The block's digest, as metadata has it; ``None`` to believe the one that comes
+                with the block, which finds damage but not a worker that lies.
+            deadline: When to give up.
+            cancel: Nobody wants the block any more.
+
+        Raises:
+            DeadlineError: Nobody served it in time.
+            WorkerUnavailableError: Nobody could serve it, or the fetch was cancelled.
+            IntegrityError: All that was served was wrong.
+            OriginError: It could not be filled.
+            DeniedError: The token is wrong.
+        """
+        wanted = _Wanted(file, index, into, known, deadline, cancel)
+        pause = _PAUSE_SECONDS
+        view = self._views.current(deadline=deadline)
+        while True:
+            served = self._ask_all(wanted, view)
+            if served is not None:
+                return served
+            self._check_may_go_on(wanted)
+            until = min(deadline, self._runtime.monotonic() + _VIEW_SECONDS)
+            view = self._views.refreshed(deadline=until)
+            left = deadline - self._runtime.monotonic()
+            self._runtime.sleep(max(0.0, min(pause * self._runtime.random.uniform(0.5, 1.0), left)))
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+            self._check_may_go_on(wanted)
+            self._counters.retried()
+
+    def close(self) -> None:
+        """End the hedges."""
+        self._hedges.close()
+
+    @property
+    def hedges(self) -> tuple[int, int]:
+        """How many were started, and how many won."""
+        return self._hedges.started, self._hedges.won
+
+    def latency(self, quantile: float) -> float | None:
+        """Return a quantile of the recent fetches' seconds."""
+        return self._latencies.quantile(quantile)
+
+    def _ask_all(self, wanted: _Wanted, view: View) -> Served | None:
+        """Ask one worker after the other; ``None`` when none could serve the block."""
+        order = self._order(wanted, view)
+        refused: OriginError | None = None
+        for rank, member in enumerate(order):
+            if refused is not None and rank >= wanted.file.replicas:
+                break
+            only_cached = refused is not None or (member.draining and not order[0].draining)
+            backup = order[rank + 1] if rank + 1 < len(order) else None
+            wanted.attempts += 1
+            try:
+                fetched = self._race(wanted, member, backup, only_cached=only_cached)
+            except OriginError as error:
+                refused = refused or error
+            except DeniedError:
+                raise
+            except CacheFSError as error:
+                self._note_failure(wanted, member, error)
+                self._check_may_go_on(wanted)
+            else:
+                if fetched is not None:
+                    return fetched
+                wanted.asked[f"{member.worker}: does not hold it"] += 1
+        if refused is not None:
+            raise refused
+        if not order:
+            wanted.asked[f"pool {wanted.file.pool!r} has no workers"] += 1
+        return None
+
+    def _order(self, wanted: _Wanted, view: View) -> list[Member]:
+        block = BlockId(wanted.file.entry.file_version, wanted.index)
+        order = placement.order(block, view.members, pool=wanted.file.pool)
+        # Who drains owns nothing but still serves what it has.
+        order += [
+            member for member in view.members if member.draining and member.pool == wanted.file.pool
+        ]
+        return self._standing.sort(order, self._runtime.monotonic())
+
+    def _note_failure(self, wanted: _Wanted, member: Member, error: CacheFSError) -> None:
+        wanted.failures.append(error)
+        wanted.asked[f"{member.worker}: {error.message}"] += 1
+        if wanted.cancel.cancelled or self._runtime.monotonic() >= wanted.deadline:
+            return  # It says nothing about the worker.
+        self._counters.retried()
+        self._standing.failed(member, self._runtime.monotonic())
+        self._views.suspect()
+
+    def _check_may_go_on(self, wanted: _Wanted) -> None:
+        if wanted.cancel.cancelled:
+            raise WorkerUnavailableError("the read was cancelled", subject=wanted.subject)
+        said = "asked " + "; ".join(
+            text if times == 1 else f"{text} ({times} times)"
+            for text, times in wanted.asked.items()
+        )
+        late = self._runtime.monotonic() >= wanted.deadline
+        if not late and wanted.attempts < self._config.attempts_limit:
+            return
+        if wanted.failures and all(isinstance(each, IntegrityError) for each in wanted.failures):
+            raise IntegrityError("everybody serves wrong bytes", subject=wanted.subject, hint=said)
+        if late:
+            raise DeadlineError("nobody served it in time", subject=wanted.subject, hint=said)
+        raise WorkerUnavailableError("nobody could serve it", subject=wanted.subject, hint=said)
+
+    def _race(
+        self, wanted: _Wanted, member: Member, backup: Member | None, *, only_cached: bool
+    ) -> Served | None:
+        """Fetch from a worker, with a hedge at another one."""
+        primary = CancelToken()
+        wanted.cancel.on_cancel(primary.cancel)
+        began = self._runtime.monotonic()
+        race = None
+        if backup is not None:
+            delay = self._latencies.hedge_delay(
+                quantile=self._config.hedge_quantile, seconds_min=self._config.hedge_seconds_min
+            )
+            race = Race(
+                backup,
+                len(wanted.into),
+                began + delay,
+                lambda who, scratch, cancel: self._fetch_verified(
+                    wanted, who, scratch, cancel, only_cached=True
+                ),
+                primary,
+            )
+            self._hedges.enter(race)
+        failure: CacheFSError | None = None
+        fetched = None
+        winner = None
+        try:
+            fetched = self._fetch_verified(
+                wanted, member, wanted.into, primary, only_cached=only_cached
+            )
+        except CacheFSError as error:
+            failure = error
+        finally:
+            wanted.cancel.on_cancel(None)
+            if race is not None:
+                winner = self._hedges.leave(
+                    race, failed=failure is not None, deadline=wanted.deadline
+                )
+        if fetched is None and winner is not None and race is not None:
+            fetched, scratch = winner
+            wanted.into[:] = scratch
+            self._standing.overtaken(member, self._runtime.monotonic())
+            return Served(_kind(fetched), race.backup)
+        if failure is not None:
+            raise failure
+        if fetched is None:
+            return None
+        self._standing.answered(member)
+        if fetched.source != "origin":
+            self._latencies.add(self._runtime.monotonic() - began)
+        return Served(_kind(fetched), member)
+
+    def _fetch_verified(
+        self,
+        wanted: _Wanted,
+        member: Member,
+        into: memoryview,
+        cancel: CancelToken,
+        *,
+        only_cached: bool,
+    ) -> FetchedBlock | None:
+        def fetch(*, verify: bool) -> FetchedBlock | None:
+            return self._blocks.fetch(
+                member,
+                wanted.file,
+                wanted.index,
+                into,
+                only_cached=only_cached,
+                verify=verify,
+                deadline=wanted.deadline,
+                cancel=cancel,
+            )
+
+        # Wrong bytes are most often a copy that rotted on the worker's disk, which cannot see that.
+        # Told so, the worker looks, and fills the block anew; a second wrong answer is a lie.
+        for verify in (False, True):
+            fetched = fetch(verify=verify)
+            if fetched is None or self._digester(into) == (wanted.known or fetched.digest):
+                return fetched
+            self._counters.distrust(member.worker)
+        raise IntegrityError("served bytes that do not match their digest", subject=wanted.subject)
+
+
+def _kind(fetched: FetchedBlock) -> str:
+    return "origin" if fetched.source == "origin" else "peer"

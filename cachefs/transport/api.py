@@ -1,0 +1,106 @@
+"""The coordinator's HTTP API, as the command line and the SDK call it: JSON in, JSON out.
+
+A failure is the error that the coordinator raised, rebuilt from :mod:`cachefs.wire.failures`; no
+answer at all is ``CoordinatorUnavailableError``. Nothing is tried again: a call may have taken
+effect although its answer was lost, and only the caller knows whether repeating it is harmless.
+"""
+
+import json
+from typing import Any
+
+from cachefs.config.secrets import Secret
+from cachefs.errors import CacheFSError, ClusterError, CoordinatorUnavailableError
+from cachefs.ports import CancelToken
+from cachefs.transport.connections import Connection, Patience
+from cachefs.transport.runtime import ThreadRuntime
+from cachefs.wire import failures
+
+_TIMEOUT_SECONDS = 30.0
+_HINT = "is it running? `cachefs status` and `cachefs doctor` know more"
+
+
+class Api:
+    """Calls to one coordinator, each on a connection of its own; safe from any thread."""
+
+    def __init__(
+        self, address: str, token: Secret, *, timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> None:
+        """Call nobody yet.
+
+        Args:
+            address: ``host:port``, with or without ``http://`` before it.
+            token: The cluster's.
+            timeout_seconds: For a whole call, unless that says otherwise.
+        """
+        self.address = address.removeprefix("http://").rstrip("/")
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+        self._runtime = ThreadRuntime()
+
+    def get(self, path: str, *, timeout_seconds: float | None = None) -> Any:
+        """Return the document at a path, query included."""
+        return _document(self.fetch("GET", path, timeout_seconds=timeout_seconds))
+
+    def post(self, path: str, body: Any = None, *, timeout_seconds: float | None = None) -> Any:
+        """Send a document to a path and return the answer's."""
+        return _document(self.fetch("POST", path, body, timeout_seconds=timeout_seconds))
+
+    def patch(self, path: str, body: Any, *, timeout_seconds: float | None = None) -> Any:
+        """Change what is at a path and return what it is now."""
+        return _document(self.fetch("PATCH", path, body, timeout_seconds=timeout_seconds))
+
+    def delete(self, path: str, *, timeout_seconds: float | None = None) -> Any:
+        """Remove what is at a path; the answer may be ``None``."""
+        return _document(self.fetch("DELETE", path, timeout_seconds=timeout_seconds))
+
+    def fetch(
+        self, method: str, path: str, body: Any = None, *, timeout_seconds: float | None = None
+    ) -> bytes:
+        """Make a call and return the answer's body as it is.
+
+        Raises:
+            CoordinatorUnavailableError: No answer, or none that can be understood.
+            CacheFSError: What the coordinator raised.
+        """
+        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        patience = Patience(self._runtime.monotonic() + timeout, timeout)
+        encoded = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n"
+            f"Authorization: Bearer {self._token.reveal()}\r\n"
+            + ("Content-Type: application/json\r\n" if encoded else "")
+            + (f"Content-Length: {len(encoded)}\r\n" if method != "GET" else "")
+            + "\r\n"
+        )
+        try:
+            connection = Connection(self._runtime, self.address, patience, CancelToken())
+            try:
+                connection.send(head.encode(), encoded)
+                answer = connection.read_head()
+                content = b"" if answer.status == 204 else connection.read_body(answer)
+            finally:
+                connection.close()
+        except OSError as error:
+            reason = str(error) or type(error).__name__
+            raise CoordinatorUnavailableError(
+                f"the coordinator does not answer: {reason}", subject=self.address, hint=_HINT
+            ) from error
+        if answer.status >= 300:
+            raise _failure(answer.status, content)
+        return content
+
+
+def _failure(status: int, content: bytes) -> CacheFSError:
+    failure = failures.decode(content)
+    if type(failure) is ClusterError:
+        return ClusterError(f"the coordinator answered {status}: {failure.message}")
+    return failure
+
+
+def _document(content: bytes) -> Any:
+    if not content:
+        return None
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise CoordinatorUnavailableError("the coordinator's answer is not JSON") from error

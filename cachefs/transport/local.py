@@ -1,0 +1,447 @@
+"""Descriptors from workers on this node: the client of :mod:`cachefs.wire.local`.
+
+A file version is lent by every worker of this node that owns some of its blocks; each lends its own
+sparse file, with the blocks that it holds. A read goes through the descriptors with ``preadv``: no
+request, no copy but the kernel's, no digest. What vouches for the bytes is the *stamp*: the file's
+change time, asked from the kernel **after** the bytes were read, equals the one that the worker gave
+when it last knew the file to be right. The kernel changes it before it changes a byte, so equal
+stamps mean that the bytes are those that the worker verified.
+
+When the stamps differ (the worker filled another block, or somebody damaged the file), the worker is
+asked for the new one, and the bytes that were read are verified by their digests, here, because they
+may have been read before the worker healed them. Blocks that fail are reported and left to the
+remote path, as are blocks that are not in any descriptor.
+
+One connection per worker carries all leases, one question at a time. When it breaks, the leases are
+over for the worker, but a descriptor stays readable, and its stamp goes on telling the truth.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cachefs.config.secrets import Secret
+from cachefs.core.blocks import Range, block_range, blocks_of, clip
+from cachefs.core.membership import Member, View
+from cachefs.errors import CacheFSError, ClusterError, WorkerUnavailableError
+from cachefs.ports import FileRef, Runtime
+from cachefs.transport.node import node_identity
+from cachefs.wire import digests, failures, local
+
+_PREAD_BYTES_MAX = 1 << 30
+"""Linux reads a little less than 2 GiB at once."""
+_RETRY_SECONDS = 1.0
+"""A worker whose socket failed is left alone for so long."""
+
+
+class Descriptor:
+    """A file descriptor that is closed when nobody uses it any more.
+
+    Threads may be reading through it when a lease is dropped; closing it under them would free its
+    number for another file, and their next read would be of that file.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Own a descriptor."""
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class LocalWorker:
+    """The connection to one worker on this node; one question at a time."""
+
+    def __init__(self, runtime: Runtime, member: Member, token: Secret, timeout: float) -> None:
+        """Connect and say hello.
+
+        Raises:
+            ClusterError: It does not answer, or is another worker.
+            DeniedError: The token is wrong.
+        """
+        self.member = member
+        self.broken = False
+        self._turn = runtime.condition()
+        self._busy = False
+        self._timeout = timeout
+        self._runtime = runtime
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(member.socket_path)
+        except OSError as error:
+            self._socket.close()
+            raise WorkerUnavailableError(str(error), subject=member.worker) from error
+        try:
+            hello, _ = self.ask({"op": "hello", "token": token.reveal()})
+            if hello.get("worker") != member.worker:
+                raise ClusterError("another worker answers on its socket", subject=member.worker)
+        except CacheFSError:
+            self.close()
+            raise
+        self.block_size = int(hello["block_size"])
+
+    def ask(self, message: dict[str, Any]) -> tuple[dict[str, Any], Descriptor | None]:
+        """Send a request and return the answer, with the descriptor that came along.
+
+        Raises:
+            WorkerUnavailableError: The connection broke.
+            CacheFSError: What the worker raised.
+        """
+        self._take_turn()
+        try:
+            if self.broken:
+                raise WorkerUnavailableError("the local socket broke", subject=self.member.worker)
+            try:
+                self._socket.sendall(local.encode(message))
+                answer, descriptor = self._receive()
+            except BaseException:
+                # Whatever went wrong, answers and questions no longer match on this connection.
+                self.broken = True
+                raise
+        except (OSError, ClusterError) as error:
+            raise WorkerUnavailableError(
+                f"the local socket: {error}", subject=self.member.worker
+            ) from error
+        finally:
+            self._give_turn()
+        if "failure" in answer:
+            raise failures.from_document(answer["failure"])
+        return answer, descriptor
+
+    def close(self) -> None:
+        """End the connection, and with it every lease; idempotent."""
+        self.broken = True
+        self._socket.close()
+
+    def _take_turn(self) -> None:
+        until = self._runtime.monotonic() + self._timeout
+        with self._turn:
+            while self._busy:
+                left = until - self._runtime.monotonic()
+                if left <= 0:
+                    raise WorkerUnavailableError(
+                        "the local socket is busy for too long", subject=self.member.worker
+                    )
+                self._turn.wait(left)
+            self._busy = True
+
+    def _give_turn(self) -> None:
+        with self._turn:
+            self._busy = False
+            self._turn.notify_all()
+
+    def _receive(self) -> tuple[dict[str, Any], Descriptor | None]:
+        # The descriptor travels with the first byte of its message.
+        first, numbers, _, _ = socket.recv_fds(self._socket, local.HEADER.size, 1)
+        descriptor = Descriptor(numbers[0]) if numbers else None
+        header = first + self._receive_exactly(local.HEADER.size - len(first), ended=not first)
+        body = self._receive_exactly(local.decode_length(header))
+        return local.decode(body), descriptor
+
+    def _receive_exactly(self, length: int, *, ended: bool = False) -> bytes:
+        body = bytearray()
+        while len(body) < length:
+            part = b"" if ended else self._socket.recv(length - len(body))
+            if not part:
+                raise ConnectionResetError("the worker closed it")
+            body += part
+        return bytes(body)
+
+
+class _Known(NamedTuple):
+    """What a worker said of its sparse file, all at one time.
+
+    Stamp and digests are replaced together. A thread that took a block from older digests and
+    compared with a newer stamp would trust bytes that the worker has dropped in between.
+    """
+
+    stamp: int
+    digests: Sequence[bytes | None]
+
+    def holds(self, index: int) -> bool:
+        return index < len(self.digests) and self.digests[index] is not None
+
+    def without(self, index: int) -> "_Known":
+        digests = [None if at == index else digest for at, digest in enumerate(self.digests)]
+        return _Known(self.stamp, digests)
+
+
+@dataclass(slots=True, eq=False)
+class _Lease:
+    """One worker's sparse file of one file version."""
+
+    worker: LocalWorker
+    number: int
+    descriptor: Descriptor
+    known: _Known
+    stale: bool = False
+    """Blocks may have come in since the last look."""
+
+
+class _Run(NamedTuple):
+    """Neighbouring blocks that come from one descriptor, or from none."""
+
+    lease: _Lease | None
+    known: _Known | None
+    part: Range
+
+
+class LocalNode:
+    """Finds the workers on this node and opens files through them."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        token: Secret,
+        *,
+        block_size: int,
+        digest: str,
+        node: str | None = None,
+        timeout_seconds: float = 2.0,
+    ) -> None:
+        """Connect to nobody yet.
+
+        Args:
+            runtime: For its clock and conditions.
+            token: The cluster's.
+            block_size: The cluster's.
+            digest: The cluster's algorithm.
+            node: This machine's identity; ``None`` to find it out.
+            timeout_seconds: For an answer on the socket; a worker that is slower is passed over.
+        """
+        self.runtime = runtime
+        self.block_size = block_size
+        self.digester = digests.digester(digest)
+        self.digest_size = digests.digest_size(digest)
+        self._token = token
+        self._node = node_identity() if node is None else node
+        self._timeout = timeout_seconds
+        self._guard = runtime.condition()
+        self._workers: dict[str, LocalWorker] = {}
+        self._failed_at: dict[str, float] = {}
+
+    def open(self, file: FileRef, view: View) -> "LocalFile | None":
+        """Return a file as this node's workers lend it; ``None`` if there are none here."""
+        here = [
+            member
+            for member in view.members
+            if member.node == self._node and Path(member.socket_path).exists()
+        ]
+        return LocalFile(self, file, here) if here else None
+
+    def worker(self, member: Member) -> LocalWorker | None:
+        """Return the connection to a worker, or ``None`` if it failed a moment ago."""
+        key = f"{member.worker} {member.incarnation}"
+        with self._guard:
+            known = self._workers.get(key)
+            if known is not None and not known.broken:
+                return known
+            since = self.runtime.monotonic() - self._failed_at.get(key, float("-inf"))
+            if since < _RETRY_SECONDS:
+                return None
+        try:
+            connected = LocalWorker(self.runtime, member, self._token, self._timeout)
+        except CacheFSError:
+            with self._guard:
+                self._failed_at[key] = self.runtime.monotonic()
+            return None
+        with self._guard:
+            known = self._workers.get(key)
+            if known is not None and not known.broken:
+                connected.close()
+                return known
+            self._workers[key] = connected
+        return connected
+
+    def close(self) -> None:
+        """End all connections and with them all leases."""
+        with self._guard:
+            workers = list(self._workers.values())
+            self._workers.clear()
+        for worker in workers:
+            worker.close()
+
+
+class LocalFile:
+    """A file version through the descriptors of this node's workers; safe from any thread."""
+
+    def __init__(self, node: LocalNode, file: FileRef, members: Sequence[Member]) -> None:
+        """Borrow nothing before the first read."""
+        self._node = node
+        self._file = file
+        self._members = members
+        self._guard = node.runtime.condition()
+        self._leases: dict[str, _Lease] = {}
+        self._tried_at = float("-inf")
+        self._closed = False
+
+    def read_into(self, offset: int, into: memoryview) -> tuple[list[Range], str]:
+        """Read what is here; return the ranges that are not, and the zone of the lenders."""
+        wanted = clip(offset, len(into), self._file.entry.size)
+        missing: list[Range] = []
+        zone = ""
+        for lease, known, part in self._runs(wanted, self._borrow()):
+            start = part.offset - offset
+            if lease is None or known is None:
+                missing.append(part)
+            else:
+                zone = lease.worker.member.zone
+                missing += self._read_run(lease, known, part, into[start : start + part.length])
+        return missing, zone
+
+    def expect(self) -> None:
+        """Look for new blocks before the next read that lacks one."""
+        for lease in list(self._leases.values()):
+            lease.stale = True
+
+    def close(self) -> None:
+        """Give the descriptors back; idempotent."""
+        with self._guard:
+            self._closed = True
+            leases = list(self._leases.values())
+            self._leases.clear()
+        for lease in leases:
+            try:
+                lease.worker.ask({"op": "close", "lease": lease.number})
+            except CacheFSError:
+                continue  # With the connection gone, the lease is over as well.
+
+    def _borrow(self) -> list[_Lease]:
+        """Return the leases, borrowing from workers that have not lent yet."""
+        leases = self._leases
+        now = self._node.runtime.monotonic()
+        if len(leases) < len(self._members) and now - self._tried_at >= _RETRY_SECONDS:
+            self._tried_at = now
+            for member in self._members:
+                if member.worker not in leases:
+                    self._open(member)
+        return list(leases.values())
+
+    def _open(self, member: Member) -> None:
+        worker = self._node.worker(member)
+        if worker is None or worker.block_size != self._node.block_size:
+            return
+        request = {
+            "op": "open",
+            "dataset": str(self._file.dataset),
+            "version": self._file.version,
+            "file": self._file.entry.file_version,
+        }
+        try:
+            answer, descriptor = worker.ask(request)
+        except CacheFSError:
+            return
+        if descriptor is None or os.fstat(descriptor.number).st_size != self._file.entry.size:
+            return
+        lease = _Lease(worker, int(answer["lease"]), descriptor, self._parse(answer))
+        with self._guard:
+            keep = not self._closed and member.worker not in self._leases
+            if keep:
+                self._leases[member.worker] = lease
+        if not keep:
+            worker.ask({"op": "close", "lease": lease.number})
+
+    def _parse(self, answer: dict[str, Any]) -> _Known:
+        packed = bytes.fromhex(answer["digests"])
+        return _Known(int(answer["stamp"]), digests.unpack(packed, self._node.digest_size))
+
+    def _check(self, lease: _Lease) -> bool:
+        """Ask the worker what is in its file by now; ``False`` when it does not answer."""
+        try:
+            answer, _ = lease.worker.ask({"op": "check", "lease": lease.number})
+        except CacheFSError:
+            self._drop(lease)
+            return False
+        lease.known = self._parse(answer)
+        lease.stale = False
+        return True
+
+    def _drop(self, lease: _Lease) -> None:
+        with self._guard:
+            name = lease.worker.member.worker
+            if self._leases.get(name) is lease:
+                del self._leases[name]
+
+    def _runs(self, wanted: Range, leases: list[_Lease]) -> Iterator[_Run]:
+        """Cut a range into the longest parts that come from one descriptor, or from none."""
+        run: _Run | None = None
+        for index, part in blocks_of(wanted, self._node.block_size):
+            lease, known = self._holder(index, leases)
+            if run is not None and lease is run.lease and known is run.known:
+                joined = Range(run.part.offset, run.part.length + part.length)
+                run = _Run(lease, known, joined)
+                continue
+            if run is not None:
+                yield run
+            run = _Run(lease, known, part)
+        if run is not None:
+            yield run
+
+    def _holder(
+        self, index: int, leases: list[_Lease]
+    ) -> tuple[_Lease, _Known] | tuple[None, None]:
+        for lease in leases:
+            known = lease.known
+            if known.holds(index):
+                return lease, known
+        for lease in leases:
+            if lease.stale and self._check(lease):
+                known = lease.known
+                if known.holds(index):
+                    return lease, known
+        return None, None
+
+    def _read_run(self, lease: _Lease, known: _Known, part: Range, into: memoryview) -> list[Range]:
+        """Read a part from a descriptor; return what of it turned out bad."""
+        descriptor = lease.descriptor
+        if not _pread(descriptor.number, part.offset, into):
+            return [part]
+        if os.fstat(descriptor.number).st_ctime_ns == known.stamp:
+            return []
+        self._check(lease)
+        return self._verify(lease, known, part, into)
+
+    def _verify(self, lease: _Lease, known: _Known, part: Range, into: memoryview) -> list[Range]:
+        """Verify the blocks that a part touches; return the ranges that are not right."""
+        bad = []
+        for index, piece in blocks_of(part, self._node.block_size):
+            whole = block_range(index, self._file.entry.size, self._node.block_size)
+            start = piece.offset - part.offset
+            target = into[start : start + piece.length]
+            block = target
+            if piece != whole:
+                block = memoryview(bytearray(whole.length))
+                _pread(lease.descriptor.number, whole.offset, block)
+                inside = piece.offset - whole.offset
+                target[:] = block[inside : inside + piece.length]
+            if self._node.digester(block) != known.digests[index]:
+                bad.append(piece)
+                self._report(lease, index)
+        return bad
+
+    def _report(self, lease: _Lease, index: int) -> None:
+        try:
+            lease.worker.ask({"op": "report", "lease": lease.number, "index": index})
+        except CacheFSError:
+            self._drop(lease)
+        else:
+            lease.known = lease.known.without(index)
+            lease.stale = True
+
+
+def _pread(descriptor: int, offset: int, into: memoryview) -> bool:
+    """Fill a buffer from a file; ``False`` if the file ends or the disk fails before."""
+    done = 0
+    while done < len(into):
+        try:
+            count = os.preadv(descriptor, [into[done : done + _PREAD_BYTES_MAX]], offset + done)
+        except OSError:
+            return False
+        if count == 0:
+            return False
+        done += count
+    return True
