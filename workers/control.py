@@ -1,0 +1,106 @@
+"""The worker's control server: what the coordinator asks of it, over gRPC."""
+
+# ruff: noqa: N802, ARG002 - the generated class decides over names and arguments
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+
+from cachefs.core.blocks import FileVersionId, block_count
+from cachefs.core.manifest import VersionId
+from cachefs.core.names import DatasetName
+from cachefs.core.residency import decode_mask, encode_mask, indexes
+from cachefs.ports import FileRef, Runtime
+from cachefs.wire.proto import cachefs_pb2 as pb
+from cachefs.wire.proto import cachefs_pb2_grpc as rpc
+from cachefs.workers.accounts import ByteAccounts
+from cachefs.workers.drain import Drain
+from cachefs.workers.filling import Filler
+from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.store import TieredStore
+
+METADATA_SECONDS = 8.0
+"""Longest wait for the file list of a version that shall be warmed; less than the caller waits."""
+
+
+class WorkerControl(rpc.WorkerServicer):
+    """Implements the ``Worker`` service; errors are raised, the server turns them into statuses."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        store: TieredStore,
+        filler: Filler,
+        knowledge: Knowledge,
+        drain: Drain,
+        *,
+        block_size: int,
+        served: ByteAccounts,
+        statistics: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Act on the parts of one worker."""
+        self._runtime = runtime
+        self._store = store
+        self._filler = filler
+        self._knowledge = knowledge
+        self._drain = drain
+        self._block_size = block_size
+        self._served = served
+        self._statistics = statistics
+
+    def Stat(self, request: pb.StatRequest, context: grpc.ServicerContext) -> pb.StatResponse:
+        """Return the statistics."""
+        return pb.StatResponse(statistics=json.dumps(self._statistics()))
+
+    def Warm(self, request: pb.WarmRequest, context: grpc.ServicerContext) -> pb.WarmResponse:
+        """Fill blocks ahead of use; returns before they are filled."""
+        if not request.wanted:
+            self._filler.warm(request.job, {})
+            return pb.WarmResponse()
+        deadline = self._runtime.monotonic() + METADATA_SECONDS
+        resolved = self._knowledge.resolve(
+            DatasetName.parse(request.dataset), VersionId(request.version), deadline=deadline
+        )
+        wanted: dict[FileRef, list[int]] = {}
+        for each in request.wanted:
+            entry = resolved.manifest.by_file_version.get(FileVersionId(each.file_version))
+            if entry is None:
+                continue
+            count = block_count(entry.size, self._block_size)
+            mask = decode_mask(each.blocks, count)
+            wanted[resolved.file(entry)] = list(indexes(mask))
+        self._filler.warm(request.job, wanted)
+        return pb.WarmResponse()
+
+    def Evict(self, request: pb.EvictRequest, context: grpc.ServicerContext) -> pb.EvictResponse:
+        """Evict file versions, except those that are lent out or pinned."""
+        names = [FileVersionId(name) for name in request.file_versions]
+        size, refused = self._store.evict(names)
+        return pb.EvictResponse(bytes=size, refused=list(refused))
+
+    def Explain(
+        self, request: pb.ExplainRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainResponse:
+        """Return what is here of a file version, and what was done with it."""
+        name = FileVersionId(request.file_version)
+        resident = self._store.inspect(name)
+        return pb.ExplainResponse(
+            tier=resident.medium if resident else "",
+            resident=encode_mask(resident.resident) if resident else b"",
+            leased=self._store.is_leased(name),
+            pinned=self._store.is_pinned(name),
+            served_bytes=dict(self._served.of(name)),
+            filled_bytes=dict(self._filler.filled.of(name)),
+        )
+
+    def Drain(self, request: pb.DrainRequest, context: grpc.ServicerContext) -> pb.DrainResponse:
+        """Begin to drain, or say how far it has come; ``dry_run`` only plans."""
+        progress = self._drain.plan() if request.dry_run else self._drain.begin()
+        return pb.DrainResponse(
+            blocks=progress.blocks,
+            bytes=progress.size,
+            seconds=progress.seconds,
+            done=progress.done,
+        )

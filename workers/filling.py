@@ -1,0 +1,479 @@
+"""Filling: a block comes in once, however many ask for it.
+
+Theory of operation. There is a table of the blocks that are being filled. Whoever needs a block that
+is not in the store joins its fill there, or puts one in. Fills are carried out by threads that belong
+to the filler and to nobody else, so nothing that happens to those who wait (their deadline passes,
+they are cancelled, they die of an exception) can end a fill, or leave one behind that never ends.
+Those who wait, wait each with a deadline of their own.
+
+Two classes. What a read waits for is *demand*, and is queued first in, first out. What a warm-up
+wants is taken only when no demand waits, block by block from the lists of the jobs, in turns; so a
+warm-up of a million blocks costs no queue. A read that needs a block which a warm-up is just filling
+joins that fill. Further copies of a block (this worker is not its first owner) come last, and only
+half of the threads may make them: a copy waits for its first owner, and if two workers gave all their
+threads to copies from each other, both would wait forever.
+
+Room before bytes. A fill reserves capacity before it asks anybody. When everything in the way is
+pinned, leased or reserved, a warm-up's block fails; a read's block is filled into memory, served to
+those who wait, and forgotten. That many blocks at once have a limit.
+
+A failure is remembered for a moment and answered from memory, so that the retries of many readers do
+not multiply the requests to an origin in trouble.
+
+The interleaving to keep in mind: A looks into the store and misses; B's fill of the same block ends
+and leaves the table; A finds no fill and starts one. It would be a second request to the origin, so
+a fill's first act is to look into the store again.
+"""
+
+import logging
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+
+from cachefs.config.schema import ClusterConfig, FillConfig
+from cachefs.core import placement
+from cachefs.core.blocks import BlockId, block_count
+from cachefs.core.names import WorkerId
+from cachefs.errors import (
+    CacheFSError,
+    CapacityError,
+    ClusterError,
+    CoordinatorUnavailableError,
+    DeadlineError,
+)
+from cachefs.ports import BlockSource, BlockStore, FileRef, Metadata, Runtime
+from cachefs.wire import failures
+from cachefs.wire.http import PROGRESS_SECONDS
+from cachefs.workers.accounts import ByteAccounts
+from cachefs.workers.bringing import Bringer, Errand
+from cachefs.workers.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
+from cachefs.workers.origins import OpenOrigin, OpenOrigins
+from cachefs.workers.warming import WantedBlock, WarmJobs
+
+FAILURES_KEPT = 1000
+"""Failed blocks remembered, and failures kept for the next renewal."""
+ROUNDS_LIMIT = 3
+"""How often a read starts over because its block was evicted the moment it came in."""
+CLOSE_SECONDS = 2.0
+"""How long closing waits for fills under way; their threads keep no process alive."""
+
+_log = logging.getLogger("cachefs.worker")
+
+
+class Filler:
+    """Answers "give me this block" for everyone in the worker. Safe from any thread."""
+
+    def __init__(  # noqa: PLR0917 - the ports, in the order in which a block passes them
+        self,
+        runtime: Runtime,
+        store: BlockStore,
+        peers: BlockSource,
+        metadata: Metadata,
+        open_origin: OpenOrigin,
+        config: FillConfig,
+        *,
+        cluster: ClusterConfig,
+        own: WorkerId,
+    ) -> None:
+        """Fill the tiers of the worker ``own``."""
+        self._runtime = runtime
+        self._store = store
+        self._metadata = metadata
+        self._origins = OpenOrigins(metadata, open_origin)
+        self._bringer = Bringer(
+            runtime, peers, metadata, self._origins, config, cluster=cluster, own=own
+        )
+        self.peers = self._bringer.peers
+        """Who is asked, and who is suspected."""
+        self.filled = ByteAccounts("peer", "origin")
+        """Bytes filled, by source."""
+        self._config = config
+        self._own = own
+        self._block_size = cluster.block_size
+        # Straight-line code only under this lock: nothing in it waits, or calls another object.
+        self._lock = threading.Lock()
+        self._fills: dict[BlockId, Fill] = {}
+        self._demand: deque[Fill] = deque()
+        self._warm = WarmJobs()
+        self._remembered: OrderedDict[BlockId, tuple[CacheFSError, float]] = OrderedDict()
+        self._failures: deque[FillFailure] = deque(maxlen=FAILURES_KEPT)
+        self._idle = runtime.condition()
+        self._running = 0
+        self._copying = 0
+        self._uncached = 0
+        self._hits = self._misses = self._failed = 0
+        self._filled_blocks = Counter({"peer": 0, "origin": 0})
+        self._closed = False
+
+    def obtain(
+        self,
+        file: FileRef,
+        index: int,
+        *,
+        only_cached: bool,
+        deadline: float,
+        verify: bool = False,
+        on_wait: Callable[[], None] | None = None,
+    ) -> ObtainedBlock | None:
+        """Return a block, filling it first if need be; the caller closes it.
+
+        Args:
+            file: Which file version.
+            index: Which block.
+            only_cached: Return ``None`` instead of filling.
+            deadline: On the runtime's monotonic clock.
+            verify: Check a copy that is here first; a bad one is dropped and filled anew.
+            on_wait: Called every ``PROGRESS_SECONDS`` while a fill is waited for; what it raises
+                ends the wait, and not the fill.
+
+        Raises:
+            DeadlineError: The fill had not ended by then; it goes on.
+            CapacityError: Too many fills wait, or there is no room, neither in tiers nor in memory.
+            OriginError: The origin did not give the block.
+            IntegrityError: What it gave is not what it gave before.
+        """
+        if verify:
+            self._store.quarantine(file.entry.file_version, index)
+        for round_ in range(ROUNDS_LIMIT):
+            held = self._store.find(file, index)
+            if round_ == 0:
+                self._count(hit=held is not None)
+            if held is not None:
+                return ObtainedBlock(digest=held.digest, source=held.medium, held=held)
+            if only_cached:
+                return None
+            obtained = self._obtain_by_fill(file, index, deadline, on_wait)
+            if obtained is not None:
+                return obtained
+        raise CapacityError(
+            "the block was evicted as soon as it was filled, again and again",
+            subject=f"{file.dataset}/{file.entry.path}",
+            hint="the worker's tiers are too small for what is read at once",
+        )
+
+    def _obtain_by_fill(
+        self, file: FileRef, index: int, deadline: float, on_wait: Callable[[], None] | None
+    ) -> ObtainedBlock | None:
+        """Wait for a block's fill; ``None`` if it brought nothing that is still to be had."""
+        fill = self._join(file, index)
+        obtained: ObtainedBlock | None = None
+        try:
+            self._wait(fill, deadline, on_wait)
+            obtained = self._take(fill)
+        except CapacityError:
+            # A warm-up's block had no room before we joined; a read's may stay in memory.
+            if not fill.warm:
+                raise
+        finally:
+            if obtained is None or obtained.held is not None:
+                self._leave(fill)
+        return obtained
+
+    def _count(self, *, hit: bool) -> None:
+        with self._lock:
+            if hit:
+                self._hits += 1
+            else:
+                self._misses += 1
+
+    def _join(self, file: FileRef, index: int) -> Fill:
+        """Return the block's fill, as one of its users."""
+        key = BlockId(file.entry.file_version, index)
+        changed = self._runtime.condition()
+        now = self._runtime.monotonic()
+        with self._lock:
+            if self._closed:
+                raise ClusterError("the worker is shutting down")
+            fill = self._fills.get(key)
+            if fill is None:
+                self._raise_remembered(key, now)
+                if len(self._demand) >= self._config.queued_fills_limit:
+                    raise CapacityError(
+                        "too many fills wait", hint="worker.fill.queued_fills_limit"
+                    )
+                fill = self._fills[key] = Fill(file, index, changed, warm=False)
+                self._demand.append(fill)
+            fill.users += 1
+            fill.demand = True
+            start = self._wants_thread()
+        if start:
+            self._start_thread()
+        return fill
+
+    def _raise_remembered(self, key: BlockId, now: float) -> None:
+        error = self._failed_lately(key, now)
+        if error is not None:
+            # A new object for each raise: two threads that raise one object mix up its traceback.
+            raise failures.from_document(failures.to_document(error)) from error
+
+    def _failed_lately(self, key: BlockId, now: float) -> CacheFSError | None:
+        error, until = self._remembered.get(key, (None, 0.0))
+        if error is not None and now >= until:
+            del self._remembered[key]
+            return None
+        return error
+
+    def _wait(self, fill: Fill, deadline: float, on_wait: Callable[[], None] | None) -> None:
+        progress_at = self._runtime.monotonic() + PROGRESS_SECONDS
+        while True:
+            with fill.changed:
+                while not fill.ended:
+                    now = self._runtime.monotonic()
+                    until = deadline if on_wait is None else min(deadline, progress_at)
+                    if now >= until:
+                        break
+                    fill.changed.wait(until - now)
+                if fill.ended:
+                    return
+            if now >= deadline:
+                asked = ", ".join(fill.asked) or "nobody yet: other fills were ahead"
+                raise DeadlineError(
+                    "the block was not filled in time",
+                    subject=f"{fill.file.dataset}/{fill.file.entry.path} block {fill.index}",
+                    hint=f"asked: {asked}",
+                )
+            if on_wait is not None:
+                on_wait()
+                progress_at = self._runtime.monotonic() + PROGRESS_SECONDS
+
+    def _take(self, fill: Fill) -> ObtainedBlock | None:
+        """Return what a fill brought; ``None`` if it was in the store and is not any more."""
+        if fill.error is not None:
+            error = fill.error
+            raise failures.from_document(failures.to_document(error)) from error
+        held = self._store.find(fill.file, fill.index)
+        brought = fill.brought
+        if held is not None:
+            source = brought.source if brought is not None else held.medium
+            return ObtainedBlock(digest=held.digest, source=source, held=held)
+        if brought is None:
+            return None
+        return ObtainedBlock(
+            digest=brought.digest,
+            source=brought.source,
+            data=brought.data,
+            release=lambda: self._leave(fill),
+        )
+
+    def _leave(self, fill: Fill) -> None:
+        with self._lock:
+            fill.users -= 1
+            self._forget_bytes_if_unused(fill)
+
+    def _forget_bytes_if_unused(self, fill: Fill) -> None:
+        if fill.users == 0 and fill.ended:
+            fill.brought = None
+            if fill.uncached:
+                fill.uncached = False
+                self._uncached -= 1
+
+    def _wants_thread(self) -> bool:
+        if self._closed or self._running >= self._config.inflight_fills_limit:
+            return False
+        if not self._demand and not self._warm:
+            return False
+        self._running += 1
+        return True
+
+    def _start_thread(self) -> None:
+        try:
+            self._runtime.start("fill", self._run)
+        except RuntimeError as error:
+            # The system has no thread left. If others run, they will get to our fill; the one that
+            # waits for it has a deadline in any case.
+            with self._lock:
+                self._running -= 1
+            _log.error("cannot start a thread", extra={"failure": str(error)})
+
+    def _run(self) -> None:
+        """Fill until there is nothing to fill."""
+        while (fill := self._next()) is not None:
+            # What escapes here is a bug or the end of the process; those who wait must not hang.
+            error: CacheFSError | None = ClusterError("the fill was abandoned")
+            try:
+                error = self._fill(fill)
+            finally:
+                self._end(fill, error)
+            del fill  # and with it the bytes, while this thread waits for its next fill
+        with self._idle:
+            self._idle.notify_all()
+
+    def _next(self) -> Fill | None:
+        """Return the next fill, or ``None`` when this thread shall end."""
+        while True:
+            condition = self._runtime.condition()
+            now = self._runtime.monotonic()
+            with self._lock:
+                if not self._closed:
+                    while self._demand:
+                        fill = self._demand.popleft()
+                        if fill.users:
+                            return fill
+                        # Everyone who waited has given up before it began.
+                        del self._fills[fill.key]
+                candidate = None if self._closed else self._next_warm()
+                if candidate is None:
+                    self._running -= 1
+                    return None
+            file, index, copies = candidate
+            fill = Fill(file, index, condition, warm=True, copies=copies)
+            if not self._store.holds(file.entry.file_version, index):
+                with self._lock:
+                    # A block whose fill has just failed is left to the next sending of the job.
+                    if fill.key not in self._fills and not self._failed_lately(fill.key, now):
+                        self._fills[fill.key] = fill
+                        return fill
+            if copies:
+                with self._lock:
+                    self._copying -= 1
+
+    def _next_warm(self) -> tuple[FileRef, int, bool] | None:
+        block = self._warm.take()
+        if block is not None:
+            return (*block, False)
+        if self._copying < self._config.inflight_fills_limit // 2:
+            block = self._warm.take_copy()
+            if block is not None:
+                self._copying += 1
+                return (*block, True)
+        return None
+
+    def _fill(self, fill: Fill) -> CacheFSError | None:
+        """Carry out a fill; return why it failed."""
+        try:
+            if not self._store.holds(fill.file.entry.file_version, fill.index):
+                self._fill_now(fill)
+        except CacheFSError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the boundary of a fill, as of a request
+            _log.exception("a fill failed in an unexpected way")
+            return ClusterError(f"the fill failed: {type(error).__name__}: {error}")
+        return None
+
+    def _fill_now(self, fill: Fill) -> None:
+        deadline = self._runtime.monotonic() + self._config.fill_seconds
+        errand = Errand(fill.file, fill.index, deadline, fill.copies, fill.asked)
+        with ExitStack() as stack:
+            try:
+                reservation = stack.enter_context(self._store.reserve(fill.file, fill.index))
+            except CapacityError:
+                if not self._claims_memory(fill):
+                    raise
+                reservation = None
+            brought = self._bringer.bring(errand)
+            self.filled.add(fill.file.entry.file_version, brought.source, len(brought.data))
+            if reservation is not None:
+                try:
+                    reservation.commit(brought.data, brought.digest)
+                except CapacityError:
+                    if not self._claims_memory(fill):
+                        raise
+            fill.brought = brought
+        with self._lock:
+            self._filled_blocks[brought.source] += 1
+
+    def _claims_memory(self, fill: Fill) -> bool:
+        """Let a block stay in memory for those who wait for it, if it may."""
+        with self._lock:
+            allowed = fill.demand and self._uncached < self._config.uncached_blocks_limit
+            if allowed:
+                fill.uncached = True
+                self._uncached += 1
+        return allowed
+
+    def _end(self, fill: Fill, error: CacheFSError | None) -> None:
+        until = self._runtime.monotonic() + self._config.failure_memory_seconds
+        with self._lock:
+            self._fills.pop(fill.key, None)
+            if fill.copies:
+                self._copying -= 1
+            if error is not None:
+                self._failed += 1
+                self._failures.append(FillFailure(fill.file, fill.index, error))
+                if not isinstance(error, CapacityError):
+                    self._remembered[fill.key] = (error, until)
+                    if len(self._remembered) > FAILURES_KEPT:
+                        self._remembered.popitem(last=False)
+        with fill.changed:
+            fill.error = error
+            fill.ended = True
+            fill.changed.notify_all()
+        with self._lock:
+            self._forget_bytes_if_unused(fill)
+
+    def warm(self, job: str, wanted: Mapping[FileRef, Iterable[int]]) -> None:
+        """Fill blocks ahead of use; replaces what the same job wanted before.
+
+        Returns at once. Nothing wanted ends the job.
+        """
+        own, copied = self._split(wanted)
+        starting = 0
+        with self._lock:
+            self._warm.put(job, own, copied)
+            while self._wants_thread():
+                starting += 1
+        for _ in range(starting):
+            self._start_thread()
+
+    def _split(
+        self, wanted: Mapping[FileRef, Iterable[int]]
+    ) -> tuple[deque[WantedBlock], deque[WantedBlock]]:
+        """Part the blocks of which we are the first owner from those we shall hold a copy of."""
+        own: deque[WantedBlock] = deque()
+        copied: deque[WantedBlock] = deque()
+        try:
+            view = self._metadata.view(deadline=self._runtime.monotonic() + 1.0)
+        except CoordinatorUnavailableError:
+            view = None
+        for file, indexes in wanted.items():
+            for index in indexes:
+                if index >= block_count(file.entry.size, self._block_size):
+                    continue
+                is_copy = False
+                if view is not None and file.replicas > 1:
+                    block = BlockId(file.entry.file_version, index)
+                    order = placement.order(block, view.members, pool=file.pool)
+                    is_copy = bool(order) and order[0].worker != self._own
+                (copied if is_copy else own).append((file, index))
+        return own, copied
+
+    def take_failures(self) -> list[FillFailure]:
+        """Return the failures since the last call."""
+        with self._lock:
+            taken = list(self._failures)
+            self._failures.clear()
+        return taken
+
+    def statistics(self) -> FillStatistics:
+        """Return what was done so far."""
+        filled_bytes = self.filled.total()
+        origins = self._origins.statistics()
+        with self._lock:
+            return FillStatistics(
+                hits=self._hits,
+                misses=self._misses,
+                filled_blocks=dict(self._filled_blocks),
+                filled_bytes=filled_bytes,
+                failed_fills=self._failed,
+                queued_fills=len(self._demand),
+                inflight_fills=self._running,
+                warm_blocks_left=len(self._warm),
+                uncached_blocks=self._uncached,
+                origins=origins,
+            )
+
+    def close(self) -> None:
+        """Fail what is queued, give what runs a moment to end, and close the origins."""
+        with self._lock:
+            self._closed = True
+            self._warm.clear()
+            abandoned = list(self._demand)
+            self._demand.clear()
+        for fill in abandoned:
+            self._end(fill, ClusterError("the worker is shutting down"))
+        deadline = self._runtime.monotonic() + CLOSE_SECONDS
+        with self._idle:
+            while self._running and (left := deadline - self._runtime.monotonic()) > 0:
+                self._idle.wait(left)
+        self._origins.close()

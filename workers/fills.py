@@ -1,0 +1,121 @@
+"""What a fill is: its state while it runs, what it ends with, and what it is counted as.
+
+:mod:`cachefs.workers.filling` has the theory of operation.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from cachefs.core.blocks import BlockId
+from cachefs.errors import CacheFSError, check
+from cachefs.ports import Condition, FileRef, HeldBlock
+from cachefs.workers.bringing import Brought
+from cachefs.workers.origins import OriginCounts
+
+
+@dataclass(frozen=True, slots=True)
+class FillFailure:
+    """A block that could not be filled."""
+
+    file: FileRef
+    index: int
+    error: CacheFSError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillStatistics:
+    """What a filler has done, and what it is doing."""
+
+    hits: int
+    misses: int
+    filled_blocks: Mapping[str, int]
+    """By source: ``peer`` and ``origin``."""
+    filled_bytes: Mapping[str, int]
+    failed_fills: int
+    queued_fills: int
+    """Reads' blocks that wait for a thread."""
+    inflight_fills: int
+    warm_blocks_left: int
+    """Blocks that warm-ups have yet to look at."""
+    uncached_blocks: int
+    """Blocks in memory because no tier has room."""
+    origins: OriginCounts
+
+
+class Fill:
+    """One block being filled; ``users`` is guarded by the filler's lock, the rest by ``changed``."""
+
+    def __init__(
+        self, file: FileRef, index: int, changed: Condition, *, warm: bool, copies: bool = False
+    ) -> None:
+        """Begin with nobody who uses it."""
+        self.file = file
+        self.index = index
+        self.changed = changed
+        self.warm = warm
+        self.copies = copies
+        self.demand = not warm
+        self.users = 0
+        self.uncached = False
+        self.ended = False
+        self.error: CacheFSError | None = None
+        self.brought: Brought | None = None
+        self.asked: list[str] = []
+
+    @property
+    def key(self) -> BlockId:
+        """The block's name."""
+        return BlockId(self.file.entry.file_version, self.index)
+
+
+class ObtainedBlock:
+    """A block to read from: held in a tier, or in memory; until the context is left."""
+
+    def __init__(
+        self,
+        *,
+        digest: bytes,
+        source: str,
+        held: HeldBlock | None = None,
+        data: memoryview | None = None,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        """Take over a held block, or bytes with what gives them back."""
+        self.digest = digest
+        self.source = source
+        """``memory`` or ``disk`` if it was here, else ``peer`` or ``origin``."""
+        self.held = held
+        """Set if it is in a tier."""
+        self._data = data
+        self._release = release
+
+    def view(self) -> memoryview:
+        """Return the bytes of a block that is in memory only."""
+        check(self._data is not None, "the bytes of a held block are in its file")
+        assert self._data is not None  # noqa: S101 - tells mypy what the line above checked
+        return self._data
+
+    def close(self) -> None:
+        """Let the block go; idempotent."""
+        held, self.held = self.held, None
+        release, self._release = self._release, None
+        self._data = None
+        if held is not None:
+            held.__exit__(None, None, None)
+        if release is not None:
+            release()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let the block go."""
+        self.close()

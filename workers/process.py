@@ -1,0 +1,335 @@
+"""The worker process: puts the parts together, starts them in order, and ends them in order.
+
+Start: the tiers recover what an earlier process left; the ports are bound; the data plane serves;
+then the worker registers. So nobody is told of a worker that cannot answer. A coordinator that is
+down does not keep a worker from starting: it serves what it has, and registers later.
+
+End, at SIGTERM or SIGINT: the worker says goodbye, ends its connections and with them its leases,
+lets running fills end for a moment, and closes its tiers clean. Each step is bounded, so the end
+comes within a few seconds whatever the others do.
+"""
+
+import ctypes
+import json
+import logging
+import secrets
+import signal
+import socket
+import sys
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from cachefs.config.schema import ClusterConfig, WorkerConfig
+from cachefs.config.secrets import Secret
+from cachefs.core.blocks import BlockId
+from cachefs.core.membership import RENEWALS_PER_LEASE, Member
+from cachefs.core.names import DatasetName, WorkerId, parse_name
+from cachefs.errors import ConfigError, CoordinatorUnavailableError
+from cachefs.origins.opening import open_origin
+from cachefs.ports import FileRef, Origin, ResolvedVersion, Runtime
+from cachefs.telemetry.metrics import Metrics
+from cachefs.transport.control import (
+    ControlMetadata,
+    ControlServer,
+    coordinator_channel,
+    worker_channel,
+)
+from cachefs.transport.http import HttpBlockSource, HttpMetadata
+from cachefs.transport.node import node_identity
+from cachefs.transport.runtime import ThreadRuntime
+from cachefs.wire import digests
+from cachefs.wire.proto import cachefs_pb2_grpc as rpc
+from cachefs.workers.control import WorkerControl
+from cachefs.workers.drain import Drain
+from cachefs.workers.filling import Filler
+from cachefs.workers.handout import Handout, open_socket
+from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.listening import Listener
+from cachefs.workers.renewal import Renewal
+from cachefs.workers.scrub import Scrubber
+from cachefs.workers.serving import DataPlane
+from cachefs.workers.statistics import WorkerStatistics, sampler
+from cachefs.workers.store import TieredStore
+
+BACKLOG = 512
+"""Connections that wait in the kernel's queue."""
+LOCAL_CONNECTIONS_LIMIT = 1024
+"""Processes on this node that may hold descriptors at once, counted by connections."""
+LARGE_BUFFER_BYTES = 1024 * 1024
+"""From this size on, a buffer has a mapping of its own."""
+_M_MMAP_THRESHOLD = -3  # as malloc.h has it
+POLL_SECONDS = 0.5
+"""How often the main thread looks whether a signal came; signals interrupt it anyway."""
+
+_log = logging.getLogger("cachefs.worker")
+
+
+class Worker:
+    """One worker, in whatever process: the tests run several in one."""
+
+    def __init__(
+        self, config: WorkerConfig, cluster: ClusterConfig, token: Secret, runtime: Runtime
+    ) -> None:
+        """Recover the tiers and bind the ports; :meth:`start` begins to serve.
+
+        Raises:
+            ConfigError: A folder, a name or an address cannot be used.
+            ClusterError: A port is taken.
+        """
+        self._config = config
+        self._cluster = cluster
+        self._token = token
+        self._runtime = runtime
+        self._own = WorkerId(parse_name(config.name, kind="worker"))
+        config.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            self._build(stack)
+            self._stack = stack.pop_all()
+
+    def _build(self, stack: ExitStack) -> None:
+        """Make the parts; what was made first is closed last."""
+        config, cluster, token, runtime = self._config, self._cluster, self._token, self._runtime
+        self.store = TieredStore(config.tiers, cluster=cluster, runtime=runtime)
+        stack.callback(self.store.close)
+        self.store.recover()
+        channel = stack.enter_context(coordinator_channel(config.coordinator, token))
+        self.knowledge = Knowledge(
+            runtime,
+            ControlMetadata(runtime, channel, digest_size=digests.digest_size(cluster.digest)),
+            ask_members=self._ask_members,
+            folder=config.state_folder / "versions",
+        )
+        blocks = HttpBlockSource(runtime, token, block_size=cluster.block_size)
+        stack.callback(blocks.close)
+        self.filler = Filler(
+            runtime,
+            self.store,
+            blocks,
+            self.knowledge,
+            self._open_origin,
+            config.fill,
+            cluster=cluster,
+            own=self._own,
+        )
+        stack.callback(self.filler.close)
+        self._data_socket = _listen(config.host, config.data_port)
+        stack.callback(self._data_socket.close)
+        self._local_socket, socket_path = open_socket(config.state_folder)
+        stack.callback(_remove_socket, self._local_socket, socket_path)
+        self._control = ControlServer(config.host, config.control_port, token)
+        stack.callback(self._control.close)
+        self.member = Member(
+            worker=self._own,
+            incarnation=secrets.token_hex(8),
+            node=node_identity(),
+            zone=config.zone,
+            pool=config.pool,
+            weight=float(sum(tier.capacity_bytes for tier in config.tiers)),
+            data_address=f"{config.host}:{self._data_socket.getsockname()[1]}",
+            control_address=f"{config.host}:{self._control.port}",
+            socket_path=str(socket_path),
+        )
+        self.renewal = Renewal(
+            runtime,
+            channel,
+            self.member,
+            cluster=cluster,
+            store=self.store,
+            filler=self.filler,
+            knowledge=self.knowledge,
+            statistics=lambda: self.statistics().to_document(),
+        )
+        stack.callback(self.renewal.close)
+        self._add_servers(stack)
+
+    def _add_servers(self, stack: ExitStack) -> None:
+        cluster, token, runtime = self._cluster, self._token, self._runtime
+        self._metrics = Metrics(sampler(self.statistics))
+        self._plane = DataPlane(
+            runtime,
+            self.filler,
+            self.knowledge,
+            token=token,
+            cluster=cluster,
+            config=self._config,
+            exposition=self._metrics.exposition,
+            own_digests=self._own_digests,
+        )
+        self._handout = Handout(
+            runtime,
+            self.store,
+            self.filler,
+            self.knowledge,
+            token=token,
+            cluster=cluster,
+            own=self._own,
+        )
+        drain = Drain(
+            runtime,
+            self.store,
+            self.knowledge,
+            own=self._own,
+            block_size=cluster.block_size,
+            # One renewal, and half of one more for a busy machine.
+            settle_seconds=1.5 * cluster.lease_seconds / RENEWALS_PER_LEASE,
+            open_channel=lambda address: worker_channel(address, token),
+            leave=self.renewal.leave,
+        )
+        stack.callback(drain.close)
+        control = WorkerControl(
+            runtime,
+            self.store,
+            self.filler,
+            self.knowledge,
+            drain,
+            block_size=cluster.block_size,
+            served=self._plane.served,
+            statistics=lambda: self.statistics().to_document(),
+        )
+        rpc.add_WorkerServicer_to_server(control, self._control.server)  # type: ignore[no-untyped-call]  # generated
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._control.server)
+        self._data_listener: Listener | None = None
+        self._local_listener: Listener | None = None
+
+    def start(self) -> None:
+        """Serve, then register; returns at once."""
+        self._data_listener = Listener(
+            self._runtime,
+            self._data_socket,
+            self._plane.serve,
+            name="data",
+            connections_limit=self._config.connections_limit,
+        )
+        self._stack.callback(self._data_listener.close)
+        self._local_listener = Listener(
+            self._runtime,
+            self._local_socket,
+            self._handout.serve,
+            name="local",
+            connections_limit=LOCAL_CONNECTIONS_LIMIT,
+        )
+        self._stack.callback(self._local_listener.close)
+        self._control.start()
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._stack.callback(self._start_scrubber().close)
+        self.renewal.start()
+
+    def _start_scrubber(self) -> Scrubber:
+        return Scrubber(
+            self._runtime,
+            self.store,
+            period_seconds=self._config.scrub_period_seconds,
+            bytes_rate=self._config.scrub_bytes_rate,
+            refill=self._refill,
+        )
+
+    def _refill(self, block: BlockId) -> None:
+        """Fill a block again that was found bad."""
+        file = self.knowledge.known_file(block.file_version)
+        if file is not None:
+            self.filler.warm(f"scrub {block.file_version} {block.index}", {file: [block.index]})
+
+    def close(self) -> None:
+        """Say goodbye and end everything; idempotent."""
+        self.renewal.leave()
+        self._stack.close()
+
+    def statistics(self) -> WorkerStatistics:
+        """Return what all parts say of themselves."""
+        return WorkerStatistics(
+            store=self.store.statistics(),
+            fill=self.filler.statistics(),
+            served_bytes=self._plane.served.total(),
+            connections=self._data_listener.connections if self._data_listener else 0,
+            leases=self._handout.leases,
+        )
+
+    def _open_origin(self, resolved: ResolvedVersion) -> Origin:
+        return open_origin(
+            resolved.origin, self._config.origin, self._runtime, client=resolved.client
+        )
+
+    def _own_digests(self, file: FileRef) -> list[bytes | None]:
+        resident = self.store.inspect(file.entry.file_version)
+        if resident is None:
+            return []
+        known = iter(resident.digests)
+        return [
+            next(known) if resident.resident >> index & 1 else None
+            for index in range(resident.resident.bit_length())
+        ]
+
+    def _ask_members(
+        self, name: DatasetName, version: str | None, deadline: float
+    ) -> ResolvedVersion:
+        view = self.knowledge.view(deadline=0.0)
+        others = [each.data_address for each in view.members if each.worker != self._own]
+        if not others:
+            raise CoordinatorUnavailableError(
+                "no coordinator answers, and no other worker is known"
+            )
+        asked = HttpMetadata(
+            self._runtime, None, self._token, workers=others, digest=self._cluster.digest
+        )
+        with closing(asked):
+            return asked.resolve(name, version, deadline=deadline)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError("cannot listen", subject=f"{host}:{port}", hint=str(error)) from error
+
+
+def _remove_socket(listening: socket.socket, path: Path) -> None:
+    listening.close()
+    path.unlink(missing_ok=True)
+
+
+def _give_large_buffers_back() -> None:
+    """Make the allocator return the memory of a block as soon as the block is let go.
+
+    Without this, glibc learns from the first buffers to keep later ones in a heap for each thread:
+    230 MB after some gigabytes of fills, instead of 80. Another C library has nothing to be told.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
+
+
+def run(config: WorkerConfig, cluster: ClusterConfig, token: Secret) -> int:
+    """Run a worker until SIGTERM or SIGINT; return the process's exit status."""
+    _give_large_buffers_back()
+    runtime = ThreadRuntime()
+    worker = Worker(config, cluster, token, runtime)
+    stopping = runtime.condition()
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        # No lock here: the main thread may be interrupted while it holds it.
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        worker.start()
+        ready = {
+            "data": worker.member.data_address,
+            "control": worker.member.control_address,
+            "socket": worker.member.socket_path,
+        }
+        sys.stdout.write(f"ready {json.dumps(ready)}\n")
+        sys.stdout.flush()
+        _log.info("worker ready", extra={"worker": config.name, **ready})
+        while not stopped:
+            with stopping:
+                stopping.wait(POLL_SECONDS)
+    finally:
+        worker.close()
+    _log.info("worker stopped", extra={"worker": config.name})
+    return 0

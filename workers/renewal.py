@@ -1,0 +1,271 @@
+"""Renewal: how a worker becomes a member, stays one, and tells the coordinator what it holds.
+
+One thread registers, and then renews every quarter of the lease. A renewal carries what changed in
+the tiers, the fills that failed and the peers that were found to lie; all of it stays here until the
+coordinator has answered, so that a lost message loses nothing. The answer carries the newest view,
+the pins, and what may be dropped.
+
+When nobody answers, the worker goes on serving and filling with the last view, and goes on trying.
+When its lease has run out (it was stopped, or cut off), it registers anew and reports everything. A
+worker that has left for good, drained, does neither.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cachefs.config.schema import ClusterConfig
+from cachefs.core.backoff import Backoff
+from cachefs.core.blocks import FileVersionId
+from cachefs.core.membership import RENEWALS_PER_LEASE, Member
+from cachefs.core.residency import encode_mask
+from cachefs.errors import CacheFSError, ConfigError, DeniedError, LeaseExpiredError
+from cachefs.ports import Runtime, Task
+from cachefs.transport.control import ControlChannel
+from cachefs.wire import failures, messages
+from cachefs.wire.proto import cachefs_pb2 as pb
+from cachefs.wire.proto import cachefs_pb2_grpc as rpc
+from cachefs.workers.filling import Filler
+from cachefs.workers.fills import FillFailure
+from cachefs.workers.inventory import FileResidency
+from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.store import TieredStore
+
+FILES_LIMIT = 2000
+"""File versions in one renewal; more follow at once in the next."""
+FAILURES_LIMIT = 100
+"""Failed fills in one renewal."""
+RETRY_SECONDS = 0.5
+"""The first wait after a failed call; it doubles, with full jitter, up to a quarter of the lease."""
+LEAVE_SECONDS = 2.0
+"""Longest wait for the coordinator when saying goodbye."""
+CLOSE_SECONDS = 2.0
+"""How long closing waits for the thread."""
+
+_log = logging.getLogger("cachefs.worker")
+
+_Key = tuple[FileVersionId, str]
+
+
+class Renewal:
+    """Keeps a worker a member. Its thread is its own; the methods are safe from any."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        channel: ControlChannel,
+        member: Member,
+        *,
+        cluster: ClusterConfig,
+        store: TieredStore,
+        filler: Filler,
+        knowledge: Knowledge,
+        statistics: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Prepare; :meth:`start` begins."""
+        self._runtime = runtime
+        self._channel = channel
+        self._stub = rpc.CoordinatorStub(channel.channel)  # type: ignore[no-untyped-call]  # generated
+        self._member = member
+        self._cluster = cluster
+        self._lease_seconds = cluster.lease_seconds
+        self._store = store
+        self._filler = filler
+        self._knowledge = knowledge
+        self._statistics = statistics
+        self._changed = runtime.condition()
+        self._pending: dict[_Key, FileResidency] = {}
+        self._failures: list[FillFailure] = []
+        self._send_whole = True
+        self._registered = False
+        self._left = False
+        self._closed = False
+        self._thread: Task | None = None
+
+    @property
+    def registered(self) -> bool:
+        """Whether the coordinator counted us as a member when we last spoke."""
+        return self._registered
+
+    def start(self) -> None:
+        """Begin to register and renew, in a thread."""
+        self._thread = self._runtime.start("renewal", self._run)
+
+    def wait_registered(self, timeout_seconds: float) -> bool:
+        """Wait until we are a member; ``False`` on time-out."""
+        deadline = self._runtime.monotonic() + timeout_seconds
+        with self._changed:
+            while not self._registered:
+                left = deadline - self._runtime.monotonic()
+                if left <= 0 or self._closed:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def leave(self) -> None:
+        """Say goodbye, and do not come back; a coordinator that is down will notice by itself."""
+        with self._changed:
+            was_member, self._registered = self._registered, False
+            self._left = True
+            self._changed.notify_all()
+        if not was_member:
+            return
+        request = pb.LeaveRequest(worker=self._member.worker, incarnation=self._member.incarnation)
+        try:
+            self._channel.call(self._stub.Leave, request, timeout_seconds=LEAVE_SECONDS)
+        except CacheFSError as error:
+            _log.info("left without an answer", extra={"failure": str(error)})
+
+    def close(self) -> None:
+        """End the thread; does not say goodbye."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        failed = 0
+        while not (self._closed or self._left):
+            wait = 0.0
+            try:
+                more = self._renew() if self._registered else self._register()
+                failed = 0
+                if not more:
+                    wait = self._lease_seconds / RENEWALS_PER_LEASE
+            except LeaseExpiredError as error:
+                _log.warning("the lease has run out", extra={"failure": str(error)})
+                self._set_registered(False)
+                failed += 1
+            except CacheFSError as error:
+                failed += 1
+                self._report_failure(error, failed)
+            if failed:
+                quarter = self._lease_seconds / RENEWALS_PER_LEASE
+                backoff = Backoff(
+                    attempts_limit=failed + 1,
+                    first_seconds=RETRY_SECONDS,
+                    wait_seconds_max=quarter,
+                )
+                draw = self._runtime.random.random()
+                wait = backoff.wait_after(failed, draw=draw) or 0.0
+            with self._changed:
+                if wait and not (self._closed or self._left):
+                    self._changed.wait(wait)
+
+    def _report_failure(self, error: CacheFSError, failed: int) -> None:
+        # Once, and then every so often: a coordinator may be down for hours.
+        if failed & (failed - 1) == 0:
+            is_lasting = isinstance(error, ConfigError | DeniedError)
+            level = logging.ERROR if is_lasting else logging.WARNING
+            _log.log(level, "the coordinator cannot be told", extra={"failure": str(error)})
+
+    def _set_registered(self, registered: bool) -> None:  # noqa: FBT001 - the name says it
+        with self._changed:
+            self._registered = registered
+            self._changed.notify_all()
+
+    def _register(self) -> bool:
+        request = pb.RegisterRequest(
+            member=messages.member_to_message(self._member),
+            fingerprint=self._cluster.fingerprint(),
+        )
+        answer: pb.RegisterResponse = self._channel.call(
+            self._stub.Register, request, timeout_seconds=self._lease_seconds
+        )
+        view = messages.view_from_message(answer.view)
+        # A coordinator whose state was lost begins with epoch 1 again, and is right all the same.
+        self._knowledge.replace_view(view)
+        self._filler.peers.observe(view)
+        self._lease_seconds = answer.lease_seconds or self._lease_seconds
+        self._send_whole = True
+        self._set_registered(True)
+        _log.info("registered", extra={"epoch": view.epoch})
+        return True
+
+    def _renew(self) -> bool:
+        """Renew the lease; return whether there is more to tell at once."""
+        whole = self._gather()
+        reported = list(self._pending.items())[:FILES_LIMIT]
+        failed_fills = self._failures[:FAILURES_LIMIT]
+        suspects = self._filler.peers.suspects()
+        request = pb.RenewRequest(
+            worker=self._member.worker,
+            incarnation=self._member.incarnation,
+            epoch=self._knowledge.view(deadline=0.0).epoch,
+            residency=[_residency(each) for _, each in reported],
+            residency_is_whole=whole,
+            failures=[_failed_fill(each) for each in failed_fills],
+            statistics=json.dumps(self._statistics()),
+            suspects=sorted(suspects),
+        )
+        answer: pb.RenewResponse = self._channel.call(
+            self._stub.Renew, request, timeout_seconds=self._lease_seconds
+        )
+        self._send_whole = bool(answer.want_residency)
+        for key, each in reported:
+            if self._pending.get(key) is each:
+                del self._pending[key]
+        del self._failures[: len(failed_fills)]
+        self._filler.peers.forget_suspects(suspects)
+        self._obey(answer)
+        return self._send_whole or bool(self._pending)
+
+    def _gather(self) -> bool:
+        """Add what happened since; return whether the pending residency is all there is."""
+        changes = self._store.residency_changes()
+        whole = self._send_whole
+        if whole:
+            self._pending = {}
+            changes = self._store.residency()
+        for change in changes:
+            self._pending[change.file_version, change.medium] = change
+        self._failures.extend(self._filler.take_failures())
+        del self._failures[:-1000]
+        return whole
+
+    def _obey(self, answer: pb.RenewResponse) -> None:
+        if answer.HasField("view") and answer.view.epoch:
+            view = messages.view_from_message(answer.view)
+            self._knowledge.replace_view(view)
+            self._filler.peers.observe(view)
+            own = view.find(self._member.worker)
+            if own is not None and own.draining:
+                # If we must register anew, we are still draining.
+                self._member = replace(self._member, draining=True)
+        pinned: list[FileVersionId] = []
+        ttls: dict[FileVersionId, float] = {}
+        for pin in answer.pins:
+            if pin.HasField("ttl_seconds"):
+                ttls[FileVersionId(pin.file_version)] = pin.ttl_seconds
+            else:
+                pinned.append(FileVersionId(pin.file_version))
+        self._store.set_pins(pinned, ttls)
+        if ttls:
+            self._store.expire(self._runtime.monotonic())
+        dropped: Sequence[str] = answer.dropped
+        if dropped:
+            self._store.drop([FileVersionId(name) for name in dropped])
+
+
+def _residency(each: FileResidency) -> pb.Residency:
+    return pb.Residency(
+        file_version=each.file_version,
+        dataset=str(each.dataset),
+        version=each.version,
+        tier=each.medium,
+        resident=encode_mask(each.resident),
+        digests=b"".join(each.digests),
+    )
+
+
+def _failed_fill(each: FillFailure) -> pb.FailedFill:
+    return pb.FailedFill(
+        dataset=str(each.file.dataset),
+        version=each.file.version,
+        file_version=each.file.entry.file_version,
+        index=each.index,
+        failure=failures.encode(each.error).decode(),
+    )

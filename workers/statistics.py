@@ -1,0 +1,63 @@
+"""Statistics: what one worker says of itself, for people as JSON and for Prometheus as samples."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cachefs.telemetry.metrics import Sample, by_label
+from cachefs.workers.fills import FillStatistics
+from cachefs.workers.inventory import StoreStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatistics:
+    """All parts of a worker at one moment."""
+
+    store: StoreStatistics
+    fill: FillStatistics
+    served_bytes: Mapping[str, int]
+    """By source: ``memory``, ``disk``, ``peer``, ``origin``."""
+    connections: int
+    leases: int
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as a JSON object, as renewals and ``Stat`` carry it."""
+        fill = asdict(self.fill)
+        return {
+            "tiers": [asdict(tier) for tier in self.store.tiers],
+            **{name: value for name, value in fill.items() if name != "origins"},
+            "origins": fill["origins"],
+            "served_bytes": dict(self.served_bytes),
+            "connections": self.connections,
+            "leases": self.leases,
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield it as Prometheus samples."""
+        for tier in self.store.tiers:
+            label = (tier.medium,)
+            yield "cachefs_worker_capacity_bytes", label, tier.capacity_bytes
+            yield "cachefs_worker_used_bytes", label, tier.used_bytes
+            yield "cachefs_worker_reserved_bytes", label, tier.reserved_bytes
+            yield "cachefs_worker_blocks", label, tier.blocks
+            yield "cachefs_worker_evicted_blocks_total", label, tier.evictions
+            yield "cachefs_worker_corrupt_blocks_total", label, tier.corrupt_blocks
+            yield "cachefs_worker_write_errors_total", label, tier.write_errors
+        fill = self.fill
+        yield "cachefs_worker_hits_total", (), fill.hits
+        yield "cachefs_worker_misses_total", (), fill.misses
+        yield from by_label("cachefs_worker_filled_bytes_total", fill.filled_bytes)
+        yield "cachefs_worker_failed_fills_total", (), fill.failed_fills
+        yield "cachefs_worker_queued_fills", (), fill.queued_fills
+        yield "cachefs_worker_inflight_fills", (), fill.inflight_fills
+        yield from by_label("cachefs_worker_served_bytes_total", self.served_bytes)
+        yield "cachefs_worker_connections", (), self.connections
+        yield "cachefs_worker_leases", (), self.leases
+        yield from by_label("cachefs_origin_requests_total", fill.origins.requests)
+        yield from by_label("cachefs_origin_read_bytes_total", fill.origins.read_bytes)
+        yield from by_label("cachefs_origin_errors_total", fill.origins.errors)
+
+
+def sampler(statistics: Callable[[], WorkerStatistics]) -> Callable[[], Iterator[Sample]]:
+    """Return what the metrics ask at each scrape."""
+    return lambda: statistics().samples()
