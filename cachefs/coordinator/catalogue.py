@@ -1,0 +1,483 @@
+"""The catalogue: datasets, their versions and manifests, and which version a reader gets.
+
+Every change is one transaction, and begins by adding to the ``catalogue`` counter. That makes the
+changes queue up, so each can check what it relies on; and whoever keeps something computed from the
+catalogue, in whichever coordinator, sees that it is out of date.
+
+Origins are listed outside of transactions. A listing that leads to the manifest that is current
+already changes nothing but the time of the last listing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from cachefs.config.schema import CoordinatorConfig
+from cachefs.coordinator.events import Events
+from cachefs.coordinator.listing import Carried, Flights, Lister, Listing
+from cachefs.coordinator.manifests import Manifests
+from cachefs.coordinator.store import counters
+from cachefs.coordinator.store import datasets as rows
+from cachefs.coordinator.store import jobs as job_rows
+from cachefs.coordinator.store.engine import Store
+from cachefs.core.blocks import FileVersionId
+from cachefs.core.datasets import Consistency, Dataset, Version
+from cachefs.core.manifest import Manifest, VersionId
+from cachefs.core.names import DEFAULT_NAMESPACE, DatasetName, parse_name, parse_path, printable
+from cachefs.errors import (
+    ConfigError,
+    ConflictError,
+    NotKnownError,
+    OriginUnavailableError,
+)
+from cachefs.ports import Runtime
+
+REPLICAS_MAX = 64
+VERSIONS_KEPT_MAX = 1000
+_LISTING_SECONDS_MAX = 600.0
+"""Longest that ``add`` and ``update`` wait for a listing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetChange:
+    """What shall be different; ``None`` for what stays."""
+
+    replicas: int | None = None
+    consistency: Consistency | None = None
+    pool: str | None = None
+    pin: tuple[str, ...] = ()
+    unpin: tuple[str, ...] = ()
+    ttl_seconds: float | None = None
+    """0 takes the time to live away."""
+    current: str | None = None
+    """A version that is kept, or an unambiguous prefix of its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A file version that must not be evicted, or whose unread blocks must be."""
+
+    dataset: DatasetName
+    file_version: FileVersionId
+    ttl_seconds: float | None
+    """Set for a time to live instead of a pin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A version, and how the dataset keeps it."""
+
+    version: Version
+    pool: str
+    replicas: int
+
+
+class Catalogue:
+    """Datasets and versions. Safe from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        config: CoordinatorConfig,
+        events: Events,
+        lister: Lister,
+    ) -> None:
+        """Work on a store."""
+        self._store = store
+        self._runtime = runtime
+        self._config = config
+        self._events = events
+        self._lister = lister
+        self._flights: Flights[Dataset] = Flights(runtime)
+        self._manifests = Manifests(store, runtime)
+        self._unlistable: dict[DatasetName, float] = {}
+        self._listed: dict[DatasetName, tuple[float, float]] = {}
+        self._live: tuple[int, dict[FileVersionId, int]] = (-1, {})
+        self._pins: tuple[int, tuple[Pin, ...]] = (-1, ())
+
+    # ---- datasets -----------------------------------------------------------------------------
+
+    def add(self, dataset: Dataset, checksums: Mapping[str, str]) -> Dataset:
+        """Declare a dataset and list its origin; when that fails, nothing has changed.
+
+        Raises:
+            ConfigError: Something in the declaration is not acceptable.
+            ConflictError: There is one of that name, or a namespace.
+            OriginError: The origin cannot be listed.
+        """
+        check_dataset(dataset)
+        for path, digest in checksums.items():
+            _check_digest(parse_path(path), digest)
+        with self._store.read() as connection:
+            _check_free(connection, dataset.name)
+        listing = self._lister.list(dataset, checksums=checksums, carried={})
+        declared = replace(dataset, current=listing.version.id)
+        with self._store.write() as connection:
+            counters.add(connection, "catalogue")
+            _check_free(connection, dataset.name)
+            rows.add(connection, declared, at=listing.version.listed_at)
+            rows.add_version(connection, listing.version, listing.manifest.encoded)
+            self._events.record(
+                connection,
+                "dataset-added",
+                dataset.name,
+                f"{listing.version.file_count} files, {listing.version.size} bytes, "
+                f"version {listing.version.id}",
+            )
+        self._note_listed(dataset.name, listing.version.listed_at)
+        self._manifests.put(listing.manifest)
+        return declared
+
+    def change(self, name: DatasetName, change: DatasetChange) -> Dataset:
+        """Change how a dataset is kept.
+
+        Raises:
+            NotKnownError: There is no such dataset or version.
+            ConfigError: Something in the change is not acceptable.
+        """
+        with self._store.write() as connection:
+            counters.add(connection, "catalogue")
+            old = _known(connection, name)
+            new = _changed(old, change)
+            if change.current is not None:
+                chosen = self._find_version(connection, name, change.current)
+                new = replace(new, current=chosen.id)
+                if new.consistency.max_age_seconds is not None and new.current != old.current:
+                    raise ConfigError(
+                        f"the dataset follows its origin ({new.consistency})",
+                        subject=str(name),
+                        hint="set its consistency to pinned, to stay at a version",
+                    )
+            check_dataset(new)
+            if new != old:
+                rows.change(connection, new)
+                self._events.record(connection, "dataset-changed", name, _difference(old, new))
+        return new
+
+    def remove(self, name: DatasetName) -> None:
+        """Forget a dataset; workers drop its blocks.
+
+        Raises:
+            NotKnownError: There is no such dataset.
+        """
+        with self._store.write() as connection:
+            counters.add(connection, "catalogue")
+            _known(connection, name)
+            rows.remove(connection, name)
+            self._events.record(connection, "dataset-removed", name, "its blocks are dropped")
+
+    def get(self, name: DatasetName) -> Dataset:
+        """Return a dataset.
+
+        Raises:
+            NotKnownError: There is no such dataset.
+        """
+        with self._store.read() as connection:
+            return _known(connection, name)
+
+    def every(self, *, after: str = "", limit: int | None = None) -> tuple[Dataset, ...]:
+        """Return the datasets whose full name comes after another, sorted by it."""
+        with self._store.read() as connection:
+            return rows.every(connection, after=after, limit=limit)
+
+    def count(self) -> int:
+        """Return how many datasets there are."""
+        with self._store.read() as connection:
+            return rows.count(connection)
+
+    # ---- versions -----------------------------------------------------------------------------
+
+    def update(self, name: DatasetName) -> Version:
+        """List the origin again, and make what it holds the current version.
+
+        Raises:
+            NotKnownError: There is no such dataset.
+            OriginError: The origin cannot be listed.
+        """
+        self.get(name)
+        dataset = self._flights.join(
+            name, lambda: self._relist(name), wait_seconds=_LISTING_SECONDS_MAX
+        )
+        return self._current(dataset)
+
+    def versions(self, name: DatasetName) -> tuple[Version, ...]:
+        """Return the versions that are kept, the newest first.
+
+        Raises:
+            NotKnownError: There is no such dataset.
+        """
+        with self._store.read() as connection:
+            _known(connection, name)
+            return rows.versions(connection, name)
+
+    def resolve(self, name: DatasetName, version: str | None) -> Resolved:
+        """Return a version by id, by unambiguous prefix, or the current one for ``None``.
+
+        For ``None`` the dataset's consistency policy is applied first: it may list the origin. When
+        the origin is down, ``max_age`` gets the last version, ``validate_on_open`` an error.
+
+        Raises:
+            NotKnownError: There is no such dataset or version.
+            OriginError: The origin must be listed, and cannot be.
+        """
+        if version is not None:
+            with self._store.read() as connection:
+                dataset = _known(connection, name)
+                return _resolved(dataset, self._find_version(connection, name, version))
+        with self._store.read() as connection:
+            dataset = _known(connection, name)
+            listed_at = rows.listed_at(connection, name)
+        if dataset.consistency.is_due(self._listed_seconds_ago(name, listed_at)):
+            dataset = self._listed_again(dataset)
+        return _resolved(dataset, self._current(dataset))
+
+    def manifest(self, version: str) -> Manifest:
+        """Return a manifest.
+
+        Raises:
+            NotKnownError: No dataset has that version.
+        """
+        return self._manifests.get(version)
+
+    # ---- what follows from the whole ----------------------------------------------------------
+
+    def live(self, connection: Connection) -> Mapping[FileVersionId, int]:
+        """Return every file version that some dataset has, with its size."""
+        revision = counters.read(connection)["catalogue"]
+        if self._live[0] != revision:
+            live: dict[FileVersionId, int] = {}
+            for version in rows.version_ids(connection):
+                manifest = self._manifests.find(connection, version)
+                for entry in manifest.files if manifest is not None else ():
+                    live[entry.file_version] = entry.size
+            self._live = (revision, live)
+        return self._live[1]
+
+    def pins(self, connection: Connection) -> tuple[Pin, ...]:
+        """Return all pins and times to live, of the current versions."""
+        revision = counters.read(connection)["catalogue"]
+        if self._pins[0] != revision:
+            pins = [pin for one in rows.every(connection) for pin in self._pins_of(connection, one)]
+            self._pins = (revision, tuple(pins))
+        return self._pins[1]
+
+    def close(self) -> None:
+        """Leave listings alone after a moment."""
+        self._flights.close(wait_seconds=1.0)
+
+    def _pins_of(self, connection: Connection, dataset: Dataset) -> list[Pin]:
+        if dataset.current is None or not (dataset.pins or dataset.ttl_seconds):
+            return []
+        manifest = self._manifests.find(connection, dataset.current)
+        if manifest is None:
+            return []
+        pinned = {entry.file_version for path in dataset.pins for entry in manifest.below(path)}
+        pins = [Pin(dataset.name, file_version, None) for file_version in sorted(pinned)]
+        if dataset.ttl_seconds:
+            pins += [
+                Pin(dataset.name, entry.file_version, dataset.ttl_seconds)
+                for entry in manifest.files
+                if entry.file_version not in pinned
+            ]
+        return pins
+
+    def _current(self, dataset: Dataset) -> Version:
+        with self._store.read() as connection:
+            if dataset.current is not None:
+                version = rows.find_version(connection, dataset.name, dataset.current)
+                if version is not None:
+                    return version
+        raise NotKnownError("it has no version yet", subject=str(dataset.name))
+
+    def _find_version(self, connection: Connection, name: DatasetName, text: str) -> Version:
+        found = [one for one in rows.versions(connection, name) if one.id.startswith(text)]
+        if len(found) == 1 and text:
+            return found[0]
+        if found:
+            raise ConfigError(
+                f"several versions begin with {printable(text)!r}",
+                subject=str(name),
+                hint="give more digits",
+            )
+        raise NotKnownError(
+            f"it has no version {printable(text)!r}",
+            subject=str(name),
+            hint="`cachefs dataset versions` lists those that are kept",
+        )
+
+    def _listed_again(self, dataset: Dataset) -> Dataset:
+        """Apply a consistency policy whose time has come."""
+        strict = dataset.consistency.max_age_seconds == 0
+        retry_at = self._unlistable.get(dataset.name)
+        if not strict and retry_at is not None and self._runtime.monotonic() < retry_at:
+            return dataset
+        try:
+            return self._flights.join(
+                dataset.name,
+                lambda: self._relist(dataset.name),
+                wait_seconds=self._config.listing_wait_seconds,
+            )
+        except OriginUnavailableError as error:
+            if strict:
+                raise
+            self._serve_last(dataset, error)
+            return dataset
+
+    def _serve_last(self, dataset: Dataset, error: OriginUnavailableError) -> None:
+        known = dataset.name in self._unlistable
+        self._unlistable[dataset.name] = (
+            self._runtime.monotonic() + self._config.listing_retry_seconds
+        )
+        if not known:
+            with self._store.write() as connection:
+                self._events.record(
+                    connection,
+                    "origin-unavailable",
+                    dataset.name,
+                    f"the last version is served: {error}",
+                )
+
+    def _relist(self, name: DatasetName) -> Dataset:
+        with self._store.read() as connection:
+            dataset = _known(connection, name)
+            carried: dict[tuple[str, int, str], str] = {}
+            for version in reversed(rows.versions(connection, name)):
+                manifest = self._manifests.find(connection, version.id)
+                if manifest is not None:
+                    carried.update(_digests(manifest))
+        listing = self._lister.list(dataset, checksums={}, carried=carried)
+        dataset = self._store_listing(name, listing)
+        if self._unlistable.pop(name, None) is not None:
+            with self._store.write() as connection:
+                self._events.record(connection, "origin-available", name, "it was listed again")
+        self._note_listed(name, listing.version.listed_at)
+        self._manifests.put(listing.manifest)
+        return dataset
+
+    def _store_listing(self, name: DatasetName, listing: Listing) -> Dataset:
+        version = listing.version
+        with self._store.write() as connection:
+            dataset = _known(connection, name)
+            if dataset.current == version.id:
+                rows.set_listed(connection, name, at=version.listed_at)
+                return dataset
+            counters.add(connection, "catalogue")
+            dataset = replace(_known(connection, name), current=version.id)
+            rows.add_version(connection, version, listing.manifest.encoded)
+            rows.change(connection, dataset)
+            rows.set_listed(connection, name, at=version.listed_at)
+            self._drop_old_versions(connection, dataset)
+            self._events.record(
+                connection,
+                "version-added",
+                name,
+                f"{version.file_count} files, {version.size} bytes, version {version.id}",
+            )
+        return dataset
+
+    def _drop_old_versions(self, connection: Connection, dataset: Dataset) -> None:
+        in_use = {job.version for job in job_rows.unreleased(connection) if job.active}
+        in_use.add(dataset.current or VersionId(""))
+        old = rows.versions(connection, dataset.name)[dataset.versions_kept :]
+        dropped = [version.id for version in old if version.id not in in_use]
+        if dropped:
+            rows.remove_versions(connection, dataset.name, dropped)
+
+    def _note_listed(self, name: DatasetName, wall: float) -> None:
+        self._listed[name] = (wall, self._runtime.monotonic())
+
+    def _listed_seconds_ago(self, name: DatasetName, wall: float) -> float:
+        """Return the age of the last listing, on our own clock if we made it."""
+        noted = self._listed.get(name)
+        if noted is not None and noted[0] >= wall:
+            return self._runtime.monotonic() - noted[1]
+        # Another coordinator listed, or another life of ours: only the calendar is left to tell.
+        return max(0.0, self._runtime.wall() - wall)
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Check what a declaration says, but for what only the origin knows.
+
+    Raises:
+        ConfigError: Something in it is not acceptable.
+    """
+    parse_name(dataset.name.namespace, kind="namespace")
+    parse_name(dataset.name.name, kind="dataset")
+    parse_name(dataset.pool, kind="pool")
+    if not 1 <= dataset.replicas <= REPLICAS_MAX:
+        raise ConfigError(f"replicas must be from 1 to {REPLICAS_MAX}")
+    if not 1 <= dataset.versions_kept <= VERSIONS_KEPT_MAX:
+        raise ConfigError(f"versions_kept must be from 1 to {VERSIONS_KEPT_MAX}")
+    if dataset.ttl_seconds is not None and not 0 < dataset.ttl_seconds < float("inf"):
+        raise ConfigError("ttl must be longer than nothing")
+    for pin in dataset.pins:
+        if pin:
+            parse_path(pin)
+
+
+def _check_digest(path: str, digest: str) -> None:
+    algorithm, colon, value = digest.partition(":")
+    if not (algorithm and colon and value and digest.isascii() and digest.isprintable()):
+        raise ConfigError(
+            f"not a checksum: {printable(digest)!r}",
+            subject=printable(path),
+            hint="write algorithm:hex, such as sha256:…",
+        )
+
+
+def _check_free(connection: Connection, name: DatasetName) -> None:
+    if rows.find(connection, name) is not None:
+        raise ConflictError(
+            "there is a dataset of that name",
+            subject=str(name),
+            hint="choose another, or remove that one first",
+        )
+    if name.namespace == DEFAULT_NAMESPACE:
+        if rows.namespace_in_use(connection, name.name):
+            raise ConflictError("there is a namespace of that name", subject=str(name))
+    elif rows.find(connection, DatasetName(DEFAULT_NAMESPACE, name.namespace)) is not None:
+        raise ConflictError(
+            f"the namespace has the name of a dataset, {name.namespace}", subject=str(name)
+        )
+
+
+def _known(connection: Connection, name: DatasetName) -> Dataset:
+    dataset = rows.find(connection, name)
+    if dataset is None:
+        raise NotKnownError(
+            "no such dataset", subject=str(name), hint="`cachefs dataset list` shows all"
+        )
+    return dataset
+
+
+def _changed(old: Dataset, change: DatasetChange) -> Dataset:
+    pins = [pin for pin in old.pins if pin not in change.unpin]
+    pins += [pin for pin in change.pin if pin not in pins]
+    ttl_seconds = old.ttl_seconds if change.ttl_seconds is None else change.ttl_seconds or None
+    return replace(
+        old,
+        replicas=old.replicas if change.replicas is None else change.replicas,
+        consistency=change.consistency or old.consistency,
+        pool=old.pool if change.pool is None else change.pool,
+        pins=tuple(pins),
+        ttl_seconds=ttl_seconds,
+    )
+
+
+def _difference(old: Dataset, new: Dataset) -> str:
+    fields = ("replicas", "consistency", "pool", "pins", "ttl_seconds", "current")
+    return ", ".join(
+        f"{field} {getattr(old, field)} → {getattr(new, field)}"
+        for field in fields
+        if getattr(old, field) != getattr(new, field)
+    )
+
+
+def _resolved(dataset: Dataset, version: Version) -> Resolved:
+    return Resolved(version, dataset.pool, dataset.replicas)
+
+
+def _digests(manifest: Manifest) -> Carried:
+    return {(one.path, one.size, one.token): one.digest for one in manifest.files if one.digest}

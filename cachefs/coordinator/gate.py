@@ -1,0 +1,75 @@
+"""What stands before the HTTP API: the token, and a limit on bodies.
+
+Both are checked before the framework reads anything of a body, so that a caller without the token
+cannot make the process keep a byte. This is ASGI, the one place where our code is asynchronous,
+because it is called by a server that is; it never waits for anything but that server.
+"""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachefs.config.secrets import Secret
+from cachefs.errors import CacheFSError, CapacityError, DeniedError
+from cachefs.wire import failures
+
+OPEN_PATHS = frozenset({"/healthz"})
+"""What can be asked without the token."""
+
+
+class Gate:
+    """Lets requests through that carry the token, and whose body is not too long."""
+
+    def __init__(self, app: ASGIApp, token: Secret, *, request_limit_bytes: int) -> None:
+        """Stand before an application."""
+        self._app = app
+        self._token = token
+        self._request_limit_bytes = request_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let the application answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if scope["path"] not in OPEN_PATHS and not self._admits(headers.get(b"authorization", b"")):
+            await _refuse(send, DeniedError("the token is missing or wrong"))
+            return
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._request_limit_bytes:
+            await _refuse(send, self._too_long())
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._request_limit_bytes:
+                raise self._too_long()
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _admits(self, header: bytes) -> bool:
+        scheme, _, presented = header.decode("latin-1").partition(" ")
+        return self._token.matches(presented) and scheme.lower() == "bearer"
+
+    def _too_long(self) -> CapacityError:
+        return CapacityError(
+            f"a request may have {self._request_limit_bytes} bytes",
+            hint="see request_limit_bytes in the coordinator's configuration",
+        )
+
+
+async def _refuse(send: Send, error: CacheFSError) -> None:
+    body = failures.encode(error)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        # What was sent of a body is not read, so the connection cannot be used again.
+        (b"connection", b"close"),
+    ]
+    if isinstance(error, DeniedError):
+        headers.append((b"www-authenticate", b"Bearer"))
+    status = failures.http_status(error)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

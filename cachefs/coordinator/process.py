@@ -1,0 +1,192 @@
+"""The coordinator's process: it opens store and ports, says that it is ready, and ends on SIGTERM.
+
+The HTTP server is uvicorn in a thread of ours, on a socket that we bound, so that its port is known
+before anything is answered and nobody else can take it in between.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from cachefs.config.schema import ClusterConfig, CoordinatorConfig, OriginConfig
+from cachefs.config.secrets import Secret
+from cachefs.coordinator.calls import WorkerCalls
+from cachefs.coordinator.control import open_server
+from cachefs.coordinator.http import make_app
+from cachefs.coordinator.listing import OpenOrigin
+from cachefs.coordinator.service import Coordinator
+from cachefs.coordinator.store.engine import Store
+from cachefs.core.backoff import Backoff
+from cachefs.core.datasets import OriginSpec
+from cachefs.errors import ClusterError
+from cachefs.origins.decorators import RetryingOrigin
+from cachefs.origins.opening import open_origin
+from cachefs.ports import Origin, Runtime, Task
+from cachefs.telemetry.metrics import Metrics
+from cachefs.transport.runtime import ThreadRuntime
+
+_LOG = logging.getLogger("cachefs.coordinator")
+
+_LISTING_BACKOFF = Backoff(attempts_limit=4, first_seconds=0.5)
+_BACKLOG = 512
+_CONNECTIONS_LIMIT = 1000
+"""HTTP connections at once; more are answered 503."""
+_IDLE_SECONDS = 60
+_GRACE_SECONDS = 2.0
+"""How long running requests may go on after SIGTERM."""
+
+
+def open_with_retries(
+    spec: OriginSpec,
+    config: OriginConfig,
+    runtime: Runtime,
+    *,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> Origin:
+    """Open an origin that asks again when that may help."""
+    opened = open_origin(spec, config, runtime, include=include, exclude=exclude)
+    return RetryingOrigin(opened, _LISTING_BACKOFF, runtime)
+
+
+class HttpServer:
+    """Serves the HTTP API from a thread, on a port that is known once it is made."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Bind the port.
+
+        Raises:
+            ClusterError: The address is taken or is not ours.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # asyncio switches Nagle's delay off only for sockets that say that they are TCP.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, port))
+            # From now on connections wait for the server, so whoever reads "ready" may connect.
+            self._socket.listen(_BACKLOG)
+        except OSError as error:
+            self._socket.close()
+            raise ClusterError(f"cannot listen: {error}", subject=f"{host}:{port}") from error
+        self.port: int = self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._task: Task | None = None
+
+    def start(self, app: object, runtime: Runtime) -> None:
+        """Begin to answer."""
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]  # an ASGI application
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                backlog=_BACKLOG,
+                limit_concurrency=_CONNECTIONS_LIMIT,
+                timeout_keep_alive=_IDLE_SECONDS,
+                timeout_graceful_shutdown=int(_GRACE_SECONDS),
+                server_header=False,
+            )
+        )
+        self._server = server
+        self._task = runtime.start("http", lambda: server.run(sockets=[self._socket]))
+
+    def close(self) -> None:
+        """Stop answering, and wait until requests have ended or the grace is over."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            self._task.join(_GRACE_SECONDS + 2.0)
+        self._socket.close()
+
+
+class CoordinatorProcess:
+    """All that runs in the process. The owner closes it."""
+
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        cluster: ClusterConfig,
+        token: Secret,
+        *,
+        runtime: Runtime | None = None,
+        open_origin: OpenOrigin = open_with_retries,
+    ) -> None:
+        """Open the store, bind the ports, and begin to answer.
+
+        Raises:
+            ConfigError: The store's URL is of no use, or a newer cachefs wrote it.
+            ClusterError: The store does not answer, or an address is taken.
+        """
+        runtime = runtime or ThreadRuntime()
+        self._store = Store(config.store_url)
+        self._calls = WorkerCalls(runtime, token)
+        self.coordinator = Coordinator(
+            self._store,
+            runtime,
+            config=config,
+            cluster=cluster,
+            open_origin=open_origin,
+            calls=self._calls,
+        )
+        self._control = open_server(
+            self.coordinator, runtime, host=config.host, port=config.control_port, token=token
+        )
+        self._http = HttpServer(config.host, config.http_port)
+        metrics = Metrics(self.coordinator.samples)
+        app = make_app(
+            self.coordinator,
+            runtime,
+            token,
+            exposition=metrics.exposition,
+            request_limit_bytes=config.request_limit_bytes,
+        )
+        self.control_address = _address(config.host, self._control.port)
+        self.http_address = _address(config.host, self._http.port)
+        self.coordinator.start()
+        self._control.start()
+        self._http.start(app, runtime)
+
+    def close(self) -> None:
+        """End everything within seconds."""
+        self._http.close()
+        self._control.close()
+        self._calls.close()
+        self.coordinator.close()
+        self._store.close()
+
+
+def run(config: CoordinatorConfig, cluster: ClusterConfig, token: Secret) -> int:
+    """Run a coordinator until SIGTERM or SIGINT; return the exit status."""
+    # A handler may only do what is safe between any two instructions: it writes one byte.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        os.write(writing, b"\0")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    process = CoordinatorProcess(config, cluster, token)
+    try:
+        ready = {"http": process.http_address, "control": process.control_address}
+        sys.stdout.write(f"ready {json.dumps(ready)}\n")
+        sys.stdout.flush()
+        _LOG.info("ready", extra=ready)
+        os.read(reading, 1)
+    finally:
+        process.close()
+        os.close(reading)
+        os.close(writing)
+    _LOG.info("ended")
+    return 0
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,450 @@
+"""The coordinator's service: everything that it can be asked, whoever asks.
+
+The gRPC servicer and the HTTP API translate between their messages and these calls, and do nothing
+else. The rules are here and in the modules that this one puts together: :mod:`.members`,
+:mod:`.catalogue`, :mod:`.residency`, :mod:`.warming`.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from cachefs.config.schema import ClusterConfig, CoordinatorConfig
+from cachefs.coordinator.calls import CALL_SECONDS, Drained, Evicted, WorkerCalls
+from cachefs.coordinator.catalogue import Catalogue, Pin
+from cachefs.coordinator.events import Events
+from cachefs.coordinator.leading import Leadership
+from cachefs.coordinator.listing import Lister, OpenOrigin
+from cachefs.coordinator.members import Members
+from cachefs.coordinator.residency import Reported, Residency
+from cachefs.coordinator.store import counters
+from cachefs.coordinator.store import members as member_rows
+from cachefs.coordinator.store.engine import Store
+from cachefs.coordinator.warming import FailedFill, Warming
+from cachefs.core import placement
+from cachefs.core.blocks import BlockId, FileVersionId, block_count, block_range
+from cachefs.core.datasets import Version
+from cachefs.core.manifest import FileEntry
+from cachefs.core.membership import Member, View
+from cachefs.core.names import DatasetName, WorkerId, parse_path, printable
+from cachefs.core.residency import Summary
+from cachefs.errors import (
+    CacheFSError,
+    ConfigError,
+    LeaseExpiredError,
+    NotKnownError,
+    WorkerUnavailableError,
+)
+from cachefs.ports import Runtime
+from cachefs.telemetry.metrics import Sample, by_label
+from cachefs.wire.digests import digest_size
+
+_LOG = logging.getLogger("cachefs.coordinator")
+T = TypeVar("T")
+
+_STATISTICS_BYTES_MAX = 256 * 1024
+_TICKS_PER_LEASE = 10
+_TICK_SECONDS_MAX = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What a worker says when it renews its lease."""
+
+    worker: WorkerId
+    incarnation: str
+    epoch: int
+    """Of the worker's view."""
+    residency: Sequence[Reported] = ()
+    residency_is_whole: bool = False
+    failures: Sequence[FailedFill] = ()
+    statistics: str = ""
+    suspects: Sequence[WorkerId] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a worker is told when it has renewed its lease."""
+
+    view: View | None
+    """``None`` if the worker has the newest."""
+    want_residency: bool
+    pins: tuple[Pin, ...]
+    dropped: tuple[FileVersionId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """A member with what is known of it beyond the view."""
+
+    member: Member
+    statistics: dict[str, Any]
+    """What the worker last said of itself."""
+    suspicions: int
+    """How often it was reported to serve bad bytes."""
+    suspicion: str
+    """The last such report."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """Where one block is, and should be."""
+
+    index: int
+    size: int
+    owners: tuple[WorkerId, ...]
+    holders: tuple[tuple[WorkerId, str], ...]
+    """Worker and tier."""
+    digest_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known of a file."""
+
+    version: Version
+    entry: FileEntry
+    blocks: tuple[BlockPlace, ...]
+    served_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes that the members have served of it, by where they had them."""
+    filled_bytes: dict[str, int] = field(default_factory=dict)
+    unreachable: tuple[WorkerId, ...] = ()
+    """Members that did not answer, so that their bytes are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictedFiles:
+    """What evicting brought, over all members."""
+
+    size: int
+    refused: tuple[str, ...]
+    """Paths that stayed on some worker, because lent out or pinned."""
+    unreachable: tuple[WorkerId, ...]
+
+
+class Coordinator:
+    """The service. Safe from any thread; its owner calls ``start`` once and ``close`` at the end."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        *,
+        config: CoordinatorConfig,
+        cluster: ClusterConfig,
+        open_origin: OpenOrigin,
+        calls: WorkerCalls,
+    ) -> None:
+        """Put the parts together, and load what is stored."""
+        self._store = store
+        self._runtime = runtime
+        self._calls = calls
+        self.cluster = cluster
+        self.events = Events(store, runtime, kept=config.events_kept)
+        self.members = Members(store, runtime, cluster, self.events)
+        lister = Lister(
+            open_origin, config.origin, runtime, manifest_limit_bytes=config.manifest_limit_bytes
+        )
+        self.catalogue = Catalogue(store, runtime, config, self.events, lister)
+        self.residency = Residency(
+            store,
+            runtime,
+            self.events,
+            block_size=cluster.block_size,
+            digest_size=digest_size(cluster.digest),
+        )
+        self.warming = Warming(
+            store,
+            runtime,
+            config,
+            cluster,
+            events=self.events,
+            catalogue=self.catalogue,
+            residency=self.residency,
+            calls=calls,
+        )
+        self._leadership = Leadership(
+            store, runtime, "warming", lease_seconds=cluster.lease_seconds
+        )
+        self._ending = runtime.condition()
+        self._ended = False
+        self._tick_seconds = min(cluster.lease_seconds / _TICKS_PER_LEASE, _TICK_SECONDS_MAX)
+
+    # ---- members ------------------------------------------------------------------------------
+
+    def renew(self, renewal: Renewal) -> Renewed:
+        """Take a worker's renewal, with all that it reports, in one transaction.
+
+        Raises:
+            LeaseExpiredError: It is no member any more, or another process took its place.
+            ConfigError: What it reports makes no sense; nothing of it is stored.
+        """
+        worker = renewal.worker
+        with self._store.write() as connection:
+            statistics = _checked_statistics(renewal.statistics)
+            if not member_rows.renew(connection, worker, renewal.incarnation, statistics):
+                raise LeaseExpiredError("it is no member; register anew", subject=worker)
+            live = self.catalogue.live(connection)
+            pins = self.catalogue.pins(connection)
+            want_residency = self.residency.store_report(
+                connection, worker, renewal.residency, live, whole=renewal.residency_is_whole
+            )
+            self.warming.store_failures(connection, worker, renewal.failures)
+            self._store_suspects(connection, worker, renewal.suspects)
+            revisions = counters.read(connection)
+        if renewal.residency or renewal.residency_is_whole:
+            self.residency.refresh()
+        view = self.members.heard(worker, renewal.incarnation, revisions["epoch"])
+        return Renewed(
+            view if view.epoch != renewal.epoch else None,
+            want_residency,
+            pins,
+            self.residency.foreign(worker, live, revisions["catalogue"]),
+        )
+
+    def member_statuses(self) -> tuple[MemberStatus, ...]:
+        """Return all that is known of each member."""
+        with self._store.read() as connection:
+            statistics = member_rows.statistics(connection)
+            suspects = member_rows.suspects(connection)
+        statuses = []
+        for member in self.members.view.members:
+            suspect = suspects.get(member.worker)
+            statuses.append(
+                MemberStatus(
+                    member,
+                    json.loads(statistics.get(member.worker, "{}")),
+                    0 if suspect is None else suspect.reports,
+                    "" if suspect is None else suspect.reason,
+                )
+            )
+        return tuple(statuses)
+
+    def drain(self, worker: WorkerId, *, dry_run: bool) -> Drained:
+        """Take away what a member owns and make it hand over what only it holds; or plan that.
+
+        Called again, it says how far the worker is.
+
+        Raises:
+            NotKnownError: There is no such member.
+            WorkerUnavailableError: It does not answer.
+        """
+        member = self.members.view.find(worker)
+        if member is None:
+            raise NotKnownError("no such worker", subject=printable(worker))
+        if not dry_run:
+            self.members.drain(worker)
+        return self._calls.drain(member, dry_run=dry_run)
+
+    # ---- files --------------------------------------------------------------------------------
+
+    def digests(self, file_version: FileVersionId) -> list[bytes | None]:
+        """Return the known digests of a file version's blocks.
+
+        Raises:
+            NotKnownError: No dataset has it.
+        """
+        with self._store.read() as connection:
+            size = self.catalogue.live(connection).get(file_version)
+        if size is None:
+            raise NotKnownError("no such file version", subject=printable(file_version))
+        return self.residency.digests(file_version, size)
+
+    def summary(self, name: DatasetName, version: str | None) -> tuple[Version, Summary]:
+        """Return how much of a version is resident, and where."""
+        chosen = self._chosen(name, version)
+        manifest = self.catalogue.manifest(chosen.id)
+        sizes = {entry.file_version: entry.size for entry in manifest.files}
+        return chosen, self.residency.summary(sizes, self.members.view)
+
+    def explain(
+        self, name: DatasetName, version: str | None, path: str, *, first: int = 0, limit: int
+    ) -> Explanation:
+        """Return where the blocks of a file are, from block ``first`` on, at most ``limit``.
+
+        Raises:
+            NotKnownError: There is no such dataset, version or file.
+        """
+        chosen = self._chosen(name, version)
+        dataset = self.catalogue.get(name)
+        entry = self.catalogue.manifest(chosen.id).find(parse_path(path))
+        view = self.members.view
+        digests = self.residency.digests(entry.file_version, entry.size)
+        holdings = self.residency.holders(entry.file_version, view)
+        blocks = []
+        size = self.cluster.block_size
+        for index in range(first, min(first + limit, block_count(entry.size, size))):
+            owners = placement.owners(
+                BlockId(entry.file_version, index),
+                view.members,
+                pool=dataset.pool,
+                replicas=dataset.replicas,
+            )
+            blocks.append(
+                BlockPlace(
+                    index,
+                    block_range(index, entry.size, size).length,
+                    tuple(owner.worker for owner in owners),
+                    tuple((held.worker, held.tier) for held in holdings if held.mask >> index & 1),
+                    digests[index] is not None,
+                )
+            )
+        accounts, unreachable = self._ask_all(
+            view.members, lambda member: self._calls.explain(member, entry.file_version)
+        )
+        return Explanation(
+            chosen,
+            entry,
+            tuple(blocks),
+            _added(account.served_bytes for account in accounts),
+            _added(account.filled_bytes for account in accounts),
+            unreachable,
+        )
+
+    def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> EvictedFiles:
+        """Make all members drop the blocks of some files of a version; of all for no paths.
+
+        Raises:
+            NotKnownError: There is no such dataset, version or path.
+        """
+        manifest = self.catalogue.manifest(self._chosen(name, version).id)
+        chosen: dict[FileVersionId, str] = {}
+        for path in paths or ("",):
+            entries = list(manifest.below(parse_path(path) if path else ""))
+            if not entries and path:
+                raise NotKnownError("no such file or folder", subject=printable(path))
+            chosen.update((entry.file_version, entry.path) for entry in entries)
+        file_versions = tuple(chosen)
+        answers: list[Evicted]
+        answers, unreachable = self._ask_all(
+            self.members.view.members, lambda member: self._calls.evict(member, file_versions)
+        )
+        refused = {chosen[one] for answer in answers for one in answer.refused if one in chosen}
+        size = sum(answer.size for answer in answers)
+        with self._store.write() as connection:
+            self.events.record(connection, "evicted", name, f"{size} bytes on request")
+        return EvictedFiles(size, tuple(sorted(refused)), unreachable)
+
+    # ---- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to tick in a thread of its own."""
+        self._task = self._runtime.start("coordinator", self._run)
+
+    def tick(self) -> None:
+        """Follow the store, let leases run out, and bring warm-ups further if we lead."""
+        view = self.members.tick()
+        self.residency.refresh()
+        if self._leadership.tick():
+            self.warming.tick(view)
+
+    def close(self) -> None:
+        """End the ticking, and what it has started."""
+        with self._ending:
+            self._ended = True
+            self._ending.notify_all()
+        self._task.join(5.0)
+        self.warming.close(wait_seconds=1.0)
+        self.catalogue.close()
+        try:
+            self._leadership.resign()
+        except CacheFSError as error:
+            _LOG.warning("another must wait to lead", extra={"failure": str(error)})
+
+    def samples(self) -> Iterable[Sample]:
+        """Yield what is measured, for the metrics."""
+        view = self.members.view
+        yield "cachefs_coordinator_members", (), len(view.members)
+        yield "cachefs_coordinator_epoch", (), view.epoch
+        yield "cachefs_coordinator_datasets", (), self.catalogue.count()
+        yield from by_label("cachefs_coordinator_warm_jobs", self.warming.counts())
+        with self._store.read() as connection:
+            live = self.catalogue.live(connection)
+            suspicions = member_rows.suspicion_count(connection)
+        resident = self.residency.resident_bytes(live, view)
+        yield "cachefs_coordinator_resident_bytes", (), resident
+        yield "cachefs_coordinator_suspicions_total", (), suspicions
+
+    def _run(self) -> None:
+        while True:
+            with self._ending:
+                if not self._ended:
+                    self._ending.wait(self._tick_seconds)
+                if self._ended:
+                    return
+            try:
+                self.tick()
+            except CacheFSError as error:
+                _LOG.warning("a tick failed", extra={"failure": str(error)})
+            except Exception:  # noqa: BLE001 - it is logged with its trace
+                # A bug in one tick must not end all later ones: leases would never run out.
+                _LOG.exception("a tick met a bug")
+
+    def _chosen(self, name: DatasetName, version: str | None) -> Version:
+        """Return a version without listing the origin: the question is about what is here."""
+        if version is not None:
+            return self.catalogue.resolve(name, version).version
+        current = self.catalogue.get(name).current
+        if current is None:
+            raise NotKnownError("it has no version yet", subject=str(name))
+        return self.catalogue.resolve(name, current).version
+
+    def _store_suspects(
+        self, connection: Connection, reporter: WorkerId, suspects: Sequence[WorkerId]
+    ) -> None:
+        known = {member.worker for member in self.members.view.members}
+        for worker in sorted(set(suspects) & known):
+            reason = f"{reporter} found that it served bad bytes"
+            member_rows.suspect(connection, worker, at=self._runtime.wall(), reason=reason)
+            self.events.record(connection, "worker-suspected", worker, reason)
+
+    def _ask_all(
+        self, members: Sequence[Member], ask: Callable[[Member], T]
+    ) -> tuple[list[T], tuple[WorkerId, ...]]:
+        """Ask members at once; return their answers, and who gave none."""
+        answers: list[T] = []
+        unreachable: list[WorkerId] = []
+
+        def ask_one(member: Member) -> None:
+            try:
+                answers.append(ask(member))
+            except CacheFSError as error:
+                unreachable.append(member.worker)
+                _LOG.warning(
+                    "a worker gave no answer",
+                    extra={"worker": member.worker, "failure": str(error)},
+                )
+
+        tasks = [
+            self._runtime.start(f"ask-{member.worker}", partial(ask_one, member))
+            for member in members
+        ]
+        for task in tasks:
+            if not task.join(2 * CALL_SECONDS):
+                raise WorkerUnavailableError("a worker neither answered nor failed")
+        return answers, tuple(sorted(unreachable))
+
+
+def _added(counts: Iterable[Any]) -> dict[str, int]:  # Any: mappings of numbers
+    totals: dict[str, int] = {}
+    for count in counts:
+        for source, size in count.items():
+            totals[source] = totals.get(source, 0) + size
+    return totals
+
+
+def _checked_statistics(text: str) -> str:
+    if len(text) > _STATISTICS_BYTES_MAX:
+        raise ConfigError("a worker's statistics are too long")
+    try:
+        document = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError("a worker's statistics are not JSON") from error
+    if not isinstance(document, dict):
+        raise ConfigError("a worker's statistics are not an object")
+    return text

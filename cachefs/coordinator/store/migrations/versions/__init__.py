@@ -1,0 +1,1 @@
+"""One module for each step. A step is never changed once it was released."""

@@ -1,0 +1,188 @@
+"""The schema.
+
+Lists and mappings that are only ever read whole are JSON text: both engines store text alike. Names
+of datasets are written in full (``namespace/name``). Times are seconds since 1970, for people;
+nothing is decided by comparing two machines' clocks.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+COUNTERS = Table(
+    "counters",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins;
+``events`` numbers the events, in the order of their transactions (a sequence would not)."""
+
+MANIFESTS = Table(
+    "manifests",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("encoded", LargeBinary, nullable=False),
+)
+
+DATASETS = Table(
+    "datasets",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("include", Text, nullable=False),
+    Column("exclude", Text, nullable=False),
+    Column("consistency", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("replicas", Integer, nullable=False),
+    Column("pins", Text, nullable=False),
+    Column("ttl_seconds", Double),
+    Column("versions_kept", Integer, nullable=False),
+    Column("current", Text),
+    Column("listed_at", Double, nullable=False),
+)
+
+VERSIONS = Table(
+    "versions",
+    METADATA,
+    Column("dataset", Text, ForeignKey("datasets.name", ondelete="CASCADE"), nullable=False),
+    Column("id", Text, ForeignKey("manifests.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("client_reason", Text, nullable=False),
+    Column("file_count", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("listed_at", Double, nullable=False),
+    PrimaryKeyConstraint("dataset", "id"),
+)
+"""``number`` orders a dataset's versions by when they were last found in the origin."""
+
+BLOCK_DIGESTS = Table(
+    "block_digests",
+    METADATA,
+    Column("file_version", Text, primary_key=True),
+    Column("digests", LargeBinary, nullable=False),
+)
+"""Packed as :mod:`cachefs.wire.digests` does it."""
+
+MEMBERS = Table(
+    "members",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("incarnation", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("weight", Double, nullable=False),
+    Column("data_address", Text, nullable=False),
+    Column("control_address", Text, nullable=False),
+    Column("socket_path", Text, nullable=False),
+    Column("draining", Boolean, nullable=False),
+)
+
+RENEWALS = Table(
+    "renewals",
+    METADATA,
+    Column("worker", Text, ForeignKey("members.worker", ondelete="CASCADE"), primary_key=True),
+    Column("renewals", BigInteger, nullable=False),
+    Column("residency_known", Boolean, nullable=False),
+    Column("statistics", Text, nullable=False),
+)
+"""What changes with every renewal. Other coordinators see a worker live by ``renewals`` changing."""
+
+REPORTS = Table(
+    "reports",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("whole", BigInteger, nullable=False),
+)
+"""How often a worker's recorded residency has changed, and at which of these changes it reported
+everything; it outlives the membership."""
+
+RESIDENCY = Table(
+    "residency",
+    METADATA,
+    Column("worker", Text, nullable=False),
+    Column("file_version", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("resident", LargeBinary, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    PrimaryKeyConstraint("worker", "file_version", "tier"),
+    Index("ix_residency_worker_revision", "worker", "revision"),
+)
+"""A row whose bitmap is empty says that the file version has left, for whoever reads only the
+revisions since the last that it saw. A whole report deletes such rows; who has not seen that
+report reads everything."""
+
+WARM_JOBS = Table(
+    "warm_jobs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("paths", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("blocks_total", BigInteger, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("blocks_done", BigInteger, nullable=False),
+    Column("failure", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("released", Boolean, nullable=False),
+    Index("ix_warm_jobs_released", "released"),
+)
+"""``released`` once the job has ended and the workers were told to forget it."""
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message", Text, nullable=False),
+)
+
+SUSPECTS = Table(
+    "suspects",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("reports", BigInteger, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+LEADERS = Table(
+    "leaders",
+    METADATA,
+    Column("duty", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("renewals", BigInteger, nullable=False),
+)
+"""Which of several coordinators does what only one should do."""

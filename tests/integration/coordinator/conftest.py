@@ -1,0 +1,269 @@
+"""A coordinator with everything real but the origin, the workers and the pace of the clock."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from cachefs.config.schema import ClusterConfig, CoordinatorConfig
+from cachefs.coordinator.calls import Account, Drained, Evicted
+from cachefs.coordinator.residency import Reported
+from cachefs.coordinator.service import Coordinator, Renewal, Renewed
+from cachefs.coordinator.store.engine import Store
+from cachefs.core.blocks import FileVersionId
+from cachefs.core.datasets import Dataset, OriginSpec
+from cachefs.core.jobs import WarmJob
+from cachefs.core.membership import Member
+from cachefs.core.names import DatasetName, WorkerId
+from cachefs.core.residency import encode_mask, indexes
+from cachefs.errors import OriginNotFoundError, WorkerUnavailableError
+from cachefs.testing.memory_origin import MemoryOrigin
+from cachefs.transport.runtime import ThreadRuntime
+
+BLOCK = 100
+CLUSTER = ClusterConfig(block_size=BLOCK)
+
+
+class SkippingRuntime(ThreadRuntime):
+    """The real runtime, whose monotonic clock the test can push forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    def skip(self, seconds: float) -> None:
+        self._skipped += seconds
+
+
+class FakeWorkers:
+    """What workers were told, and what they answer."""
+
+    def __init__(self) -> None:
+        self.told: dict[tuple[str, WorkerId], dict[FileVersionId, int]] = {}
+        self.calls: list[tuple[str, WorkerId]] = []
+        self.down: set[WorkerId] = set()
+
+    def warm(self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int]) -> None:
+        self._reach(member, "warm")
+        self.told[job.id, member.worker] = dict(wanted)
+
+    def evict(self, member: Member, file_versions: Sequence[FileVersionId]) -> Evicted:
+        self._reach(member, "evict")
+        return Evicted(10 * len(file_versions), tuple(file_versions[:1]))
+
+    def explain(self, member: Member, file_version: FileVersionId) -> Account:
+        self._reach(member, "explain")
+        return Account({"disk": 7}, {"origin": 3})
+
+    def drain(self, member: Member, *, dry_run: bool) -> Drained:
+        self._reach(member, "drain")
+        return Drained(2, 200, 0.5, done=not dry_run)
+
+    def _reach(self, member: Member, call: str) -> None:
+        self.calls.append((call, member.worker))
+        if member.worker in self.down:
+            raise WorkerUnavailableError("it is down", subject=member.worker)
+
+
+class Kit:
+    """One or more coordinators on one store, driven by hand: nobody ticks but the test."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runtime = SkippingRuntime()
+        self.workers = FakeWorkers()
+        self.origins: dict[str, MemoryOrigin] = {}
+        self.listings = 0
+        self.config = CoordinatorConfig(store_url=url, listing_wait_seconds=5.0)
+        self._stores: list[Store] = []
+
+    def coordinator(self, cluster: ClusterConfig = CLUSTER) -> Coordinator:
+        store = Store(self.url)
+        self._stores.append(store)
+        return Coordinator(
+            store,
+            self.runtime,
+            config=self.config,
+            cluster=cluster,
+            open_origin=self.open_origin,
+            calls=self.workers,  # type: ignore[arg-type]  # the same methods
+        )
+
+    def open_origin(self, spec: OriginSpec, *_: object, **__: object) -> MemoryOrigin:
+        self.listings += 1
+        try:
+            return self.origins[spec.url]
+        except KeyError:
+            raise OriginNotFoundError("nothing is there", subject=spec.url) from None
+
+    def origin(self, url: str, files: Mapping[str, bytes]) -> MemoryOrigin:
+        self.origins[url] = MemoryOrigin(files, spec=OriginSpec(url))
+        return self.origins[url]
+
+    def settle(self, coordinator: Coordinator, ticks: int = 3) -> None:
+        """Tick, and let the calls to workers end each time."""
+        for _ in range(ticks):
+            coordinator.tick()
+            coordinator.warming.close(wait_seconds=5.0)
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+
+def member(worker: str, *, incarnation: str = "1", pool: str = "default") -> Member:
+    return Member(
+        worker=WorkerId(worker),
+        incarnation=incarnation,
+        node="node",
+        zone="",
+        pool=pool,
+        weight=1.0,
+        data_address="127.0.0.1:1",
+        control_address="127.0.0.1:2",
+        socket_path="",
+    )
+
+
+def declared(name: str, url: str = "memory://a", **fields: object) -> Dataset:
+    return replace(Dataset(name=DatasetName.parse(name), origin=OriginSpec(url)), **fields)  # type: ignore[arg-type]
+
+
+def digest_of(index: int) -> bytes:
+    return bytes([index + 1]) * 16
+
+
+def report(file_version: FileVersionId, mask: int, *, tier: str = "disk") -> Reported:
+    digests = b"".join(digest_of(index) for index in indexes(mask))
+    return Reported(file_version, tier, encode_mask(mask), digests)
+
+
+def join(coordinator: Coordinator, *workers: str, whole: Sequence[Reported] = ()) -> None:
+    """Register workers, each of which reports everything it holds."""
+    for worker in workers:
+        coordinator.members.register(member(worker), CLUSTER.fingerprint())
+        renew(coordinator, worker, *whole, whole=True)
+
+
+def renew(
+    coordinator: Coordinator,
+    worker: str,
+    *residency: Reported,
+    whole: bool = False,
+    **fields: object,
+) -> Renewed:
+    return coordinator.renew(
+        Renewal(
+            worker=WorkerId(worker),
+            incarnation=str(fields.pop("incarnation", "1")),
+            epoch=0,
+            residency=residency,
+            residency_is_whole=whole,
+            **fields,  # type: ignore[arg-type]
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Start a private PostgreSQL server on a Unix socket, and return its URL without a database."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        pytest.skip("there is no PostgreSQL server: apt-get install postgresql")
+    binaries = found[-1].parent
+    # The server refuses root, and pytest's own folders are closed to others.
+    folder = Path(tempfile.mkdtemp(prefix="cachefs-postgres-"))
+    user: dict[str, object] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    data = folder / "data"
+    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+    run(
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **user,
+    )
+    settings = {"fsync": "off", "listen_addresses": "", "unix_socket_directories": str(folder)}
+    arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, *arguments],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            **user,  # type: ignore[call-overload]
+        )
+        try:
+            url = f"postgresql://postgres@/{{}}?host={folder}"
+            _wait_until_ready(url.format("postgres"), server)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
+    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    ended = threading.Event()
+    for _ in range(200):
+        assert server.poll() is None, "the server ended"
+        try:
+            with engine.connect():
+                engine.dispose()
+                return
+        except sqlalchemy.exc.OperationalError:
+            ended.wait(0.05)
+    pytest.fail("the server did not become ready")
+
+
+@pytest.fixture
+def postgres_url(postgres: str, request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database."""
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    admin = sqlalchemy.create_engine(
+        postgres.format("postgres").replace("postgresql:", "postgresql+psycopg:"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return postgres.format(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty store, on each engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def kit(store_url: str) -> Iterator[Kit]:
+    """Return what makes coordinators on a store, on each engine."""
+    made = Kit(store_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small_kit(tmp_path: Path) -> Iterator[Kit]:
+    """Return what makes coordinators on SQLite, where the engine does not matter."""
+    made = Kit(f"sqlite:///{tmp_path / 'store.db'}")
+    yield made
+    made.close()
