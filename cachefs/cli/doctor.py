@@ -1,0 +1,68 @@
+"""``cachefs doctor``: look at the machine and the system, and say what to fix.
+
+Each check looks at one thing and yields findings: ``ok``, ``note`` (worth knowing), or ``problem``
+with what to do about it. A check never changes anything, and one that fails to look says so instead
+of hiding the others.
+"""
+
+import os
+from collections.abc import Iterator
+
+import typer
+
+from cachefs.cli import options
+from cachefs.cli.rendering import console, print_json
+
+_MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "problem": ("✗", "red")}
+
+
+def doctor(state: options.State = None, as_json: options.Json = False) -> None:
+    """Check this machine and the running system, and say what to fix.
+
+    Looks at versions, limits, memory, the state folder, ports, clocks, and whether the datasets fit.
+    The exit code is 1 if something is wrong.
+    """
+    from rich.text import Text
+
+    from cachefs.cli.checks import Finding, examine
+    from cachefs.cli.exits import FAILURE
+    from cachefs.core.names import printable
+
+    findings: list[Finding] = list(examine(os.environ, state))
+    problems = sum(finding.level == "problem" for finding in findings)
+    if as_json:
+        print_json(
+            [
+                {
+                    "check": finding.check,
+                    "level": finding.level,
+                    "message": finding.message,
+                    "advice": finding.advice,
+                }
+                for finding in findings
+            ]
+        )
+    else:
+        output = console()
+        width = max(len(finding.check) for finding in findings)
+        for finding in findings:
+            for line in _lines(finding.level, finding.check.ljust(width), finding.message):
+                output.print(Text.assemble(*line))
+            if finding.advice:
+                output.print(Text(f"  {'':{width}}  → {printable(finding.advice)}"))
+        output.print(_verdict(problems))
+    if problems:
+        raise typer.Exit(FAILURE)
+
+
+def _lines(level: str, check: str, message: str) -> Iterator[list[tuple[str, str] | str]]:
+    from cachefs.core.names import printable
+
+    mark, colour = _MARKS[level]
+    yield [(mark, colour), f" {check}  {printable(message)}"]
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "nothing to fix"
+    return "1 thing to fix" if problems == 1 else f"{problems} things to fix"

@@ -1,0 +1,116 @@
+"""A command's connection to the running system.
+
+Commands that change or list something ask the coordinator's HTTP API. Commands that read use the
+reader library, which finds its way without a coordinator if it must.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from cachefs.client.connecting import connect
+from cachefs.client.reader import OpenDataset, Reader
+from cachefs.config.discovery import Endpoint, discover
+from cachefs.config.load import load
+from cachefs.config.schema import ReaderConfig
+from cachefs.core.names import DatasetName, Reference, parse_reference, printable
+from cachefs.errors import ConfigError, NotKnownError
+from cachefs.ports import ResolvedVersion
+from cachefs.transport.api import Api
+from cachefs.transport.http import HttpMetadata
+from cachefs.transport.runtime import ThreadRuntime
+
+_RESOLVE_SECONDS = 60.0
+"""Resolving may list an origin, by the dataset's consistency policy."""
+
+
+class Session:
+    """What a command needs to talk to the system."""
+
+    def __init__(self, state: Path | None) -> None:
+        """Find the system; nothing is sent yet."""
+        self.endpoint: Endpoint = discover(os.environ, state=state)
+        self.api = Api(self.endpoint.coordinator, self.endpoint.token)
+        self.runtime = ThreadRuntime()
+        self.metadata = HttpMetadata(
+            self.runtime,
+            self.endpoint.coordinator,
+            self.endpoint.token,
+            workers=self.endpoint.workers,
+        )
+
+    def resolve(self, text: str) -> tuple[Reference, ResolvedVersion]:
+        """Return what a typed reference means, with its version's manifest."""
+        failure: NotKnownError | None = None
+        deadline = self.runtime.monotonic() + _RESOLVE_SECONDS
+        for reading in parse_reference(text):
+            try:
+                version = self.metadata.resolve(reading.dataset, reading.version, deadline=deadline)
+            except NotKnownError as error:
+                failure = failure or error
+            else:
+                return reading, version
+        raise failure or NotKnownError("no such dataset", subject=printable(text))
+
+    def datasets(self) -> list[dict[str, Any]]:  # Any: JSON documents
+        """Return all datasets."""
+        found: list[dict[str, Any]] = []
+        after: str | None = ""
+        while after is not None:
+            page = self.api.get(f"/v1/datasets?{urlencode({'after': after})}")
+            found += page["datasets"]
+            after = page["next"]
+        return found
+
+    def find(self, text: str) -> Reference:
+        """Return which reading of a typed reference names a dataset that exists."""
+        readings = parse_reference(text)
+        if len(readings) == 1:
+            return readings[0]
+        failure: NotKnownError | None = None
+        for reading in readings:
+            try:
+                self.api.get(dataset_path(reading.dataset))
+            except NotKnownError as error:
+                failure = failure or error
+            else:
+                return reading
+        raise failure or NotKnownError("no such dataset", subject=printable(text))
+
+    @contextmanager
+    def reader(self, *, local: bool = True) -> Iterator[Reader]:
+        """Open the reader library on the system.
+
+        Args:
+            local: Whether to use descriptors of workers on this node.
+        """
+        config = load(file=None, environment=os.environ).build("reader", ReaderConfig)
+        config = replace(config, local=config.local and local)
+        with connect(self.endpoint, config, self.runtime) as reader:
+            yield reader
+
+    @contextmanager
+    def open(self, version: ResolvedVersion) -> Iterator[OpenDataset]:
+        """Open a version that was resolved for reading."""
+        with self.reader() as reader:
+            yield OpenDataset(reader, version)
+
+
+def dataset_path(name: DatasetName) -> str:
+    """Return the API's path of a dataset."""
+    return f"/v1/datasets/{quote(name.namespace, safe='')}/{quote(name.name, safe='')}"
+
+
+def whole_dataset(text: str) -> DatasetName:
+    """Parse a dataset's name, which a path may not follow.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    if "@" in text:
+        raise ConfigError("a version makes no sense here", subject=printable(text))
+    return DatasetName.parse(text.removeprefix("cachefs://"))
