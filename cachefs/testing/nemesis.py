@@ -1,0 +1,218 @@
+"""The nemesis: breaks things in a simulated cluster, and after a while lets go of them again."""
+
+from collections.abc import Callable
+
+from cachefs.testing.cluster import SimCluster
+from cachefs.testing.disk import DiskFaults
+from cachefs.testing.sim_coordinator import ADDRESS
+from cachefs.testing.sim_origin import OriginFaults
+from cachefs.testing.sim_worker import SimWorker
+
+FAULTS = (
+    "kill",
+    "power",
+    "stop",
+    "cut",
+    "liar",
+    "lost",
+    "slow",
+    "coordinator",
+    "origin",
+    "update",
+    "disk",
+    "damage",
+    "drain",
+    "join",
+    "leave",
+    "warm",
+)
+"""Every kind of fault there is."""
+
+Undo = Callable[[], None]
+
+
+class Nemesis:
+    """Does harm at random times."""
+
+    def __init__(self, cluster: SimCluster, faults: tuple[str, ...]) -> None:
+        """Use only the given kinds of faults."""
+        self._cluster = cluster
+        self._faults = faults
+        self._random = cluster.random
+        self._kinds: dict[str, Callable[[], Undo | None]] = {
+            "kill": lambda: self._kill(power=False),
+            "power": lambda: self._kill(power=True),
+            "stop": self._stop,
+            "cut": self._cut,
+            "liar": self._liar,
+            "lost": self._lose_connections,
+            "slow": self._slow_down,
+            "coordinator": self._kill_coordinator,
+            "origin": self._trouble_origin,
+            "update": self._update,
+            "disk": self._trouble_disk,
+            "damage": self._damage,
+            "drain": self._drain,
+            "join": self._join,
+            "leave": self._leave,
+            "warm": self._warm,
+        }
+
+    def run(self, events: int) -> None:
+        """Cause so many events; what is still broken at the end, others must mend."""
+        undoing: list[tuple[float, Undo]] = []
+        world = self._cluster.world
+        for _ in range(events):
+            world.sleep(self._random.uniform(0.0, 1.5))
+            due = [undo for at, undo in undoing if at <= world.monotonic()]
+            undoing = [(at, undo) for at, undo in undoing if at > world.monotonic()]
+            for undo in due:
+                undo()
+            kind = self._random.choice(self._faults)
+            undo_this = self._kinds[kind]()
+            if undo_this is not None:
+                undoing.append((world.monotonic() + self._random.uniform(0.2, 5.0), undo_this))
+
+    def _note(self, text: str) -> None:
+        self._cluster.world.note(f"nemesis: {text}")
+
+    def _worker(self) -> SimWorker:
+        return self._random.choice(list(self._cluster.workers.values()))
+
+    def _kill(self, *, power: bool) -> Undo | None:
+        worker = self._worker()
+        if worker.process is None or worker.leaving:
+            return None
+        self._note(f"{'power cut' if power else 'kill'} {worker.name}")
+        worker.kill(power=power)
+        return lambda: self._start(worker)
+
+    def _start(self, worker: SimWorker) -> None:
+        if worker.process is None:
+            self._note(f"start {worker.name}")
+            worker.start()
+
+    def _stop(self) -> Undo | None:
+        worker = self._worker()
+        process = worker.process
+        if process is None or worker.leaving:
+            return None
+        self._note(f"stop {worker.name}")
+        process.stop()
+
+        def resume() -> None:
+            if process.stopped and not process.dead:
+                self._note(f"resume {worker.name}")
+                process.resume()
+
+        return resume
+
+    def _cut(self) -> Undo:
+        names = [
+            ADDRESS,
+            *self._cluster.workers,
+            *(one.process.name for one in self._cluster.readers),
+        ]
+        one, other = self._random.sample(names, 2)
+        self._note(f"cut {one} from {other}")
+        self._cluster.network.cut(one, other)
+        return lambda: self._cluster.network.mend(one, other)
+
+    def _liar(self) -> Undo:
+        name = self._worker().name
+        self._note(f"{name} lies")
+        self._cluster.network.liars.add(name)
+        return lambda: self._cluster.network.liars.discard(name)
+
+    def _lose_connections(self) -> Undo:
+        self._note("connections break")
+        faults = self._cluster.network.faults
+        faults.lost = self._random.choice((0.1, 0.5))
+
+        def end() -> None:
+            faults.lost = 0.0
+
+        return end
+
+    def _slow_down(self) -> Undo:
+        self._note("the network is slow")
+        faults = self._cluster.network.faults
+        faults.latency_seconds = (0.001, self._random.choice((0.05, 0.5)))
+
+        def end() -> None:
+            faults.latency_seconds = (0.0001, 0.001)
+
+        return end
+
+    def _kill_coordinator(self) -> Undo | None:
+        coordinator = self._cluster.coordinator
+        if coordinator.process is None:
+            return None
+        self._note("kill the coordinator")
+        coordinator.kill()
+
+        def start() -> None:
+            if coordinator.process is None:
+                self._note("start the coordinator")
+                coordinator.start()
+
+        return start
+
+    def _trouble_origin(self) -> Undo:
+        origin = self._cluster.origin
+        origin.faults = OriginFaults(
+            unavailable=self._random.choice((0.0, 0.3, 1.0)),
+            protocol=self._random.choice((0.0, 0.1)),
+            slow=self._random.choice((0.0, 0.3, 1.0)),
+        )
+        self._note(f"origin in trouble: {origin.faults}")
+
+        def end() -> None:
+            origin.faults = OriginFaults()
+
+        return end
+
+    def _update(self) -> Undo:
+        self._note("the origin changes")
+        self._cluster.update_dataset()
+        return self._cluster.list_origin
+
+    def _trouble_disk(self) -> Undo:
+        worker = self._worker()
+        kind = self._random.choice(("write_error", "read_error", "full"))
+        self._note(f"disk of {worker.name} in trouble: {kind}")
+        worker.drive.faults = DiskFaults(**{kind: self._random.choice((0.1, 0.5, 1.0))})
+
+        def end() -> None:
+            worker.drive.faults = DiskFaults()
+
+        return end
+
+    def _damage(self) -> None:
+        worker = self._worker()
+        self._note(f"damage on {worker.name}: {worker.drive.damage()}")
+
+    def _drain(self) -> None:
+        if len(self._cluster.workers) > 1:
+            name = self._worker().name
+            self._note(f"drain {name}")
+            self._cluster.drain(name)
+
+    def _join(self) -> None:
+        workers = self._cluster.workers
+        if len(workers) < 6:
+            worker = self._cluster.add_worker(f"worker-{len(workers)}")
+            self._note(f"{worker.name} joins")
+            worker.start()
+
+    def _warm(self) -> None:
+        self._note("warm the current version")
+        self._cluster.warm("nemesis")
+
+    def _leave(self) -> Undo | None:
+        worker = self._worker()
+        if worker.process is None or not worker.ready or worker.leaving or worker.process.stopped:
+            return None
+        self._note(f"{worker.name} leaves")
+        self._cluster.world.start(f"close {worker.name}", worker.close)
+        return lambda: self._start(worker)

@@ -1,0 +1,318 @@
+"""The simulation: from a seed to a cluster, a schedule of faults, and a verdict.
+
+A seed decides everything: how many workers, what files, which kinds of faults may happen at all
+("swarm testing": a run with few kinds goes deeper into each), when they happen and when they end,
+what readers read, and every interleaving. Readers read at random while a *nemesis* breaks things;
+then all is mended, the cluster is given a moment, and every file must be readable by everybody.
+
+    report = simulate(81231)
+
+raises :class:`SimulationError` if a promise of :mod:`cachefs.testing.checkers` is broken, with the
+last events and the line that runs it again. The same seed gives the same events, on any machine.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from cachefs.client.reader import OpenFile
+from cachefs.core.blocks import FileVersionId
+from cachefs.core.membership import RENEWALS_PER_LEASE
+from cachefs.errors import CacheFSError
+from cachefs.testing.checkers import (
+    POISON,
+    LoggedErrors,
+    ReadRecord,
+    ViolationError,
+    check_buffers,
+    check_capacity,
+    check_delivered,
+    check_idle,
+    check_origin_paid_once,
+    check_read,
+    check_requests,
+)
+from cachefs.testing.cluster import BLOCK_BYTES, CLUSTER, ClusterPlan, Parts, SimCluster, SimReader
+from cachefs.testing.nemesis import FAULTS, Nemesis
+from cachefs.testing.scheduling import SimTask
+from cachefs.testing.sim_coordinator import DATASET
+
+CALM_SHARE = 0.15
+"""So many of the seeds have no faults at all, and prove that the origin pays once."""
+WARM_SHARE = 0.3
+"""So many begin with a warm-up of everything."""
+EVENTS_SHOWN = 80
+"""How much of the trace a failure shows."""
+SETTLE_SECONDS = CLUSTER.lease_seconds / RENEWALS_PER_LEASE
+"""Within it, every worker has heard of every other one."""
+UNTIL_SECONDS = 900.0
+"""No run takes longer, in simulated time."""
+
+
+class SimulationError(AssertionError):
+    """A seed broke a promise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a seed did."""
+
+    seed: int
+    calm: bool
+    faults: tuple[str, ...]
+    reads: int
+    failed_reads: int
+    origin_requests: int
+    switches: int
+    seconds: float
+    """Simulated."""
+    trace: str
+    """A digest of all events: equal for equal runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that a seed decides beforehand."""
+
+    cluster: ClusterPlan
+    faults: tuple[str, ...]
+    events: int
+    readers_tasks: int
+    reads: int
+    warm: bool
+    """Whether a warm-up runs from the beginning, beside the readers."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing goes wrong."""
+        return not self.faults
+
+
+def plan_of(seed: int) -> Plan:
+    """Return what a seed stands for."""
+    random = Random(f"plan {seed}")
+    calm = random.random() < CALM_SHARE
+    sizes = [_size(random) for _ in range(random.randint(1, 4))]
+    blocks = sum(-(-size // BLOCK_BYTES) for size in sizes)
+    kinds = [] if calm else random.sample(FAULTS, random.randint(1, 5))
+    return Plan(
+        cluster=ClusterPlan(
+            workers=random.randint(1 if calm else 2, 5),
+            readers=random.randint(1, 3),
+            replicas=random.choice((1, 1, 1, 2)),
+            capacity_blocks=blocks + 8 if calm else random.randint(3, 24),
+            eviction=random.choice(("lru", "tinylfu", "size")),
+            files={
+                f"model-{number:05}-of-{len(sizes):05}.safetensors": random.randbytes(size)
+                for number, size in enumerate(sizes, 1)
+            },
+        ),
+        faults=tuple(kinds),
+        events=0 if calm else random.randint(2, 10),
+        readers_tasks=random.randint(1, 3),
+        reads=random.randint(1, 6),
+        warm=random.random() < WARM_SHARE,
+    )
+
+
+def _size(random: Random) -> int:
+    if random.random() < 0.1:
+        return 0
+    whole = random.randrange(1, 10) * BLOCK_BYTES
+    return random.choice((whole, whole - random.randrange(BLOCK_BYTES), random.randrange(1, whole)))
+
+
+def simulate(seed: int, *, parts: Parts | None = None, plan: Plan | None = None) -> Report:
+    """Run a seed.
+
+    Args:
+        seed: Which.
+        parts: Classes other than the real ones, for tests of the checkers.
+        plan: Another plan than the seed's own.
+
+    Raises:
+        SimulationError: A promise was broken.
+    """
+    simulation = Simulation(seed, plan or plan_of(seed), parts or Parts())
+    logged = LoggedErrors()
+    logger = logging.getLogger("cachefs")
+    logger.addHandler(logged)
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        simulation.run(logged)
+    except Exception as error:
+        raise SimulationError(simulation.describe(error, logged)) from error
+    finally:
+        logger.removeHandler(logged)
+        logger.propagate = propagates
+    return simulation.report()
+
+
+class Simulation:
+    """One run of one seed."""
+
+    def __init__(self, seed: int, plan: Plan, parts: Parts) -> None:
+        """Build the cluster."""
+        self.seed = seed
+        self.plan = plan
+        self.cluster = SimCluster(seed, plan.cluster, parts)
+        self.random = Random(f"readers {seed}")
+        self.reads: list[ReadRecord] = []
+
+    def run(self, logged: LoggedErrors) -> None:
+        """Run it, and check everything.
+
+        Args:
+            logged: What our own code logs as an error meanwhile.
+
+        Raises:
+            ViolationError: A promise was broken.
+            AssertionError: Something hung, leaked or failed.
+        """
+        self.cluster.world.run(self._main, until_seconds=UNTIL_SECONDS)
+        cluster, reads = self.cluster, self.reads
+        found = [*check_buffers(reads), *check_capacity(cluster), *check_requests(cluster)]
+        found += check_delivered(cluster, reads)
+        found += [f"an unexpected exception was logged: {message}" for message in logged.messages]
+        if self.plan.calm:
+            found += check_origin_paid_once(cluster)
+        if found:
+            raise ViolationError("\n".join(found))
+
+    def report(self) -> Report:
+        """Return what happened."""
+        world = self.cluster.world
+        events = "\n".join(f"{at:.9f} {who} {what}" for at, who, what in world.trace)
+        return Report(
+            seed=self.seed,
+            calm=self.plan.calm,
+            faults=self.plan.faults,
+            reads=len(self.reads),
+            failed_reads=sum(read.error is not None for read in self.reads),
+            origin_requests=len(self.cluster.origin.requests),
+            switches=world.switches,
+            seconds=world.monotonic(),
+            trace=hashlib.blake2b(events.encode(), digest_size=16).hexdigest(),
+        )
+
+    def describe(self, error: Exception, logged: LoggedErrors) -> str:
+        """Return what went wrong, the events before, and how to see it again."""
+        trace = self.cluster.world.trace[-EVENTS_SHOWN:]
+        events = "\n".join(f"  {at:9.4f} {who:12} {what}" for at, who, what in trace)
+        messages = "".join(f"logged: {message}\n" for message in logged.messages[:3])
+        return (
+            f"{type(error).__name__}: {error}\n{events}\n{messages}"
+            f"faults: {', '.join(self.plan.faults) or 'none'}\n"
+            f"replay: pytest tests/simulation --seed={self.seed}"
+        )
+
+    def _main(self) -> None:
+        cluster = self.cluster
+        cluster.start()
+        # Without faults, the origin pays once as soon as all agree on who is a member.
+        cluster.world.sleep(2 * SETTLE_SECONDS if self.plan.calm else 0.2)
+        if self.plan.warm:
+            cluster.warm("first")
+        nemesis = Nemesis(cluster, self.plan.faults)
+        hunting = cluster.world.start("nemesis", lambda: nemesis.run(self.plan.events))
+        reading = self._start_readers("reads", self._read_at_random)
+        for task in reading:
+            task.join()
+        hunting.join()
+        cluster.mend()
+        cluster.world.note("mended")
+        if not self.plan.calm:
+            # Long enough for leases to run out, suspicions to fade and damage to be found.
+            cluster.world.sleep(4 * self.plan.cluster.cluster.lease_seconds)
+        for task in self._start_readers("verifies", self._verify):
+            task.join()
+        cluster.world.sleep(self.plan.cluster.fill.fill_seconds + 1)
+        idle = list(check_idle(cluster))
+        if idle:
+            raise ViolationError("\n".join(idle))
+        cluster.close()
+
+    def _start_readers(self, name: str, body: Callable[[SimReader, Random], None]) -> list[SimTask]:
+        tasks = []
+        for one in self.cluster.readers:
+            for number in range(self.plan.readers_tasks):
+                random = Random(self.random.getrandbits(64))
+                tasks.append(one.process.start(f"{name}-{number}", partial(body, one, random)))
+        return tasks
+
+    def _read_at_random(self, one: SimReader, random: Random) -> None:
+        for _ in range(self.plan.reads):
+            if not self.plan.calm:
+                one.process.sleep(random.uniform(0.0, 3.0))
+            self._read_some(one, random)
+
+    def _read_some(self, one: SimReader, random: Random) -> None:
+        paths = sorted(self.plan.cluster.files)
+        path = random.choice(paths)
+        error = self._open_and_read(one, path, random)
+        if error is not None:
+            self._check_expected(one, error)
+            one.process.note(f"failed to read {path}: {error}")
+
+    def _verify(self, one: SimReader, random: Random) -> None:
+        paths = sorted(self.plan.cluster.files)
+        random.shuffle(paths)
+        for path in paths:
+            error = self._open_and_read(one, path, None)
+            if error is not None:
+                raise ViolationError(f"{path} cannot be read after all was mended: {error!r}")
+
+    def _check_expected(self, one: SimReader, error: CacheFSError) -> None:
+        if self.plan.calm:
+            raise ViolationError(f"{one.process.name} failed without any fault: {error!r}")
+
+    def _open_and_read(
+        self, one: SimReader, path: str, random: Random | None
+    ) -> CacheFSError | None:
+        """Open the current version and read a random range, or all of the file."""
+        try:
+            dataset = one.reader.open(DATASET)
+            file = dataset.file(path)
+        except CacheFSError as error:
+            return error
+        with file:
+            if random is None:
+                return self._read(one, file, 0, file.size)
+            for _ in range(random.choice((1, 1, 2))):
+                offset = random.randrange(file.size + 1)
+                length = random.randrange(file.size + 2)
+                failure = self._read(one, file, offset, length)
+                if failure is not None:
+                    return failure
+            return None
+
+    def _read(
+        self, one: SimReader, file: OpenFile, offset: int, length: int
+    ) -> CacheFSError | None:
+        buffer = bytearray((POISON,)) * length
+        began = one.process.monotonic()
+        error: CacheFSError | None = None
+        count = 0
+        try:
+            count = file.read_into(offset, memoryview(buffer))
+        except CacheFSError as failure:
+            error = failure
+        read = ReadRecord(
+            one.process.name,
+            file.path,
+            FileVersionId(file.ref.entry.file_version),
+            offset,
+            length,
+            began,
+            one.process.monotonic(),
+            buffer,
+            error,
+            count,
+        )
+        self.reads.append(read)
+        one.process.note(str(read))
+        check_read(self.cluster, read)
+        return error
