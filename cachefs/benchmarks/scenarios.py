@@ -1,0 +1,57 @@
+"""The scenarios by name, and how a list of them is run."""
+
+import traceback
+from collections.abc import Sequence
+
+from cachefs.benchmarks.context import Bench, CannotRunError, Scenario
+from cachefs.benchmarks.filling import cold, cold_eight
+from cachefs.benchmarks.footprint import imports, memory
+from cachefs.benchmarks.links import netns
+from cachefs.benchmarks.manyfiles import files
+from cachefs.benchmarks.measuring import Row, failed_row, skipped_row
+from cachefs.benchmarks.reading import local, remote
+from cachefs.errors import CacheFSError, NotKnownError
+
+SCENARIOS: dict[str, Scenario] = {
+    "local": local,
+    "remote": remote,
+    "cold": cold,
+    "cold8": cold_eight,
+    "netns": netns,
+    "memory": memory,
+    "import": imports,
+    "files": files,
+}
+
+
+def describe() -> list[tuple[str, str]]:
+    """Return each scenario's name and what it does, in a sentence."""
+    return [(name, (run.__doc__ or "").split("\n")[0]) for name, run in SCENARIOS.items()]
+
+
+def run_scenarios(bench: Bench, names: Sequence[str]) -> list[Row]:
+    """Run scenarios one after the other, all of them for no names.
+
+    One that cannot run here, or fails, has a row that says so, and the others go on.
+
+    Raises:
+        NotKnownError: There is no scenario of a name.
+    """
+    for name in names:
+        if name not in SCENARIOS:
+            raise NotKnownError(
+                "no such scenario", subject=name, hint=f"one of {', '.join(SCENARIOS)}"
+            )
+    rows = []
+    for name in names or SCENARIOS:
+        bench.say(f"{name}: {(SCENARIOS[name].__doc__ or '').split(chr(10))[0]}")
+        try:
+            rows += SCENARIOS[name](bench)
+        except CannotRunError as reason:
+            rows.append(skipped_row(name, str(reason)))
+        except CacheFSError as error:
+            rows.append(failed_row(name, str(error)))
+        except Exception as error:  # noqa: BLE001 - a bug in one scenario must not lose the others
+            bench.say(traceback.format_exc())
+            rows.append(failed_row(name, f"{type(error).__name__}: {error}"))
+    return rows
