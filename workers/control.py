@@ -23,6 +23,8 @@ from cachefs.workers.store import TieredStore
 
 METADATA_SECONDS = 8.0
 """Longest wait for the file list of a version that shall be warmed; less than the caller waits."""
+TELL_SECONDS = 3.0
+"""Longest that an eviction waits for the coordinator to know of it; less than the caller waits."""
 
 
 class WorkerControl(rpc.WorkerServicer):
@@ -39,6 +41,7 @@ class WorkerControl(rpc.WorkerServicer):
         block_size: int,
         served: ByteAccounts,
         statistics: Callable[[], Mapping[str, Any]],
+        tell: Callable[[float], bool],
     ) -> None:
         """Act on the parts of one worker."""
         self._runtime = runtime
@@ -49,6 +52,7 @@ class WorkerControl(rpc.WorkerServicer):
         self._block_size = block_size
         self._served = served
         self._statistics = statistics
+        self._tell = tell
 
     def Stat(self, request: pb.StatRequest, context: grpc.ServicerContext) -> pb.StatResponse:
         """Return the statistics."""
@@ -78,6 +82,8 @@ class WorkerControl(rpc.WorkerServicer):
         """Evict file versions, except those that are lent out or pinned."""
         names = [FileVersionId(name) for name in request.file_versions]
         size, refused = self._store.evict(names)
+        # Whoever warms next must not find these blocks in the coordinator's record.
+        self._tell(TELL_SECONDS)
         return pb.EvictResponse(bytes=size, refused=list(refused))
 
     def Explain(

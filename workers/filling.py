@@ -88,6 +88,8 @@ class Filler:
         """Who is asked, and who is suspected."""
         self.filled = ByteAccounts("peer", "origin")
         """Bytes filled, by source."""
+        self.on_fill: Callable[[bool], None] = lambda _warmed: None
+        """Called after each fill; ``True`` when it was the last one of the warm-ups."""
         self._config = config
         self._own = own
         self._block_size = cluster.block_size
@@ -401,6 +403,8 @@ class Filler:
             fill.changed.notify_all()
         with self._lock:
             self._forget_bytes_if_unused(fill)
+            warmed = fill.warm and not self._warm
+        self.on_fill(warmed)
 
     def warm(self, job: str, wanted: Mapping[FileRef, Iterable[int]]) -> None:
         """Fill blocks ahead of use; replaces what the same job wanted before.

@@ -187,6 +187,7 @@ class Worker:
             block_size=cluster.block_size,
             served=self._plane.served,
             statistics=lambda: self.statistics().to_document(),
+            tell=self.renewal.tell,
         )
         rpc.add_WorkerServicer_to_server(control, self._control.server)  # type: ignore[no-untyped-call]  # generated
         self._health = health.HealthServicer()
@@ -326,10 +327,10 @@ def run(config: WorkerConfig, cluster: ClusterConfig, token: Secret) -> int:
         sys.stdout.write(f"ready {json.dumps(ready)}\n")
         sys.stdout.flush()
         _log.info("worker ready", extra={"worker": config.name, **ready})
-        while not stopped:
+        while not (stopped or worker.renewal.superseded):
             with stopping:
                 stopping.wait(POLL_SECONDS)
     finally:
         worker.close()
     _log.info("worker stopped", extra={"worker": config.name})
-    return 0
+    return int(worker.renewal.superseded)

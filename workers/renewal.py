@@ -1,13 +1,16 @@
 """Renewal: how a worker becomes a member, stays one, and tells the coordinator what it holds.
 
-One thread registers, and then renews every quarter of the lease. A renewal carries what changed in
-the tiers, the fills that failed and the peers that were found to lie; all of it stays here until the
-coordinator has answered, so that a lost message loses nothing. The answer carries the newest view,
-the pins, and what may be dropped.
+One thread registers, and then renews every quarter of the lease, or sooner when there is something
+to tell: a second after a fill, and at once when the last block of a warm-up is in or somebody waits
+for the coordinator to know (:meth:`Renewal.tell`). A renewal carries what changed in the tiers, the
+fills that failed and the peers that were found to lie; all of it stays here until the coordinator has
+answered, so that a lost message loses nothing. The answer carries the newest view, the pins, and what
+may be dropped.
 
 When nobody answers, the worker goes on serving and filling with the last view, and goes on trying.
 When its lease has run out (it was stopped, or cut off), it registers anew and reports everything. A
-worker that has left for good, drained, does neither.
+worker that has left for good, drained, does neither. One that finds another process under its name
+(it was stopped for long, and replaced) ends.
 """
 
 import json
@@ -21,7 +24,13 @@ from cachefs.core.backoff import Backoff
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.membership import RENEWALS_PER_LEASE, Member
 from cachefs.core.residency import encode_mask
-from cachefs.errors import CacheFSError, ConfigError, DeniedError, LeaseExpiredError
+from cachefs.errors import (
+    CacheFSError,
+    ConfigError,
+    ConflictError,
+    DeniedError,
+    LeaseExpiredError,
+)
 from cachefs.ports import Runtime, Task
 from cachefs.transport.control import ControlChannel
 from cachefs.wire import failures, messages
@@ -43,6 +52,8 @@ LEAVE_SECONDS = 2.0
 """Longest wait for the coordinator when saying goodbye."""
 CLOSE_SECONDS = 2.0
 """How long closing waits for the thread."""
+REPORT_SECONDS = 1.0
+"""The coordinator learns of a filled block within this time."""
 
 _log = logging.getLogger("cachefs.worker")
 
@@ -82,7 +93,13 @@ class Renewal:
         self._registered = False
         self._left = False
         self._closed = False
+        self._due = runtime.monotonic()
+        self._failing = False
+        self.superseded = False
+        """Whether another process runs under our name; then this one must end."""
+        self._asked = self._told = 0
         self._thread: Task | None = None
+        filler.on_fill = self._note_fill
 
     @property
     def registered(self) -> bool:
@@ -103,6 +120,28 @@ class Renewal:
                     return False
                 self._changed.wait(left)
         return True
+
+    def tell(self, timeout_seconds: float) -> bool:
+        """Renew now, and wait until the coordinator knows what we hold; ``False`` on time-out."""
+        deadline = self._runtime.monotonic() + timeout_seconds
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            self._due = self._runtime.monotonic()
+            self._changed.notify_all()
+            while self._told < mine:
+                left = deadline - self._runtime.monotonic()
+                if left <= 0 or self._closed or self._left:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def _note_fill(self, warmed: bool) -> None:  # noqa: FBT001 - the filler's callback
+        soon = self._runtime.monotonic() + (0.0 if warmed else REPORT_SECONDS)
+        with self._changed:
+            if soon < self._due and not self._failing:
+                self._due = soon
+                self._changed.notify_all()
 
     def leave(self) -> None:
         """Say goodbye, and do not come back; a coordinator that is down will notice by itself."""
@@ -129,12 +168,20 @@ class Renewal:
     def _run(self) -> None:
         failed = 0
         while not (self._closed or self._left):
-            wait = 0.0
+            asked = self._asked
+            quarter = self._lease_seconds / RENEWALS_PER_LEASE
+            self._due = self._runtime.monotonic() + quarter
             try:
                 more = self._renew() if self._registered else self._register()
                 failed = 0
-                if not more:
-                    wait = self._lease_seconds / RENEWALS_PER_LEASE
+                if more:
+                    self._due = self._runtime.monotonic()
+                else:
+                    self._set_told(asked)
+            except ConflictError as error:
+                _log.error("standing down", extra={"failure": str(error)})
+                self._set_registered(False)
+                self.superseded = self._left = True
             except LeaseExpiredError as error:
                 _log.warning("the lease has run out", extra={"failure": str(error)})
                 self._set_registered(False)
@@ -143,7 +190,6 @@ class Renewal:
                 failed += 1
                 self._report_failure(error, failed)
             if failed:
-                quarter = self._lease_seconds / RENEWALS_PER_LEASE
                 backoff = Backoff(
                     attempts_limit=failed + 1,
                     first_seconds=RETRY_SECONDS,
@@ -151,9 +197,22 @@ class Renewal:
                 )
                 draw = self._runtime.random.random()
                 wait = backoff.wait_after(failed, draw=draw) or 0.0
-            with self._changed:
-                if wait and not (self._closed or self._left):
-                    self._changed.wait(wait)
+                self._due = self._runtime.monotonic() + wait
+            self._failing = failed > 0
+            self._pause()
+
+    def _set_told(self, asked: int) -> None:
+        with self._changed:
+            self._told = asked
+            self._changed.notify_all()
+
+    def _pause(self) -> None:
+        with self._changed:
+            while not (self._closed or self._left):
+                left = self._due - self._runtime.monotonic()
+                if left <= 0:
+                    return
+                self._changed.wait(left)
 
     def _report_failure(self, error: CacheFSError, failed: int) -> None:
         # Once, and then every so often: a coordinator may be down for hours.

@@ -25,7 +25,9 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.core.membership import RENEWALS_PER_LEASE, Member, Membership, View
 from cachefs.core.names import WorkerId, parse_name
 from cachefs.errors import (
+    CacheFSError,
     ConfigError,
+    ConflictError,
     CoordinatorUnavailableError,
     LeaseExpiredError,
     NotKnownError,
@@ -101,7 +103,8 @@ class Members:
         """Extend the lease of a worker whose renewal was stored, ``epoch`` being the store's then.
 
         Raises:
-            LeaseExpiredError: It is no member any more, or another process took its place.
+            LeaseExpiredError: It is no member any more.
+            ConflictError: Another process took its place.
         """
         with self._turn:
             now = self._runtime.monotonic()
@@ -151,10 +154,10 @@ class Members:
             for _ in range(_EXCHANGES_LIMIT):
                 with self._store.write() as connection:
                     stored = self._catch_up(connection)
-                    refusal: LeaseExpiredError | None = None
+                    refusal: CacheFSError | None = None
                     try:
                         view = change(self._membership, self._runtime.monotonic())
-                    except LeaseExpiredError as error:
+                    except (LeaseExpiredError, ConflictError) as error:
                         # The lease may have been found expired just now: that is to be stored too.
                         refusal, view = error, self._membership.view
                     changed = view.epoch != stored.epoch

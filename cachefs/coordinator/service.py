@@ -36,6 +36,7 @@ from cachefs.core.residency import Summary
 from cachefs.errors import (
     CacheFSError,
     ConfigError,
+    ConflictError,
     LeaseExpiredError,
     NotKnownError,
     WorkerUnavailableError,
@@ -181,13 +182,16 @@ class Coordinator:
         """Take a worker's renewal, with all that it reports, in one transaction.
 
         Raises:
-            LeaseExpiredError: It is no member any more, or another process took its place.
+            LeaseExpiredError: It is no member any more.
+            ConflictError: Another process took its place.
             ConfigError: What it reports makes no sense; nothing of it is stored.
         """
         worker = renewal.worker
         with self._store.write() as connection:
             statistics = _checked_statistics(renewal.statistics)
             if not member_rows.renew(connection, worker, renewal.incarnation, statistics):
+                if member_rows.view(connection).find(worker) is not None:
+                    raise ConflictError("another process took this worker's place", subject=worker)
                 raise LeaseExpiredError("it is no member; register anew", subject=worker)
             live = self.catalogue.live(connection)
             pins = self.catalogue.pins(connection)

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from cachefs.core.names import WorkerId
-from cachefs.errors import LeaseExpiredError
+from cachefs.errors import ConflictError, LeaseExpiredError
 
 RENEWALS_PER_LEASE = 4
 """How often a worker renews within one lease: two renewals in a row may be lost."""
@@ -96,14 +96,15 @@ class Membership:
         """Extend a lease.
 
         Raises:
-            LeaseExpiredError: It ran out, or a newer incarnation has taken the worker's place.
+            LeaseExpiredError: It ran out.
+            ConflictError: Another incarnation has taken the worker's place.
         """
         self._retire(now)
         member = self._view.find(worker)
         if member is None:
             raise LeaseExpiredError("the lease has run out; register anew", subject=worker)
         if member.incarnation != incarnation:
-            raise LeaseExpiredError("another process took this worker's place", subject=worker)
+            raise ConflictError("another process took this worker's place", subject=worker)
         self._until[worker] = now + self._lease_seconds
         return self._view
 

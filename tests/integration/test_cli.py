@@ -145,6 +145,13 @@ def test_warm_and_explain_and_evict_agree(cachefs, ask):
     assert ask("evict", "models/small")["bytes"] > 0
 
 
+def test_a_warm_up_right_after_an_eviction_fills_again(ask):
+    ask("warm", "models/small")
+    for _ in range(3):
+        assert ask("evict", "models/small")["bytes"] > 0
+        assert ask("warm", "models/small")["state"] == "done"
+
+
 def test_pins_are_kept_and_taken_back(cachefs, ask):
     assert cachefs("pin", "models/small", "tokenizer")[0] == 0
     assert ask("dataset", "show", "models/small")["pins"] == ["tokenizer"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cachefs.config.schema import ClusterConfig
-from cachefs.errors import ConfigError, LeaseExpiredError, NotKnownError
+from cachefs.errors import ConfigError, ConflictError, LeaseExpiredError, NotKnownError
 from cachefs.wire.http import decode_view
 from tests.integration.coordinator.conftest import CLUSTER, Kit, join, member, renew
 
@@ -75,7 +75,7 @@ def test_an_older_incarnation_stands_down(kit: Kit):
     coordinator = kit.coordinator()
     join(coordinator, "one")
     coordinator.members.register(member("one", incarnation="2"), CLUSTER.fingerprint())
-    with pytest.raises(LeaseExpiredError):
+    with pytest.raises(ConflictError):
         renew(coordinator, "one", incarnation="1")
     renew(coordinator, "one", incarnation="2")
 

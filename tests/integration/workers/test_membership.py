@@ -1,5 +1,7 @@
 """How a worker becomes a member, stays one, drains, and goes on without a coordinator."""
 
+from dataclasses import replace
+
 import pytest
 
 from cachefs.config.secrets import Secret
@@ -127,6 +129,13 @@ def test_a_block_that_rotted_is_found_and_filled_again(site):
     site.wait_until(lambda: site.origin_bytes() == 10)
     assert obtain(site, worker, "small") == "disk"
     assert data.read_bytes() == b"hello"
+
+
+def test_a_worker_that_finds_another_under_its_name_stands_down(site, worker):
+    newcomer = replace(worker.member, incarnation="newer")
+    site.coordinator.membership.register(newcomer, site.runtime.monotonic())
+    site.wait_until(lambda: worker.renewal.superseded)
+    assert site.coordinator.membership.view.members == (newcomer,)
 
 
 def test_a_worker_that_is_closed_says_goodbye(site, worker):

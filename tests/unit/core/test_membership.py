@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cachefs.core.membership import EMPTY_VIEW, Member, Membership
 from cachefs.core.names import WorkerId
-from cachefs.errors import LeaseExpiredError
+from cachefs.errors import ConflictError, LeaseExpiredError
 
 A, B, C = WorkerId("a"), WorkerId("b"), WorkerId("c")
 
@@ -68,7 +68,7 @@ def test_a_new_incarnation_takes_the_place_of_the_old_one():
     membership.register(member(A, "1"), 0)
     membership.register(member(A, "2"), 1)
     assert workers(membership) == [A]
-    with pytest.raises(LeaseExpiredError, match="another process"):
+    with pytest.raises(ConflictError, match="another process"):
         membership.renew(A, "1", 2)
     membership.renew(A, "2", 2)
 
