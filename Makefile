@@ -19,8 +19,8 @@ check: $(SETUP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/codespell cachefs/[!w]* workers dataflow sdk k8s tests docs bench README.md CHANGELOG.md Makefile
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell cachefs workers dataflow sdk k8s tests docs bench README.md CHANGELOG.md Makefile
 	@$(BIN)/python -m pytest -q tests/unit/test_layout.py tests/unit/test_tidy.py
 
 bench: $(SETUP)
