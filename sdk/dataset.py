@@ -110,6 +110,16 @@ class Dataset:
         """
         return self._dataset.file(path)
 
+    def read(self, path: str) -> bytes:
+        """Return a whole file; for large ones, :meth:`open` and read into a buffer of your own.
+
+        Raises:
+            NotKnownError: There is no such file.
+            CacheFSError: It could not be read, as :meth:`OpenFile.read` says.
+        """
+        with self.open(path) as file:
+            return file.read(0, file.size)
+
     def statistics(self) -> ReaderStatistics:
         """Return what was read through this dataset, and from where."""
         return self._reader.statistics()
