@@ -212,11 +212,11 @@ class OpenFile:
         self._local: LocalFile | None = None
         self._local_tried = False
         self._guard = reader.runtime.condition()
+        # The block that is being read needs its place in the cache as well.
+        room = max(0, reader.config.block_cache_bytes - self._block_size)
         self._history = AccessHistory(
             window_start=self._block_size,
-            window_limit=min(
-                reader.config.readahead_bytes, reader.config.block_cache_bytes - self._block_size
-            ),
+            window_limit=min(reader.config.readahead_bytes, room),
         )
         self._ahead_running: dict[CancelToken, None] = {}
         """Cancelled at close."""
