@@ -12,7 +12,7 @@ demo: $(SETUP)
 	@$(BIN)/python -m bench.demo
 
 test: $(SETUP)
-	@.ci/debian postgresql
+	-@.ci/debian postgresql nginx-light  # without them, their tests are skipped
 	@$(BIN)/python -m pytest -n 2 tests
 
 check: $(SETUP)
