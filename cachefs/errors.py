@@ -12,7 +12,8 @@
     │   ├── OriginDeniedError         PermissionError    the credentials are wrong
     │   ├── OriginChangedError                           reopen: the version has moved
     │   ├── OriginProtocolError                          the origin does not speak as it must
-    │   └── OriginUnavailableError    ·retryable·        wait
+    │   ├── OriginUnavailableError    ·retryable·        wait
+    │   └── OriginContentError        IntegrityError     its bytes are not those known: mend it
     ├── IntegrityError                ·retryable·        these bytes are wrong; ask elsewhere
     ├── DeadlineError                 TimeoutError       nobody answered in time; says whom we asked
     ├── ClusterError
@@ -111,6 +112,15 @@ class IntegrityError(CacheFSError):
     """Bytes do not match their digest."""
 
     retryable: ClassVar[bool] = True
+
+
+class OriginContentError(IntegrityError, OriginError):
+    """The origin gives bytes that do not match a digest known beforehand.
+
+    It is final as every ``OriginError`` is: whoever is asked would have to ask the same origin.
+    """
+
+    retryable: ClassVar[bool] = False
 
 
 class DeadlineError(CacheFSError, TimeoutError):

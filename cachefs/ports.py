@@ -130,7 +130,7 @@ class Origin(Protocol):
 
     @property
     def client(self) -> str:
-        """``obstore``, ``fsspec``, ``local``, ``http`` or ``hub``: what moves the bytes."""
+        """``direct``, ``obstore``, ``fsspec``, ``local``, ``http`` or ``hub``: what moves the bytes."""
         ...
 
     @property
@@ -152,8 +152,13 @@ class Origin(Protocol):
         """
         ...
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
         """Return exactly the bytes of a range that lies within the file.
+
+        They are in ``buffer``, if there is one that is long enough and the client can receive
+        there, else in memory that nobody else uses.
 
         They are from the content that ``entry.token`` names, or it is an error: an answer is never
         short, never of another version, never decompressed or padded.
@@ -190,7 +195,11 @@ class FetchedBlock:
     digest: bytes
     """As the worker that served it has it; 16 bytes (xxh3-128) or 32 (BLAKE3)."""
     source: str
-    """Where the *worker* had it from: ``memory``, ``disk``, ``peer`` or ``origin``."""
+    """Where the *worker* had it from: ``memory``, ``disk``, ``peer`` or ``origin``; or ``local``:
+    it was read from the worker's own file, through a descriptor."""
+    vouched: bool = False
+    """The bytes are known to match the digest: nobody has written to the worker's file since the
+    worker said so."""
 
 
 class BlockSource(Protocol):
@@ -210,9 +219,10 @@ class BlockSource(Protocol):
     ) -> FetchedBlock | None:
         """Read one whole block from a worker into ``into``, whose length is the block's.
 
-        Returns once ``into`` is full, or raises; after that nobody writes into it any more. The
-        bytes are *not* verified: the caller does that. With ``only_cached`` the answer is ``None``
-        when the worker does not hold the block; else the worker fills it first.
+        Returns once ``into`` is full, or raises; after that nobody writes into it any more.
+        Unless the answer is ``vouched``, the bytes are *not* verified: the caller does that. With
+        ``only_cached`` the answer is ``None`` when the worker does not hold the block; else the
+        worker fills it first.
 
         Args:
             member: Whom to ask.
@@ -228,6 +238,41 @@ class BlockSource(Protocol):
         Raises:
             WorkerUnavailableError: It cannot be reached, died, stalled, or was cancelled.
             OriginError: The worker could not fill the block; asking another worker does not help.
+            CapacityError: The worker is at a limit.
+            DeadlineError: The deadline passed.
+            DeniedError: The token is wrong.
+        """
+        ...
+
+
+class ProofSource(BlockSource, Protocol):
+    """The data plane as workers use it among themselves: its blocks may be unproven ones.
+
+    What a file's known digest has not been compared with yet, only a worker may fetch: it needs the
+    blocks to compare. See :mod:`cachefs.workers.proving`.
+    """
+
+    def proof(
+        self,
+        member: Member,
+        file: FileRef,
+        *,
+        only_cached: bool,
+        deadline: float,
+        on_wait: Callable[[str], None],
+    ) -> bytes | None:
+        """Return the packed digests of a file's blocks from a worker that has proven the file.
+
+        Args:
+            member: Whom to ask.
+            file: Which file version.
+            only_cached: Return ``None`` if the worker has not proven it yet, instead of waiting.
+            deadline: On the runtime's monotonic clock.
+            on_wait: Told now and then what the worker is doing, while it is waited for.
+
+        Raises:
+            OriginError: The file cannot be proven; asking another worker does not help.
+            WorkerUnavailableError: It cannot be reached, died, or stalled.
             CapacityError: The worker is at a limit.
             DeadlineError: The deadline passed.
             DeniedError: The token is wrong.
@@ -391,6 +436,11 @@ class FileLease(Protocol):
     @property
     def file(self) -> DiskFile:
         """The sparse file, as long as the file version."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the store still fills this very file, and not another under its name."""
         ...
 
     def stamp(self) -> int:

@@ -9,13 +9,13 @@ Whatever comes is hashed before it is used. It must match the digest that the co
 the block; bytes of a peer must match the digest that the peer itself names, too. A peer with wrong
 bytes becomes a suspect, and the next one is asked. Wrong bytes from the origin count as a failed
 attempt. When the digest of a whole file is known beforehand and the file is one block, its bytes must
-match that too; of a larger file, no single block can be held to it.
+match that too; larger files are held to theirs by :mod:`cachefs.workers.proving`, which is why
+workers exchange blocks that no reader may have yet.
 
 An origin is asked ``attempts_limit`` times at most, whatever fails, with jittered waits that honour
 its ``Retry-After``, and never past the fill's deadline.
 """
 
-import hashlib
 import logging
 import mmap
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from cachefs.errors import (
     CoordinatorUnavailableError,
     DeadlineError,
     DeniedError,
-    IntegrityError,
+    OriginContentError,
     OriginError,
     OriginUnavailableError,
 )
@@ -61,6 +61,8 @@ class Errand:
     """The first owner may be made to fill, because nobody waits for this copy."""
     asked: list[str] = field(default_factory=list)
     """Whom we asked, for the message of an error."""
+    buffer: memoryview | None = None
+    """Where the bytes may be received; as long as a block."""
 
     @property
     def subject(self) -> str:
@@ -112,7 +114,7 @@ class Bringer:
 
         Raises:
             OriginError: No peer has it, and the origin did not give it.
-            IntegrityError: What the origin gives is not what was filled before.
+            OriginContentError: What the origin gives is not what it must be.
             ClusterError: Nobody says where the origin is.
             DeadlineError: There was no time left.
         """
@@ -127,7 +129,7 @@ class Bringer:
                 brought = self._try_peer(errand, candidates.first_owner, known, copies=True)
                 if brought is not None:
                     return brought
-        return self._from_origin(errand, known)
+        return self.from_origin(errand, known)
 
     def _known_digest(self, errand: Errand) -> tuple[bytes | None, bool]:
         """Return the digest, if the coordinator has one, and whether it was there to be asked."""
@@ -156,7 +158,9 @@ class Bringer:
         errand.asked.append(f"worker {member.worker}")
         # A mapping of its own goes back to the system as soon as it is not needed any more; the
         # allocator would keep blocks of this size for each thread.
-        buffer = memoryview(mmap.mmap(-1, self._length(errand)))
+        length = self._length(errand)
+        buffer = memoryview(mmap.mmap(-1, length)) if errand.buffer is None else errand.buffer
+        buffer = buffer[:length]
         try:
             fetched = self._source.fetch(
                 member,
@@ -190,7 +194,14 @@ class Bringer:
             return None
         return Brought(buffer, digest, "peer")
 
-    def _from_origin(self, errand: Errand, known: bytes | None) -> Brought:
+    def from_origin(self, errand: Errand, known: bytes | None) -> Brought:
+        """Return a block's bytes as the origin has them, whoever else may hold it.
+
+        Raises:
+            OriginError: The origin did not give it, or gave something else.
+            ClusterError: Nobody says where the origin is.
+            DeadlineError: There was no time left.
+        """
         backoff = Backoff(
             attempts_limit=self._config.attempts_limit, first_seconds=self._config.backoff_seconds
         )
@@ -200,8 +211,9 @@ class Bringer:
                 raise self._too_late(errand)
             try:
                 return self._ask_origin(errand, known)
-            except (OriginError, IntegrityError) as error:
-                if not error.retryable:
+            except OriginError as error:
+                # Wrong bytes may have been an accident on the way.
+                if not error.retryable and not isinstance(error, OriginContentError):
                     raise
                 retry_after = (
                     error.retry_after_seconds if isinstance(error, OriginUnavailableError) else None
@@ -220,16 +232,18 @@ class Bringer:
         errand.asked.append("origin")
         entry = errand.file.entry
         wanted = block_range(errand.index, entry.size, self._block_size)
-        data = self._origins.read(errand.file, wanted, deadline=errand.deadline)
+        data = self._origins.read(
+            errand.file, wanted, deadline=errand.deadline, buffer=errand.buffer
+        )
         digest = self._digest_of(data)
         if known is not None and digest != known:
-            raise IntegrityError(
+            raise OriginContentError(
                 "the origin gave other bytes than when the block was filled before",
                 subject=errand.subject,
                 hint=f"digest {digest.hex()}, expected {known.hex()}; update the dataset",
             )
         if not _is_whole(entry, data):
-            raise IntegrityError(
+            raise OriginContentError(
                 "the origin gave bytes that do not match the file's checksum",
                 subject=errand.subject,
                 hint=f"expected {entry.digest}",
@@ -248,9 +262,8 @@ class Bringer:
 
 def _is_whole(entry: FileEntry, data: memoryview) -> bool:
     """Say whether bytes can be the file's, as far as a digest of the whole file tells."""
-    algorithm, _, expected = entry.digest.partition(":")
-    if len(data) != entry.size or algorithm not in hashlib.algorithms_guaranteed:
+    if len(data) != entry.size or not digests.is_provable(entry.digest):
         return True
-    if algorithm.startswith("shake_"):
-        return True  # a digest of any length the caller likes
-    return hashlib.new(algorithm, data, usedforsecurity=False).hexdigest() == expected.lower()
+    whole = digests.WholeFile(entry.digest)
+    whole.update(data)
+    return whole.matches

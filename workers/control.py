@@ -19,6 +19,7 @@ from cachefs.workers.accounts import ByteAccounts
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling import Filler
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.proving import Prover
 from cachefs.workers.store import TieredStore
 
 METADATA_SECONDS = 8.0
@@ -38,6 +39,7 @@ class WorkerControl(rpc.WorkerServicer):
         knowledge: Knowledge,
         drain: Drain,
         *,
+        prover: Prover,
         block_size: int,
         served: ByteAccounts,
         statistics: Callable[[], Mapping[str, Any]],
@@ -47,6 +49,7 @@ class WorkerControl(rpc.WorkerServicer):
         self._runtime = runtime
         self._store = store
         self._filler = filler
+        self._prover = prover
         self._knowledge = knowledge
         self._drain = drain
         self._block_size = block_size
@@ -76,6 +79,8 @@ class WorkerControl(rpc.WorkerServicer):
             mask = decode_mask(each.blocks, count)
             wanted[resolved.file(entry)] = list(indexes(mask))
         self._filler.warm(request.job, wanted)
+        # It reads in order what the warm-up fills, and so ends soon after it.
+        self._prover.begin(file for file, blocks in wanted.items() if 0 in blocks)
         return pb.WarmResponse()
 
     def Evict(self, request: pb.EvictRequest, context: grpc.ServicerContext) -> pb.EvictResponse:

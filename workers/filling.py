@@ -47,6 +47,7 @@ from cachefs.wire import failures
 from cachefs.wire.http import PROGRESS_SECONDS
 from cachefs.workers.accounts import ByteAccounts
 from cachefs.workers.bringing import Bringer, Errand
+from cachefs.workers.buffers import Buffers
 from cachefs.workers.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
 from cachefs.workers.origins import OpenOrigin, OpenOrigins
 from cachefs.workers.warming import WantedBlock, WarmJobs
@@ -95,6 +96,7 @@ class Filler:
         self._block_size = cluster.block_size
         # Straight-line code only under this lock: nothing in it waits, or calls another object.
         self._lock = threading.Lock()
+        self._buffers = Buffers(cluster.block_size, kept_limit=config.inflight_fills_limit)
         self._fills: dict[BlockId, Fill] = {}
         self._demand: deque[Fill] = deque()
         self._warm = WarmJobs()
@@ -266,6 +268,9 @@ class Filler:
     def _forget_bytes_if_unused(self, fill: Fill) -> None:
         if fill.users == 0 and fill.ended:
             fill.brought = None
+            if fill.buffer is not None:
+                self._buffers.give(fill.buffer)
+                fill.buffer = None
             if fill.uncached:
                 fill.uncached = False
                 self._uncached -= 1
@@ -355,7 +360,8 @@ class Filler:
 
     def _fill_now(self, fill: Fill) -> None:
         deadline = self._runtime.monotonic() + self._config.fill_seconds
-        errand = Errand(fill.file, fill.index, deadline, fill.copies, fill.asked)
+        fill.buffer = self._buffers.take()
+        errand = Errand(fill.file, fill.index, deadline, fill.copies, fill.asked, fill.buffer)
         with ExitStack() as stack:
             try:
                 reservation = stack.enter_context(self._store.reserve(fill.file, fill.index))
@@ -441,6 +447,16 @@ class Filler:
                     is_copy = bool(order) and order[0].worker != self._own
                 (copied if is_copy else own).append((file, index))
         return own, copied
+
+    def read_origin(self, file: FileRef, index: int, *, deadline: float) -> memoryview:
+        """Return a block as the origin has it, without keeping it; raises as a fill does."""
+        errand = Errand(file, index, deadline, copies=False)
+        return self._bringer.from_origin(errand, None).data
+
+    def note_failure(self, failure: FillFailure) -> None:
+        """Have the coordinator hear of a failure with the next renewal."""
+        with self._lock:
+            self._failures.append(failure)
 
     def take_failures(self) -> list[FillFailure]:
         """Return the failures since the last call."""

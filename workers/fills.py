@@ -62,6 +62,8 @@ class Fill:
         self.ended = False
         self.error: CacheFSError | None = None
         self.brought: Brought | None = None
+        self.buffer: memoryview | None = None
+        """What the bytes were received in, to be used again when nobody needs them any more."""
         self.asked: list[str] = []
 
     @property

@@ -35,9 +35,9 @@ from cachefs.errors import (
 )
 from cachefs.ports import BlockStore, FileLease, FileRef, Runtime
 from cachefs.wire import digests, failures, local
-from cachefs.workers.filling import Filler
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.listening import Guest
+from cachefs.workers.proving import Prover
 
 SOCKET_PATH_BYTES_MAX = 107
 """``sun_path`` of Linux less its closing NUL."""
@@ -69,17 +69,17 @@ class Handout:
         self,
         runtime: Runtime,
         store: BlockStore,
-        filler: Filler,
+        prover: Prover,
         knowledge: Knowledge,
         *,
         token: Secret,
         cluster: ClusterConfig,
         own: WorkerId,
     ) -> None:
-        """Lend out what the store has, filled by the filler."""
+        """Lend out what the store has, filled and proven if need be."""
         self._runtime = runtime
         self._store = store
-        self._filler = filler
+        self._prover = prover
         self._knowledge = knowledge
         self._token = token
         self._block_size = cluster.block_size
@@ -125,7 +125,7 @@ class Handout:
     ) -> None:
         descriptor: int | None = None
         try:
-            answer, descriptor = self._handle(request, lent)
+            answer, descriptor = self._handle(connection, request, lent)
         except CacheFSError as error:
             answer = {"failure": failures.to_document(error)}
         try:
@@ -134,15 +134,22 @@ class Handout:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _handle(self, request: dict[str, Any], lent: dict[int, _Lent]) -> _Reply:
+    def _handle(
+        self, connection: socket.socket, request: dict[str, Any], lent: dict[int, _Lent]
+    ) -> _Reply:
+        def fill(each: _Lent, request: dict[str, Any]) -> dict[str, Any]:
+            return self._fill(connection, each, request)
+
         operations: dict[str, Callable[[_Lent, dict[str, Any]], dict[str, Any]]] = {
-            "fill": self._fill,
+            "fill": fill,
             "check": self._check,
             "report": self._report,
         }
         op = request.get("op")
         if op == "open":
-            return self._open(request, lent)
+            return self._lend(request, lent, self._check)
+        if op == "fill" and "lease" not in request:
+            return self._lend(request, lent, fill)
         each = lent.get(_number(request, "lease"))
         if each is None:
             raise NotKnownError("no such lease on this connection")
@@ -155,7 +162,13 @@ class Handout:
             raise ConfigError(f"no operation {str(op)[:20]!r}")
         return operation(each, request), None
 
-    def _open(self, request: dict[str, Any], lent: dict[int, _Lent]) -> _Reply:
+    def _lend(
+        self,
+        request: dict[str, Any],
+        lent: dict[int, _Lent],
+        describe: Callable[[_Lent, dict[str, Any]], dict[str, Any]],
+    ) -> _Reply:
+        """Lend a file out, with what there is to be said of it."""
         if len(lent) >= LEASES_LIMIT:
             raise CapacityError("too many leases on one connection")
         file = self._knowledge.file(
@@ -168,7 +181,7 @@ class Handout:
         with self._lock:
             self._leases += 1
         try:
-            answer = self._check(each, request)
+            answer = describe(each, request)
             # Through /proc the same file is opened anew, with rights of its own.
             path = f"/proc/self/fd/{each.lease.file.fileno()}"
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -188,22 +201,37 @@ class Handout:
         # The stamp first: a block that is filled in between is then in the digests, and the reader
         # sees a stamp that differs and asks again.
         stamp = each.lease.stamp()
-        packed = digests.pack(each.lease.digests(), self._digest_size)
+        # An unproven block is as good as not there: the reader comes for it over the data plane.
+        vouched = self._prover.vouched(each.file, each.lease.digests())
+        packed = digests.pack(vouched, self._digest_size)
         return {"stamp": stamp, "digests": packed.hex()}
 
-    def _fill(self, each: _Lent, request: dict[str, Any]) -> dict[str, Any]:
+    def _fill(
+        self, connection: socket.socket, each: _Lent, request: dict[str, Any]
+    ) -> dict[str, Any]:
         index = self._index(each, request)
         seconds = request.get("deadline_seconds")
         if not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
             raise ConfigError("deadline_seconds must be a number of seconds up to an hour")
         deadline = self._runtime.monotonic() + seconds
-        block = self._filler.obtain(each.file, index, only_cached=False, deadline=deadline)
+        block = self._prover.obtain(
+            each.file,
+            index,
+            only_cached=False,
+            deadline=deadline,
+            on_wait=lambda: _send(connection, {"waiting": self._prover.progress(each.file)}, None),
+        )
         if block is None:
             raise ClusterError("the block was not filled")
         with block:
             if block.held is None:
                 raise CapacityError(
                     "no tier has room for the block", hint="read it over the data plane"
+                )
+            if not each.lease.is_current:
+                # The file was dropped meanwhile, and the block is in the one that came after it.
+                raise CapacityError(
+                    "the file was replaced while it was lent out", hint="open it again"
                 )
             return {
                 "digest": block.digest.hex(),

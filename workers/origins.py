@@ -45,8 +45,10 @@ class OpenOrigins:
         self._read_bytes: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
 
-    def read(self, file: FileRef, wanted: Range, *, deadline: float) -> memoryview:
-        """Read a range of a file from its origin, once, and count it.
+    def read(
+        self, file: FileRef, wanted: Range, *, deadline: float, buffer: memoryview | None = None
+    ) -> memoryview:
+        """Read a range of a file from its origin, once, into the buffer if it can, and count it.
 
         Raises:
             OriginError: The origin cannot be opened, or did not give it.
@@ -57,7 +59,7 @@ class OpenOrigins:
         with self._lock:
             self._requests[origin.client] += 1
         try:
-            data = origin.read_range(file.entry, wanted.offset, wanted.length)
+            data = origin.read_range(file.entry, wanted.offset, wanted.length, buffer)
         except OriginError:
             with self._lock:
                 self._errors[origin.client] += 1

@@ -109,6 +109,11 @@ class Peers:
         with self._lock:
             self._avoided_until[worker] = self._runtime.monotonic() + SILENCE_SECONDS
 
+    def avoids(self, worker: WorkerId) -> bool:
+        """Say whether a peer is left alone for now."""
+        with self._lock:
+            return self._avoided_until.get(worker, 0.0) > self._runtime.monotonic()
+
     def suspect(self, worker: WorkerId) -> None:
         """Leave a peer alone that served wrong bytes, and report it."""
         with self._lock:

@@ -47,6 +47,8 @@ from cachefs.workers.filling import Filler
 from cachefs.workers.handout import Handout, open_socket
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.listening import Listener
+from cachefs.workers.proofs import Proofs
+from cachefs.workers.proving import Prover
 from cachefs.workers.renewal import Renewal
 from cachefs.workers.scrub import Scrubber
 from cachefs.workers.serving import DataPlane
@@ -95,13 +97,15 @@ class Worker:
         stack.callback(self.store.close)
         self.store.recover()
         channel = stack.enter_context(coordinator_channel(config.coordinator, token))
+        proofs = Proofs(cluster, config.state_folder / "proofs")
         self.knowledge = Knowledge(
             runtime,
             ControlMetadata(runtime, channel, digest_size=digests.digest_size(cluster.digest)),
             ask_members=self._ask_members,
             folder=config.state_folder / "versions",
+            proofs=proofs,
         )
-        blocks = HttpBlockSource(runtime, token, block_size=cluster.block_size)
+        blocks = HttpBlockSource(runtime, token, block_size=cluster.block_size, unproven=True)
         stack.callback(blocks.close)
         self.filler = Filler(
             runtime,
@@ -114,6 +118,18 @@ class Worker:
             own=self._own,
         )
         stack.callback(self.filler.close)
+        self.prover = Prover(
+            runtime,
+            self.store,
+            self.filler,
+            blocks,
+            self.knowledge,
+            config=config.fill,
+            cluster=cluster,
+            own=self._own,
+            proofs=proofs,
+        )
+        stack.callback(self.prover.close)
         self._data_socket = _listen(config.host, config.data_port)
         stack.callback(self._data_socket.close)
         self._local_socket, socket_path = open_socket(config.state_folder)
@@ -138,6 +154,7 @@ class Worker:
             cluster=cluster,
             store=self.store,
             filler=self.filler,
+            prover=self.prover,
             knowledge=self.knowledge,
             statistics=lambda: self.statistics().to_document(),
         )
@@ -150,6 +167,7 @@ class Worker:
         self._plane = DataPlane(
             runtime,
             self.filler,
+            self.prover,
             self.knowledge,
             token=token,
             cluster=cluster,
@@ -160,7 +178,7 @@ class Worker:
         self._handout = Handout(
             runtime,
             self.store,
-            self.filler,
+            self.prover,
             self.knowledge,
             token=token,
             cluster=cluster,
@@ -184,6 +202,7 @@ class Worker:
             self.filler,
             self.knowledge,
             drain,
+            prover=self.prover,
             block_size=cluster.block_size,
             served=self._plane.served,
             statistics=lambda: self.statistics().to_document(),
@@ -243,6 +262,7 @@ class Worker:
         return WorkerStatistics(
             store=self.store.statistics(),
             fill=self.filler.statistics(),
+            proof=self.prover.statistics(),
             served_bytes=self._plane.served.total(),
             connections=self._data_listener.connections if self._data_listener else 0,
             leases=self._handout.leases,
@@ -258,10 +278,11 @@ class Worker:
         if resident is None:
             return []
         known = iter(resident.digests)
-        return [
+        own = [
             next(known) if resident.resident >> index & 1 else None
             for index in range(resident.resident.bit_length())
         ]
+        return list(self.prover.vouched(file, own))
 
     def _ask_members(
         self, name: DatasetName, version: str | None, deadline: float

@@ -15,7 +15,7 @@ worker that has left for good, drained, does neither. One that finds another pro
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,8 @@ from cachefs.workers.filling import Filler
 from cachefs.workers.fills import FillFailure
 from cachefs.workers.inventory import FileResidency
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.proofs import Reportable
+from cachefs.workers.proving import Prover
 from cachefs.workers.store import TieredStore
 
 FILES_LIMIT = 2000
@@ -72,6 +74,7 @@ class Renewal:
         cluster: ClusterConfig,
         store: TieredStore,
         filler: Filler,
+        prover: Prover,
         knowledge: Knowledge,
         statistics: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -84,10 +87,14 @@ class Renewal:
         self._lease_seconds = cluster.lease_seconds
         self._store = store
         self._filler = filler
+        self._prover = prover
         self._knowledge = knowledge
         self._statistics = statistics
         self._changed = runtime.condition()
         self._pending: dict[_Key, FileResidency] = {}
+        self._withheld: dict[FileVersionId, FileResidency] = {}
+        """What was told in part only, because it is not proven yet."""
+        self._told_epoch = 0
         self._failures: list[FillFailure] = []
         self._send_whole = True
         self._registered = False
@@ -248,13 +255,16 @@ class Renewal:
         """Renew the lease; return whether there is more to tell at once."""
         whole = self._gather()
         reported = list(self._pending.items())[:FILES_LIMIT]
+        said = [self._prover.reportable(each) for _, each in reported]
         failed_fills = self._failures[:FAILURES_LIMIT]
         suspects = self._filler.peers.suspects()
         request = pb.RenewRequest(
             worker=self._member.worker,
             incarnation=self._member.incarnation,
             epoch=self._knowledge.view(deadline=0.0).epoch,
-            residency=[_residency(each) for _, each in reported],
+            residency=[
+                _residency(each, part) for (_, each), part in zip(reported, said, strict=True)
+            ],
             residency_is_whole=whole,
             failures=[_failed_fill(each) for each in failed_fills],
             statistics=json.dumps(self._statistics()),
@@ -264,9 +274,11 @@ class Renewal:
             self._stub.Renew, request, timeout_seconds=self._lease_seconds
         )
         self._send_whole = bool(answer.want_residency)
-        for key, each in reported:
+        for (key, each), part in zip(reported, said, strict=True):
             if self._pending.get(key) is each:
                 del self._pending[key]
+            if part != (each.resident, each.digests):
+                self._withheld[each.file_version] = each
         del self._failures[: len(failed_fills)]
         self._filler.peers.forget_suspects(suspects)
         self._obey(answer)
@@ -279,8 +291,18 @@ class Renewal:
         if whole:
             self._pending = {}
             changes = self._store.residency()
+        proven: Iterable[FileVersionId] = self._prover.take_proven()
+        epoch = self._knowledge.view(deadline=0.0).epoch
+        if epoch != self._told_epoch:
+            # Other members, other provers: who is not the one tells of the first block at once.
+            self._told_epoch, proven = epoch, list(self._withheld)
+        for name in proven:
+            each = self._withheld.pop(name, None)
+            if each is not None and not whole:
+                self._pending.setdefault((name, each.medium), each)
         for change in changes:
             self._pending[change.file_version, change.medium] = change
+            self._withheld.pop(change.file_version, None)
         self._failures.extend(self._filler.take_failures())
         del self._failures[:-1000]
         return whole
@@ -306,17 +328,19 @@ class Renewal:
             self._store.expire(self._runtime.monotonic())
         dropped: Sequence[str] = answer.dropped
         if dropped:
-            self._store.drop([FileVersionId(name) for name in dropped])
+            names = [FileVersionId(name) for name in dropped]
+            self._store.drop(names)
+            self._prover.drop(names)
 
 
-def _residency(each: FileResidency) -> pb.Residency:
+def _residency(each: FileResidency, part: Reportable) -> pb.Residency:
     return pb.Residency(
         file_version=each.file_version,
         dataset=str(each.dataset),
         version=each.version,
         tier=each.medium,
-        resident=encode_mask(each.resident),
-        digests=b"".join(each.digests),
+        resident=encode_mask(part.resident),
+        digests=b"".join(part.digests),
     )
 
 

@@ -37,6 +37,7 @@ from cachefs.wire.http import (
     DIGESTS_HEADER,
     EPOCH_HEADER,
     ONLY_CACHED,
+    PROGRESS_HEADER,
     SOURCE_HEADER,
     VERIFY,
     encode_version,
@@ -48,6 +49,7 @@ from cachefs.workers.filling import Filler
 from cachefs.workers.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.listening import Guest
+from cachefs.workers.proving import PROOF_SECONDS, Prover
 from cachefs.workers.requests import Request, UnsatisfiableRangeError, parse_head, parse_range
 
 DIGESTS_LIMIT = 16
@@ -76,7 +78,6 @@ _REASONS = {
 }
 _JSON = "application/json"
 _BYTES = "application/octet-stream"
-_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 _log = logging.getLogger("cachefs.worker")
 
@@ -98,6 +99,7 @@ class DataPlane:
         self,
         runtime: Runtime,
         filler: Filler,
+        prover: Prover,
         knowledge: Knowledge,
         *,
         token: Secret,
@@ -110,7 +112,8 @@ class DataPlane:
 
         Args:
             runtime: For its clock.
-            filler: Obtains blocks.
+            filler: Obtains blocks for workers that prove.
+            prover: Obtains blocks for everybody else.
             knowledge: Answers requests for metadata.
             token: The cluster's.
             cluster: Says how large a block and its digest are.
@@ -120,6 +123,7 @@ class DataPlane:
         """
         self._runtime = runtime
         self._filler = filler
+        self._prover = prover
         self._knowledge = knowledge
         self._token = token
         self._block_size = cluster.block_size
@@ -171,7 +175,10 @@ class DataPlane:
                 self._check_token(request)
                 if request.path.startswith("/v1/files/"):
                     return self._respond_bytes(conversation, request)
-                answer = self._answer(request)
+                if request.path.startswith("/v1/proofs/") and request.method == "GET":
+                    answer = self._answer_proof(conversation, request)
+                else:
+                    answer = self._answer(request)
         except CacheFSError as error:
             answer = _failure(error)
         except OSError:
@@ -285,13 +292,26 @@ class DataPlane:
         status = 206 if any(name == "Content-Range" for name, _ in headers) else 200
         directives = request.headers.get("cache-control", "").lower()
         only_cached, verify = ONLY_CACHED in directives, VERIFY in directives
+        unproven = "unproven" in request.query
+        if not unproven and not only_cached and self._prover.is_needed(file):
+            self._prover.proof(
+                file,
+                deadline=self._runtime.monotonic() + PROOF_SECONDS,
+                on_wait=lambda: self._show_progress(conversation, file),
+            )
+        obtain = self._filler.obtain if unproven else self._prover.obtain
         blocks = blocks_of(wanted, self._block_size)
         eager = DIGESTS_LIMIT if self._is_whole_blocks(wanted, file.entry.size) else 1
         with ExitStack() as stack:
             ready: list[tuple[ObtainedBlock, Range]] = []
             for index, part in islice(blocks, eager):
-                block = self._obtain(
-                    conversation, file, index, only_cached=only_cached, verify=verify
+                block = obtain(
+                    file,
+                    index,
+                    only_cached=only_cached,
+                    verify=verify,
+                    deadline=self._runtime.monotonic() + self._fill_seconds,
+                    on_wait=lambda: self._show_progress(conversation, file),
                 )
                 if block is None:
                     answer = _Answer(504, b"not cached\n", "text/plain")
@@ -310,13 +330,14 @@ class DataPlane:
             )
             for block, part in ready:
                 self._send_block(conversation, file, block, part)
-        return self._send_rest(conversation, file, blocks, only_cached=only_cached)
+        return self._send_rest(conversation, file, blocks, obtain, only_cached=only_cached)
 
     def _send_rest(
         self,
         conversation: Conversation,
         file: FileRef,
         blocks: Iterator[tuple[int, Range]],
+        obtain: Callable[..., ObtainedBlock | None],
         *,
         only_cached: bool,
     ) -> bool:
@@ -324,7 +345,7 @@ class DataPlane:
         for index, part in blocks:
             deadline = self._runtime.monotonic() + self._fill_seconds
             try:
-                block = self._filler.obtain(file, index, only_cached=only_cached, deadline=deadline)
+                block = obtain(file, index, only_cached=only_cached, deadline=deadline)
             except CacheFSError as error:
                 _log.warning("a body was cut short", extra={"failure": str(error)})
                 return False
@@ -338,23 +359,28 @@ class DataPlane:
         ends_whole = wanted.end % self._block_size == 0 or wanted.end == size
         return wanted.offset % self._block_size == 0 and ends_whole
 
-    def _obtain(
-        self,
-        conversation: Conversation,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-    ) -> ObtainedBlock | None:
-        return self._filler.obtain(
-            file,
-            index,
-            only_cached=only_cached,
-            verify=verify,
-            deadline=self._runtime.monotonic() + self._fill_seconds,
-            on_wait=lambda: conversation.send(_PROCESSING),
-        )
+    def _answer_proof(self, conversation: Conversation, request: Request) -> _Answer:
+        """Answer another worker with a proof made here: asking a third one could go on for ever."""
+        file = self._file(request, request.path.removeprefix("/v1/proofs/"))
+        if not self._prover.is_needed(file):
+            raise NotKnownError("there is no digest to prove the file by", subject=file.entry.path)
+        if ONLY_CACHED in request.headers.get("cache-control", "").lower():
+            proof = self._prover.known(file)
+        else:
+            proof = self._prover.prove(
+                file,
+                deadline=self._runtime.monotonic() + PROOF_SECONDS,
+                on_wait=lambda: self._show_progress(conversation, file),
+            )
+        if proof is None:
+            return _Answer(504, b"not proven\n", "text/plain")
+        return _Answer(200, digests.pack(proof, self._digest_size), _BYTES)
+
+    def _show_progress(self, conversation: Conversation, file: FileRef) -> None:
+        """Say that we are alive, and what is being done for the file."""
+        progress = self._prover.progress(file).encode("ascii", "backslashreplace").decode()
+        header = f"{PROGRESS_HEADER}: {progress}\r\n" if progress else ""
+        conversation.send(f"HTTP/1.1 102 Processing\r\n{header}\r\n".encode())
 
     def _send_block(
         self, conversation: Conversation, file: FileRef, block: ObtainedBlock, part: Range

@@ -7,6 +7,7 @@ from typing import Any
 from cachefs.telemetry.metrics import Sample, by_label
 from cachefs.workers.fills import FillStatistics
 from cachefs.workers.inventory import StoreStatistics
+from cachefs.workers.proofs import ProofStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class WorkerStatistics:
 
     store: StoreStatistics
     fill: FillStatistics
+    proof: ProofStatistics
     served_bytes: Mapping[str, int]
     """By source: ``memory``, ``disk``, ``peer``, ``origin``."""
     connections: int
@@ -27,6 +29,7 @@ class WorkerStatistics:
             "tiers": [asdict(tier) for tier in self.store.tiers],
             **{name: value for name, value in fill.items() if name != "origins"},
             "origins": fill["origins"],
+            **asdict(self.proof),
             "served_bytes": dict(self.served_bytes),
             "connections": self.connections,
             "leases": self.leases,
@@ -50,6 +53,9 @@ class WorkerStatistics:
         yield "cachefs_worker_failed_fills_total", (), fill.failed_fills
         yield "cachefs_worker_queued_fills", (), fill.queued_fills
         yield "cachefs_worker_inflight_fills", (), fill.inflight_fills
+        yield "cachefs_worker_proven_files_total", (), self.proof.proven_files
+        yield "cachefs_worker_refuted_files_total", (), self.proof.refuted_files
+        yield "cachefs_worker_proving_files", (), self.proof.proving_files
         yield from by_label("cachefs_worker_served_bytes_total", self.served_bytes)
         yield "cachefs_worker_connections", (), self.connections
         yield "cachefs_worker_leases", (), self.leases

@@ -211,6 +211,21 @@ class TieredStore:
         finally:
             tier.end_hold(cached, index)
 
+    def discard(self, file_version: FileVersionId, index: int, digest: bytes) -> None:
+        """Drop a block if it is the one of that digest, which is known to be wrong."""
+        with self._lock:
+            tier, cached = self._located(file_version)
+            block = cached.blocks.get(index) if cached else None
+            if tier is None or cached is None or block is None or block.digest != digest:
+                return
+            self._hold(cached, index)
+        try:
+            tier.discard(cached, index)
+        except CapacityError:  # the disk hangs; who asks for the block finds it again
+            pass
+        finally:
+            tier.end_hold(cached, index)
+
     # ---- what the worker and the coordinator decide -----------------------------------------
 
     def set_pins(

@@ -422,14 +422,22 @@ class Tier:
                     self._data.record_trust(file)
             if confirmed:
                 return True
+        self.discard(file, index)
+        return False
+
+    def discard(self, file: CachedFile, index: int) -> None:
+        """Take a bad block out of a file that may be lent out. The caller holds it.
+
+        Raises:
+            CapacityError: The disk hangs.
+        """
         with self._data.slot(file):
             with self._lock:
                 if index not in file.blocks:
-                    return False
+                    return
                 self.counts.corrupt_blocks += 1
                 self._strike(file, index)
             self._data.record_gone(file, [index])
-        return False
 
     def _strike(self, file: CachedFile, index: int) -> None:
         del file.blocks[index]

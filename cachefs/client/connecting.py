@@ -11,6 +11,7 @@ from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.local import LocalNode
+from cachefs.transport.nearby import NearbyBlockSource
 from cachefs.transport.runtime import ThreadRuntime
 
 
@@ -42,16 +43,24 @@ def connect(
         workers=endpoint.workers,
         digest=cluster.digest,
     )
-    blocks = HttpBlockSource(
+    remote = HttpBlockSource(
         runtime,
         endpoint.token,
         block_size=cluster.block_size,
         stall_seconds=config.stall_seconds,
     )
+    nearby = NearbyBlockSource(
+        runtime,
+        endpoint.token,
+        remote,
+        block_size=cluster.block_size,
+        stall_seconds=config.stall_seconds,
+    )
     local = LocalNode(runtime, endpoint.token, block_size=cluster.block_size, digest=cluster.digest)
     with ExitStack() as owned:
-        for part in (metadata, blocks, local):
+        for part in (metadata, remote, nearby, local):
             owned.enter_context(closing(part))
+        blocks = nearby if config.local else remote
         yield owned.enter_context(
             Reader(runtime, config, cluster, metadata=metadata, blocks=blocks, local=local)
         )

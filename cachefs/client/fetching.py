@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cachefs.client.hedges import Hedges, Race
-from cachefs.client.statistics import ReadCounters
+from cachefs.client.statistics import LOCAL, ORIGIN, PEER, ReadCounters
 from cachefs.client.views import Standing, ViewKeeper
 from cachefs.config.schema import ReaderConfig
 from cachefs.core import placement
@@ -46,7 +46,7 @@ class Served(NamedTuple):
     """Where the bytes of a block came from."""
 
     source: str
-    """``peer`` if a worker had it, ``origin`` if it had to be filled for us."""
+    """``local`` or ``peer`` if a worker had it, ``origin`` if it had to be filled for us."""
     member: Member
 
 
@@ -263,7 +263,7 @@ class BlockFetcher:
         if fetched is None:
             return None
         self._standing.answered(member)
-        if fetched.source != "origin":
+        if fetched.source != ORIGIN:
             self._latencies.add(self._runtime.monotonic() - began)
         return Served(_kind(fetched), member)
 
@@ -292,11 +292,15 @@ class BlockFetcher:
         # Told so, the worker looks, and fills the block anew; a second wrong answer is a lie.
         for verify in (False, True):
             fetched = fetch(verify=verify)
-            if fetched is None or self._digester(into) == (wanted.known or fetched.digest):
+            if fetched is None or self._is_right(fetched, into, wanted.known):
                 return fetched
             self._counters.distrust(member.worker)
         raise IntegrityError("served bytes that do not match their digest", subject=wanted.subject)
 
+    def _is_right(self, fetched: FetchedBlock, into: memoryview, known: bytes | None) -> bool:
+        digest = fetched.digest if fetched.vouched else self._digester(into)
+        return digest == (known or fetched.digest)
+
 
 def _kind(fetched: FetchedBlock) -> str:
-    return "origin" if fetched.source == "origin" else "peer"
+    return fetched.source if fetched.source in {LOCAL, ORIGIN} else PEER

@@ -47,9 +47,11 @@ class _Decorated:
         """Yield every file."""
         return self._inner.list_files()
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
         """Return exactly the bytes of a range."""
-        return self._inner.read_range(entry, offset, length)
+        return self._inner.read_range(entry, offset, length, buffer)
 
     def close(self) -> None:
         """Release connections."""
@@ -100,10 +102,12 @@ class MeteredOrigin(_Decorated):
         with self._counted():
             yield from self._inner.list_files()
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
         """Read, counted."""
         with self._counted():
-            data = self._inner.read_range(entry, offset, length)
+            data = self._inner.read_range(entry, offset, length, buffer)
         with self._lock:
             self._bytes_read += len(data)
         return data
@@ -156,12 +160,14 @@ class LimitedOrigin(_Decorated):
             self._wait_turn(0)
             yield from self._inner.list_files()
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
         """Read when it is our turn."""
         deadline = self._runtime.monotonic() + self._config.deadline_seconds
         with self._minded(), self._slot(deadline):
             self._wait_turn(length)
-            return self._inner.read_range(entry, offset, length)
+            return self._inner.read_range(entry, offset, length, buffer)
 
     @contextmanager
     def _slot(self, deadline: float) -> Iterator[None]:
@@ -286,13 +292,15 @@ class RetryingOrigin(_Decorated):
             else:
                 return iter(files)
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
         """Read, with retries."""
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._inner.read_range(entry, offset, length)
+                return self._inner.read_range(entry, offset, length, buffer)
             except CacheFSError as error:
                 self._wait_or_raise(attempt, error)
 

@@ -13,6 +13,7 @@ import http.client
 import io
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,9 +38,12 @@ from cachefs.ports import Runtime
 REDIRECTS_LIMIT = 5
 DRAIN_BYTES_MAX = 64 * 1024
 """A longer body that nobody wants costs more to read than a new connection does."""
+WAKE_BYTES = 512 * 1024
+"""While a large body comes in, the thread wakes up for so many bytes and not for a few."""
 BUFFER_BYTES = 64 * 1024
 """For heads and small bodies; a large body goes past it into the caller's memory."""
 
+_TIMEVAL = struct.Struct("@ll")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -88,6 +92,8 @@ class _Wire:
     def __init__(self, connection: socket.socket, owner: _Connection) -> None:
         self._connection = connection
         self._owner = owner
+        self._is_plain = not isinstance(connection, ssl.SSLSocket)
+        self._wake = 1
         self._users = 1
         self._closed = False
 
@@ -97,9 +103,33 @@ class _Wire:
         self._connection.sendall(data)
 
     def receive(self, into: Any) -> int:  # Any: a writable buffer
-        """Receive what is there."""
-        self._connection.settimeout(self._owner.wait_seconds())
+        """Receive what is there; of much that is asked for, as much as comes in time."""
+        timeout = self._owner.wait_seconds()
+        if self._is_plain and len(into) > 2 * WAKE_BYTES:
+            # So much is to come after it that the thread can sleep until there is much.
+            self._set_wake(WAKE_BYTES)
+            return self._receive_large(memoryview(into)[:-WAKE_BYTES], timeout)
+        self._set_wake(1)
+        self._connection.settimeout(timeout)
         return self._connection.recv_into(into)
+
+    def _receive_large(self, into: memoryview, timeout: float) -> int:
+        """Receive in one system call, which the kernel ends when it is over or out of time.
+
+        Python's own time-outs would poll before each of a hundred small receives.
+        """
+        self._connection.setblocking(True)
+        bound = _TIMEVAL.pack(int(timeout), max(1000, int(timeout % 1 * 1e6)))
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+        try:
+            return self._connection.recv_into(into, 0, socket.MSG_WAITALL)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+
+    def _set_wake(self, count: int) -> None:
+        if count != self._wake:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wake = count
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Return what an answer is read from."""
@@ -186,12 +216,13 @@ class Exchange:
         check: Callable[[Answer], None] | None = None,
         *,
         body_limit: int = DRAIN_BYTES_MAX,
+        follow: bool = True,
     ) -> tuple[Answer, bytes]:
         """Send a request, follow redirects, and read the answer.
 
         With ``into``, the body must be exactly as long and is read into it, after ``check`` has
         looked at the head; the bytes returned are empty then. Without, the body is returned, up to
-        ``body_limit`` bytes.
+        ``body_limit`` bytes. Who signs a request for one host does not let it ``follow`` redirects.
 
         Raises:
             OriginError: Anything but a 2xx came back, or nothing did, or ``check`` raised it.
@@ -206,6 +237,10 @@ class Exchange:
             connection, answer = self._send(method, parts, sent, deadline)
             keep = False
             try:
+                if answer.status in _REDIRECTS and not follow:
+                    raise OriginProtocolError(
+                        f"the origin answered {answer.status}, a redirect", subject=shown(url)
+                    )
                 if answer.status in _REDIRECTS:
                     keep = self._read(answer, DRAIN_BYTES_MAX)[1]
                     url = self._next_hop(url, answer)

@@ -131,7 +131,13 @@ class FsspecOrigin:
         found: dict[str, dict[str, Any]] = self._files.find(self._root, detail=True)
         return found
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Read between two looks at the token."""
         if length == 0:
             return memoryview(b"")

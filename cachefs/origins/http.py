@@ -145,8 +145,10 @@ class HttpOrigin:
             )
         return OriginFile(path, size, token, "")
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
-        """Read a range, straight into a new buffer."""
+    def read_range(
+        self, entry: FileEntry, offset: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
+        """Read a range, straight into the buffer."""
         if length == 0:
             return memoryview(b"")
         url = self._root + quote(entry.path) if self._is_folder else self._url
@@ -155,18 +157,18 @@ class HttpOrigin:
             headers["If-Match"] = entry.token
         elif not entry.token.startswith("W/"):
             headers["If-Unmodified-Since"] = entry.token
-        data = memoryview(bytearray(length))
+        data = room_for(length, buffer)
 
         def check(answer: Answer) -> None:
             _refuse_encoding(answer)
-            _check_token(answer, entry)
+            check_token(answer, entry)
             check_range(answer, entry, offset, length)
 
         self._exchange.request("GET", url, headers, data, check)
         return data
 
 
-def _check_token(answer: Answer, entry: FileEntry) -> None:
+def check_token(answer: Answer, entry: FileEntry) -> None:
     """Raise unless the answer is of the content that was listed."""
     subject = printable(entry.path)
     token = _token(answer)
@@ -177,6 +179,13 @@ def _check_token(answer: Answer, entry: FileEntry) -> None:
     if not token:
         raise OriginProtocolError("the answer has no ETag", subject=subject)
     raise OriginChangedError("the file has changed since it was listed", subject=subject)
+
+
+def room_for(length: int, buffer: memoryview | None) -> memoryview:
+    """Return where a body is received."""
+    if buffer is not None and len(buffer) >= length:
+        return buffer[:length]
+    return memoryview(bytearray(length))
 
 
 def check_range(answer: Answer, entry: FileEntry, offset: int, length: int) -> None:

@@ -185,7 +185,13 @@ class HubOrigin:
                 return files
         raise OriginProtocolError("a listing without an end", subject=printable(self._spec.url))
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Read a range of the file at the commit."""
         if length == 0:
             return memoryview(b"")

@@ -143,7 +143,13 @@ class LocalOrigin:
         except OSError as error:
             raise _translated(error, path) from error
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Read with ``pread``, between two looks at the file's status."""
         descriptor = self._open(entry)
         try:

@@ -98,7 +98,13 @@ class ObstoreOrigin:
             return False
         return True
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Read a range under the ETag."""
         if length == 0:
             return memoryview(b"")

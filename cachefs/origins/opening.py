@@ -3,8 +3,9 @@
 ========================  =========================================================================
 ``file://``               :mod:`~cachefs.origins.local`
 ``http://`` ``https://``  :mod:`~cachefs.origins.http`
-``s3://``                 ``obstore`` if a probe shows that it and the server understand each other,
-                          else ``fsspec`` (s3fs, with conditional reads)
+``s3://``                 at an endpoint without TLS ``direct``, our own reader of ranges; else
+                          ``obstore``, if a probe shows that it and the server understand each
+                          other; else ``fsspec`` (s3fs, with conditional reads)
 ``gs://`` ``az://``       ``obstore``, else ``fsspec`` (gcsfs, adlfs)
 ``hf://``                 ``hub``, our own reader again, pinned to a commit
 anything else             ``fsspec``, with the token compared before and after each read
@@ -42,7 +43,7 @@ CLIENTS = {
     "file": ("local",),
     "http": ("http",),
     "https": ("http",),
-    "s3": ("obstore", "fsspec"),
+    "s3": ("direct", "obstore", "fsspec"),
     "gs": ("obstore", "fsspec"),
     "az": ("obstore", "fsspec"),
     "hf": ("hub",),
@@ -147,13 +148,20 @@ def _open_bucket(
     *,
     client: str | None,
 ) -> Origin:
+    is_s3 = split_url(spec.url).scheme == "s3"
+
+    def direct(reason: str) -> Origin:
+        from cachefs.origins.direct import open_direct
+
+        return open_direct(spec, config, runtime, addresses, credentials, reason)
+
     def fastest(reason: str) -> Origin:
         from cachefs.origins.obstore_bucket import open_obstore
 
         return open_obstore(spec, config, addresses, credentials, reason)
 
     def fallback(reason: str) -> Origin:
-        if split_url(spec.url).scheme == "s3":
+        if is_s3:
             from cachefs.origins.s3_bucket import S3Origin
 
             return S3Origin(spec, config, addresses, credentials, reason)
@@ -162,14 +170,33 @@ def _open_bucket(
         return FsspecOrigin(spec, config, runtime, addresses, reason)
 
     if client is not None:
-        return (fastest if client == "obstore" else fallback)("recorded with the version")
+        openers = {"direct": direct, "obstore": fastest}
+        return openers.get(client, fallback)("recorded with the version")
+    if is_s3 and _is_plain(spec, addresses, credentials):
+        return _probed(
+            direct,
+            lambda _: _probed(fastest, fallback),
+            "our own reader, the fastest without TLS, and the server passed its probe",
+        )
     return _probed(fastest, fallback)
 
 
-def _probed(first: Callable[[str], Origin], second: Callable[[str], Origin]) -> Origin:
+def _is_plain(spec: OriginSpec, addresses: Addresses, credentials: Credentials) -> bool:
+    try:
+        from cachefs.origins.direct import can_open
+    except ImportError:
+        return False
+    return can_open(spec, addresses, credentials)
+
+
+def _probed(
+    first: Callable[[str], Origin],
+    second: Callable[[str], Origin],
+    reason: str = "the fastest client, and the server passed its probe",
+) -> Origin:
     """Return the first client if it passes the probe, else the second."""
     try:
-        origin = first("the fastest client, and the server passed its probe")
+        origin = first(reason)
     except ImportError:
         return second("obstore is not installed")
     try:

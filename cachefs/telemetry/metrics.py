@@ -75,6 +75,23 @@ DECLARED = _declare(
     Declaration("cachefs_worker_queued_fills", "gauge", "count", (), "fills that wait"),
     Declaration("cachefs_worker_inflight_fills", "gauge", "count", (), "fills under way"),
     Declaration(
+        "cachefs_worker_proven_files_total",
+        "counter",
+        "count",
+        (),
+        "files compared with their known digest, and found right",
+    ),
+    Declaration(
+        "cachefs_worker_refuted_files_total",
+        "counter",
+        "count",
+        (),
+        "files that were not what their known digest says",
+    ),
+    Declaration(
+        "cachefs_worker_proving_files", "gauge", "count", (), "files being compared, or queued"
+    ),
+    Declaration(
         "cachefs_worker_served_bytes_total",
         "counter",
         "bytes",

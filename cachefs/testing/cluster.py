@@ -54,6 +54,8 @@ class ClusterPlan:
     """Of each worker."""
     eviction: str
     files: Mapping[str, bytes]
+    with_digests: bool = False
+    """Whether what the files must hash to is known beforehand."""
     cluster: ClusterConfig = CLUSTER
     fill: FillConfig = FILL
     reader: ReaderConfig = READER
@@ -92,7 +94,7 @@ class SimCluster:
         self.random = Random(f"cluster {seed}")
         self.network = SimNetwork(self.random, stall_seconds=plan.reader.stall_seconds)
         self.directory: Directory = {}
-        self.origin = SimOrigin(plan.files, self.random)
+        self.origin = SimOrigin(plan.files, self.random, with_digests=plan.with_digests)
         self.coordinator = SimCoordinator(
             self.world, self.network, plan.cluster, self.origin, replicas=plan.replicas
         )
@@ -167,7 +169,7 @@ class SimCluster:
                     if any(member.worker == worker.name for member in holders):
                         wanted.setdefault(version.file(entry), []).append(index)
             if worker.filler is not None and worker.process is not None and wanted:
-                worker.process.start("warm", partial(worker.filler.warm, job, wanted))
+                worker.process.start("warm", partial(worker.warm, job, wanted))
 
     def update_dataset(self) -> None:
         """Write new content to some file at the origin; nobody has listed it yet."""

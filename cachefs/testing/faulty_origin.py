@@ -29,6 +29,7 @@ Kind = Literal[
     "gzip",
     "changed",
     "ignored_condition",
+    "flip",
     "no_etag",
     "status",
     "stall",
@@ -50,6 +51,7 @@ class Fault:
     kind: Kind
     """``whole``: 200 with the whole file for a range. ``short``, ``long``: a body that is not as
     long as was announced, or not as was asked. ``changed``: 412, as if the file were another one.
+    ``flip``: one byte in the middle of the file is another, and nothing says so.
     ``ignored_condition``: bytes and ETag of another file, whatever the condition says. ``stall``:
     silence. ``drip``: a byte now and then. ``garbage``: not HTTP."""
     status: int = 503
@@ -221,6 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif wanted not in (None, "*", tag):
             self._send(412, b"", "text/plain")
             return
+        if fault == "flip":
+            middle = len(content) // 2
+            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         headers = {} if fault == "no_etag" else {"ETag": tag}
         headers["Accept-Ranges"] = "bytes"
         headers["Last-Modified"] = "Mon, 01 Jan 2024 00:00:00 GMT" if fault != "no_etag" else ""

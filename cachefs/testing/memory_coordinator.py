@@ -113,6 +113,8 @@ class MemoryCoordinator(rpc.CoordinatorServicer):
             )
             self.renewals.append(request)
             for each in request.residency:
+                if not each.digests:
+                    continue
                 held = indexes(decode_mask(each.resident, len(each.resident) * 8))
                 named = digests.unpack(each.digests, self._size)
                 known = self.known.setdefault(FileVersionId(each.file_version), {})

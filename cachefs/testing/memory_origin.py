@@ -73,7 +73,13 @@ class MemoryOrigin:
         for path, (content, token) in sorted(self._files.items()):
             yield OriginFile(path, len(content), token, "")
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Return a range of the content that the token names."""
         self.reads[entry.path, offset] += 1
         if self.hook is not None:

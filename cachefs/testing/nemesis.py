@@ -18,6 +18,7 @@ FAULTS = (
     "slow",
     "coordinator",
     "origin",
+    "lie",
     "update",
     "disk",
     "damage",
@@ -49,6 +50,7 @@ class Nemesis:
             "slow": self._slow_down,
             "coordinator": self._kill_coordinator,
             "origin": self._trouble_origin,
+            "lie": self._make_origin_lie,
             "update": self._update,
             "disk": self._trouble_disk,
             "damage": self._damage,
@@ -169,6 +171,16 @@ class Nemesis:
 
         def end() -> None:
             origin.faults = OriginFaults()
+
+        return end
+
+    def _make_origin_lie(self) -> Undo:
+        faults = self._cluster.origin.faults
+        faults.lie = self._random.choice((0.1, 1.0))
+        self._note(f"the origin lies: {faults.lie}")
+
+        def end() -> None:
+            faults.lie = 0.0
 
         return end
 

@@ -58,9 +58,20 @@ class BlockServer(Protocol):
     """What a simulated worker answers fetches with."""
 
     def serve(
-        self, file: FileRef, index: int, *, only_cached: bool, verify: bool, deadline: float
+        self,
+        file: FileRef,
+        index: int,
+        *,
+        only_cached: bool,
+        verify: bool,
+        unproven: bool,
+        deadline: float,
     ) -> AbstractContextManager[ServedBlock | None]:
         """Find or fill a block; ``None`` if only a cached one was wanted and it is not here."""
+        ...
+
+    def prove(self, file: FileRef, *, only_cached: bool, deadline: float) -> bytes | None:
+        """Return the packed digests of a file once it is proven, or now or never."""
         ...
 
 
@@ -169,9 +180,9 @@ class SimNetwork:
             raise given
         return given
 
-    def source(self, client: SimRuntime) -> "SimBlockSource":
-        """Return a process's way to fetch blocks."""
-        return SimBlockSource(self, client)
+    def source(self, client: SimRuntime, *, unproven: bool = False) -> "SimBlockSource":
+        """Return a process's way to fetch blocks; a worker's brings unproven ones too."""
+        return SimBlockSource(self, client, unproven=unproven)
 
     def reach(self, address: str) -> tuple[SimRuntime, BlockServer | None] | None:
         """Return who listens at an address."""
@@ -188,12 +199,13 @@ class SimNetwork:
 
 
 class SimBlockSource:
-    """Implements :class:`cachefs.ports.BlockSource` for one process."""
+    """Implements :class:`cachefs.ports.ProofSource` for one process."""
 
-    def __init__(self, network: SimNetwork, client: SimRuntime) -> None:
+    def __init__(self, network: SimNetwork, client: SimRuntime, *, unproven: bool) -> None:
         """Belong to the process that asks."""
         self._network = network
         self._client = client
+        self._unproven = unproven
 
     def fetch(
         self,
@@ -235,6 +247,7 @@ class SimBlockSource:
                         index,
                         only_cached=only_cached,
                         verify=verify,
+                        unproven=self._unproven,
                         deadline=deadline,
                     ),
                 )
@@ -242,6 +255,47 @@ class SimBlockSource:
         finally:
             network.end(conversation)
             cancel.on_cancel(None)
+
+    def proof(
+        self,
+        member: Member,
+        file: FileRef,
+        *,
+        only_cached: bool,
+        deadline: float,
+        on_wait: Callable[[str], None],  # noqa: ARG002 - nobody looks at it here
+    ) -> bytes | None:
+        """Return the packed digests of a proven file; see the port."""
+        # A worker that is busy with a proof is asked again and again, in place of its 102.
+        while True:
+            left = deadline - self._client.monotonic()
+            if left <= 0:
+                raise DeadlineError("the deadline passed", subject=member.worker)
+            reached = self._network.reach(member.data_address)
+            server = reached[1] if reached is not None else None
+
+            def answer(server: BlockServer | None = server) -> tuple[bool, bytes | None]:
+                if server is None:
+                    raise WorkerUnavailableError("it serves no proofs", subject=member.worker)
+                try:
+                    until = self._client.monotonic() + PROGRESS_SECONDS
+                    return True, server.prove(file, only_cached=only_cached, deadline=until)
+                except DeadlineError:
+                    return False, None
+
+            try:
+                is_final, packed = self._network.call(
+                    self._client,
+                    member.data_address,
+                    answer,
+                    timeout_seconds=min(left, self._network.stall_seconds),
+                )
+            except _PASSED_ON:
+                raise
+            except CacheFSError as error:
+                raise WorkerUnavailableError(error.message, subject=member.worker) from error
+            if is_final:
+                return packed
 
     def close(self) -> None:
         """Do nothing: there is no pool."""
@@ -321,6 +375,7 @@ class _Conversation:
         *,
         only_cached: bool,
         verify: bool,
+        unproven: bool,
         deadline: float,
     ) -> None:
         """Find the block and send it; this is the server's task."""
@@ -330,7 +385,12 @@ class _Conversation:
         self.is_filling = True
         try:
             with server.serve(
-                file, index, only_cached=only_cached, verify=verify, deadline=deadline
+                file,
+                index,
+                only_cached=only_cached,
+                verify=verify,
+                unproven=unproven,
+                deadline=deadline,
             ) as served:
                 self.is_filling = False
                 if served is not None:

@@ -122,6 +122,8 @@ class SimCoordinator:
         return pb.RenewResponse(view=news)
 
     def _note_digests(self, residency: pb.Residency) -> None:
+        if not residency.digests:
+            return
         known = self._digests.setdefault(FileVersionId(residency.file_version), {})
         mask = int.from_bytes(residency.resident, "little")
         found = digests.unpack(residency.digests, digests.digest_size(self._cluster.digest))

@@ -5,6 +5,7 @@ its own, which waits on that worker's clock and dies with it. Every request is r
 outcome, so that a checker can tell a retry from a storm.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +28,8 @@ class OriginFaults:
     """It answers with something that cannot be used: a short body, HTML, another range."""
     slow: float = 0.0
     """It takes seconds instead of milliseconds."""
+    lie: float = 0.0
+    """It gives wrong bytes of a file whose digest is known, and nothing says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,11 @@ class OriginRequest:
 class SimOrigin:
     """Files that all workers fill from."""
 
-    def __init__(self, files: Mapping[str, bytes], random: Random) -> None:
-        """Hold a copy of the files."""
+    def __init__(
+        self, files: Mapping[str, bytes], random: Random, *, with_digests: bool = False
+    ) -> None:
+        """Hold a copy of the files; ``with_digests``, a listing says what they must hash to."""
+        self._with_digests = with_digests
         self.memory = MemoryOrigin(files)
         self.random = random
         self.faults = OriginFaults()
@@ -67,18 +73,19 @@ class SimOrigin:
 
     def manifest(self) -> Manifest:
         """List the files as they are now."""
-        return Manifest.of(
-            FileEntry(
-                file.path,
-                file.size,
-                file.token,
-                file.digest,
-                name_file_version(
-                    self.spec.identity, path=file.path, size=file.size, token=file.token
-                ),
+        entries = []
+        for file in self.memory.list_files():
+            content = self.memory.files[file.path]
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}" if self._with_digests else ""
+            name = name_file_version(
+                self.spec.identity,
+                path=file.path,
+                size=file.size,
+                token=file.token,
+                digest=digest,
             )
-            for file in self.memory.list_files()
-        )
+            entries.append(FileEntry(file.path, file.size, file.token, digest, name))
+        return Manifest.of(entries)
 
 
 class SimOriginClient:
@@ -102,7 +109,13 @@ class SimOriginClient:
         self._process.check_alive()
         yield from self._origin.memory.list_files()
 
-    def read_range(self, entry: FileEntry, offset: int, length: int) -> memoryview:
+    def read_range(
+        self,
+        entry: FileEntry,
+        offset: int,
+        length: int,
+        buffer: memoryview | None = None,  # noqa: ARG002 - the library has memory of its own
+    ) -> memoryview:
         """Return a range of the content that the token names."""
         origin, process = self._origin, self._process
         faults, random = origin.faults, origin.random
@@ -110,6 +123,7 @@ class SimOriginClient:
         slow = random.random() < faults.slow
         unavailable = random.random() < faults.unavailable
         unusable = random.random() < faults.protocol
+        lies = bool(faults.lie and entry.digest) and random.random() < faults.lie
         process.sleep(random.uniform(*(origin.slow_seconds if slow else origin.read_seconds)))
         try:
             if unavailable:
@@ -124,6 +138,11 @@ class SimOriginClient:
             self._note(entry, offset, succeeded=False)
             raise
         self._note(entry, offset, succeeded=True)
+        if lies:
+            process.note(f"origin lies about {entry.path}@{offset}")
+            wrong = bytearray(data)
+            wrong[random.randrange(length)] ^= 1 << random.randrange(8)
+            return memoryview(wrong)
         return data
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ What is simulated is only the shell around them: the process's main loop (recove
 its data plane, and its disk. The drive outlives the process, so a start after a kill is a recovery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ from cachefs.transport.control import ControlChannel
 from cachefs.workers.filling import Filler
 from cachefs.workers.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.proofs import Proofs
+from cachefs.workers.proving import Prover
 from cachefs.workers.renewal import Renewal
 from cachefs.workers.store import TieredStore
 
@@ -44,6 +46,7 @@ class WorkerParts:
 
     store: type[TieredStore] = TieredStore
     filler: type[Filler] = Filler
+    prover: type[Prover] = Prover
 
 
 class SimWorker:
@@ -71,6 +74,7 @@ class SimWorker:
         self.tier = tier
         self.process: SimRuntime | None = None
         self.filler: Filler | None = None
+        self.prover: Prover | None = None
         self.store: TieredStore | None = None
         self.knowledge: Knowledge | None = None
         self.renewal: Renewal | None = None
@@ -106,6 +110,7 @@ class SimWorker:
             self._network.close(self.address)
             self._directory.pop(self.address, None)
         self.process = self.filler = self.store = self.knowledge = self.renewal = None
+        self.prover = None
         self.ready = False
         if power:
             self._boots += 1
@@ -124,18 +129,77 @@ class SimWorker:
     def _close(self) -> None:
         assert self.renewal is not None
         assert self.filler is not None
+        assert self.prover is not None
         assert self.store is not None
         self.renewal.leave()
         self.renewal.close()
         self._network.close(self.address)
         self._directory.pop(self.address, None)
         self.ready = False
+        self.prover.close()
         self.filler.close()
         self.store.close()
 
     def _main(self) -> None:
         process = self.process
         assert process is not None
+        store = self._open_store(process)
+        members = SimMetadata(
+            process,
+            self._network,
+            self._directory,
+            asks_coordinator=False,
+            workers=lambda: knowledge.view(deadline=0.0),
+        )
+        proofs = Proofs(self._cluster)
+        knowledge = Knowledge(
+            process,
+            SimMetadata(process, self._network, self._directory, workers=lambda: EMPTY_VIEW),
+            ask_members=lambda name, version, deadline: members.resolve(
+                name, version, deadline=deadline
+            ),
+            proofs=proofs,
+        )
+        source = self._network.source(process, unproven=True)
+        self.store, self.knowledge = store, knowledge
+        self.filler = self._parts.filler(
+            process,
+            store,
+            source,
+            knowledge,
+            lambda _resolved: self._origin.open(process),
+            self._fill,
+            cluster=self._cluster,
+            own=WorkerId(self.name),
+        )
+        self.prover = self._parts.prover(
+            process,
+            store,
+            self.filler,
+            source,
+            knowledge,
+            config=self._fill,
+            cluster=self._cluster,
+            own=WorkerId(self.name),
+            proofs=proofs,
+        )
+        self._network.listen(self.address, process, self)
+        self._directory[self.address] = self
+        self.ready = True
+        self.renewal = Renewal(
+            process,
+            cast("ControlChannel", SimChannel(process, self._network, self._coordinator)),
+            self._member(),
+            cluster=self._cluster,
+            store=store,
+            filler=self.filler,
+            prover=self.prover,
+            knowledge=knowledge,
+            statistics=dict,
+        )
+        self.renewal.start()
+
+    def _open_store(self, process: SimRuntime) -> TieredStore:
         store = self._parts.store(
             [self.tier],
             cluster=self._cluster,
@@ -152,45 +216,7 @@ class SimWorker:
             process.note(f"cannot start: {error}")
             self.process = None
             process.kill()
-        members = SimMetadata(
-            process,
-            self._network,
-            self._directory,
-            asks_coordinator=False,
-            workers=lambda: knowledge.view(deadline=0.0),
-        )
-        knowledge = Knowledge(
-            process,
-            SimMetadata(process, self._network, self._directory, workers=lambda: EMPTY_VIEW),
-            ask_members=lambda name, version, deadline: members.resolve(
-                name, version, deadline=deadline
-            ),
-        )
-        self.store, self.knowledge = store, knowledge
-        self.filler = self._parts.filler(
-            process,
-            store,
-            self._network.source(process),
-            knowledge,
-            lambda _resolved: self._origin.open(process),
-            self._fill,
-            cluster=self._cluster,
-            own=WorkerId(self.name),
-        )
-        self._network.listen(self.address, process, self)
-        self._directory[self.address] = self
-        self.ready = True
-        self.renewal = Renewal(
-            process,
-            cast("ControlChannel", SimChannel(process, self._network, self._coordinator)),
-            self._member(),
-            cluster=self._cluster,
-            store=store,
-            filler=self.filler,
-            knowledge=knowledge,
-            statistics=dict,
-        )
-        self.renewal.start()
+        return store
 
     def _member(self) -> Member:
         return Member(
@@ -209,11 +235,19 @@ class SimWorker:
 
     @contextmanager
     def serve(
-        self, file: FileRef, index: int, *, only_cached: bool, verify: bool, deadline: float
+        self,
+        file: FileRef,
+        index: int,
+        *,
+        only_cached: bool,
+        verify: bool,
+        unproven: bool,
+        deadline: float,
     ) -> Iterator[ServedBlock | None]:
         """Answer a fetch, as the data plane does."""
         assert self.filler is not None
-        obtained = self.filler.obtain(
+        assert self.prover is not None
+        obtained = (self.filler if unproven else self.prover).obtain(
             file, index, only_cached=only_cached, verify=verify, deadline=deadline
         )
         if obtained is None:
@@ -221,6 +255,22 @@ class SimWorker:
             return
         with obtained:
             yield _Served(obtained, index * self._cluster.block_size)
+
+    def prove(self, file: FileRef, *, only_cached: bool, deadline: float) -> bytes | None:
+        """Answer another worker that wants a proof, as the data plane does."""
+        assert self.prover is not None
+        if only_cached:
+            proof = self.prover.known(file)
+        else:
+            proof = self.prover.prove(file, deadline=deadline)
+        return b"".join(proof) if proof is not None else None
+
+    def warm(self, job: str, wanted: Mapping[FileRef, list[int]]) -> None:
+        """Begin a warm-up, as the control server does."""
+        assert self.filler is not None
+        assert self.prover is not None
+        self.filler.warm(job, wanted)
+        self.prover.begin(file for file, blocks in wanted.items() if 0 in blocks)
 
     def known_view(self) -> View:
         """Return the view as of the last renewal."""

@@ -44,6 +44,8 @@ CALM_SHARE = 0.15
 """So many of the seeds have no faults at all, and prove that the origin pays once."""
 WARM_SHARE = 0.3
 """So many begin with a warm-up of everything."""
+DIGESTS_SHARE = 0.4
+"""In so many it is known beforehand what the files must hash to."""
 EVENTS_SHOWN = 80
 """How much of the trace a failure shows."""
 SETTLE_SECONDS = CLUSTER.lease_seconds / RENEWALS_PER_LEASE
@@ -105,6 +107,7 @@ def plan_of(seed: int) -> Plan:
             replicas=random.choice((1, 1, 1, 2)),
             capacity_blocks=blocks + 8 if calm else random.randint(3, 24),
             eviction=random.choice(("lru", "tinylfu", "size")),
+            with_digests=random.random() < DIGESTS_SHARE,
             files={
                 f"model-{number:05}-of-{len(sizes):05}.safetensors": random.randbytes(size)
                 for number, size in enumerate(sizes, 1)

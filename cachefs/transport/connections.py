@@ -17,12 +17,12 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cachefs.errors import DeadlineError, WorkerUnavailableError
 from cachefs.ports import CancelToken, Runtime
-from cachefs.wire.http import HEADER_BYTES_MAX
+from cachefs.wire.http import HEADER_BYTES_MAX, PROGRESS_HEADER
 
 BODY_BYTES_MAX = 256 * 1024 * 1024
 """The longest body that is kept in memory: a manifest of a million files."""
@@ -82,6 +82,7 @@ class Connection:
         self._patience = patience
         self._cancel = cancel
         self._timeout = 0.0
+        self._progress = ""
         self._rest = memoryview(b"")
         self.received = False
         """Whether any byte of the current answer has arrived."""
@@ -123,13 +124,20 @@ class Connection:
         self._set_timeout()
         self._socket.sendall(b"".join(parts))
 
-    def read_head(self) -> Head:
-        """Receive the head of the final answer; interim ones count as signs of life."""
+    def read_head(self, on_wait: Callable[[str], None] | None = None) -> Head:
+        """Receive the head of the final answer; interim ones count as signs of life.
+
+        ``on_wait`` is told what each interim one says that the server is doing.
+        """
         while True:
             head = _parse_head(self._receive_head())
             if head.status >= 200:
+                self._progress = ""
                 self.reusable = head.headers.get("connection", "").lower() != "close"
                 return head
+            self._progress = head.headers.get(PROGRESS_HEADER.lower(), "")
+            if on_wait is not None:
+                on_wait(self._progress)
 
     def read_into(self, into: memoryview) -> None:
         """Receive exactly as many bytes of the body as ``into`` has.
@@ -259,7 +267,8 @@ class Connection:
     def _left(self) -> float:
         left = self._patience.deadline - self._runtime.monotonic()
         if left <= 0:
-            raise DeadlineError("the deadline passed")
+            doing = f" while it was {self._progress}" if self._progress else ""
+            raise DeadlineError(f"the deadline passed{doing}")
         if self._cancel.cancelled:
             raise WorkerUnavailableError("cancelled")
         return left

@@ -14,8 +14,9 @@ what "reads go on while the coordinator is down" promises.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from cachefs.config.secrets import Secret
@@ -56,8 +57,14 @@ from cachefs.wire.http import (
 _MANIFESTS_LIMIT = 16
 """A manifest of 100,000 files takes some 50 MB as objects."""
 _DIGEST_LISTS_LIMIT = 4096
+PROOF_STALL_SECONDS = 2.5
+"""A worker that is silent for so long is not proving. Less than a reader's patience, who waits for
+one worker that waits for another."""
 _PASSED_ON = (OriginError, CapacityError, DeniedError)
 """What a worker may say that is about the block and not about the worker."""
+
+
+Answer = TypeVar("Answer")
 
 
 class _Request(NamedTuple):
@@ -68,7 +75,7 @@ class _Request(NamedTuple):
 
 
 class HttpBlockSource:
-    """Implements :class:`cachefs.ports.BlockSource` over pooled connections."""
+    """Implements :class:`cachefs.ports.ProofSource` over pooled connections."""
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class HttpBlockSource:
         stall_seconds: float = 5.0,
         idle_limit: int = 16,
         idle_seconds: float = 30.0,
+        unproven: bool = False,
     ) -> None:
         """Open nothing yet.
 
@@ -89,9 +97,11 @@ class HttpBlockSource:
             stall_seconds: A worker that sends nothing for so long has stalled.
             idle_limit: Idle connections kept per worker.
             idle_seconds: For how long; less than the workers' own ``idle_seconds``.
+            unproven: Take blocks of files that were not proven yet; for workers only.
         """
         self._runtime = runtime
         self._block_size = block_size
+        self._unproven = unproven
         self._stall_seconds = stall_seconds
         self._pool = ConnectionPool(runtime, idle_limit=idle_limit, idle_seconds=idle_seconds)
         self._authorization = f"Authorization: Bearer {token.reveal()}\r\n"
@@ -112,45 +122,80 @@ class HttpBlockSource:
         first = index * self._block_size
         last = first + len(into) - 1
         directives = [ONLY_CACHED] * only_cached + [VERIFY] * verify
-        head = (
-            f"GET {file_target(file)} HTTP/1.1\r\nHost: {member.data_address}\r\n"
-            f"{self._authorization}Range: bytes={first}-{last}\r\n"
-            + (f"Cache-Control: {', '.join(directives)}\r\n" if directives else "")
-            + "\r\n"
-        )
-        content_range = f"bytes {first}-{last}/{file.entry.size}"
-        request = _Request(member.data_address, head.encode(), content_range)
+        target = file_target(file, unproven=self._unproven)
+        head = self._head(member, target, directives, f"Range: bytes={first}-{last}\r\n")
+        request = _Request(member.data_address, head, f"bytes {first}-{last}/{file.entry.size}")
         patience = Patience(deadline, self._stall_seconds)
-        try:
-            return self._call(request, into, patience, cancel)
-        except CacheFSError as error:
-            if isinstance(error, (*_PASSED_ON, DeadlineError, WorkerUnavailableError)):
+        with _named_failures(member, cancel):
+            return self._call(
+                request.address,
+                patience,
+                cancel,
+                lambda connection: self._converse(connection, request, into),
+            )
+
+    def proof(
+        self,
+        member: Member,
+        file: FileRef,
+        *,
+        only_cached: bool,
+        deadline: float,
+        on_wait: Callable[[str], None],
+    ) -> bytes | None:
+        """Return the packed digests of a proven file; see the port."""
+        head = self._head(member, file_target(file, kind="proofs"), [ONLY_CACHED] * only_cached)
+        cancel = CancelToken()
+
+        def converse(connection: Connection) -> bytes | None:
+            try:
+                connection.send(head)
+                answer = connection.read_head(on_wait)
+                body = connection.read_body(answer)
+            except BaseException:
+                connection.close()
                 raise
-            raise WorkerUnavailableError(str(error), subject=member.worker) from error
-        except OSError as error:
-            reason = "cancelled" if cancel.cancelled else str(error) or type(error).__name__
-            raise WorkerUnavailableError(reason, subject=member.worker) from error
-        finally:
-            cancel.on_cancel(None)
+            self._pool.give(member.data_address, connection)
+            if answer.status == 200:
+                return body
+            _raise_failure(answer, body)
+            return None
+
+        patience = Patience(deadline, PROOF_STALL_SECONDS)
+        with _named_failures(member, cancel):
+            return self._call(member.data_address, patience, cancel, converse)
 
     def close(self) -> None:
         """Close idle connections."""
         self._pool.close()
 
+    def _head(
+        self, member: Member, target: str, directives: Sequence[str], headers: str = ""
+    ) -> bytes:
+        if directives:
+            headers += f"Cache-Control: {', '.join(directives)}\r\n"
+        return (
+            f"GET {target} HTTP/1.1\r\nHost: {member.data_address}\r\n"
+            f"{self._authorization}{headers}\r\n"
+        ).encode()
+
     def _call(
-        self, request: _Request, into: memoryview, patience: Patience, cancel: CancelToken
-    ) -> FetchedBlock | None:
-        pooled = self._pool.take(request.address, patience, cancel)
+        self,
+        address: str,
+        patience: Patience,
+        cancel: CancelToken,
+        converse: Callable[[Connection], Answer],
+    ) -> Answer:
+        pooled = self._pool.take(address, patience, cancel)
         if pooled is not None:
             try:
-                return self._converse(pooled, request, into)
+                return converse(pooled)
             except ConnectionError:
                 # The worker may have closed it while it was idle. That shows before any byte of
                 # an answer, and then the request was not acted upon.
                 if pooled.received or cancel.cancelled:
                     raise
-        fresh = Connection(self._runtime, request.address, patience, cancel)
-        return self._converse(fresh, request, into)
+        return converse(Connection(self._runtime, address, patience, cancel))
 
     def _converse(
         self, connection: Connection, request: _Request, into: memoryview
@@ -172,6 +217,22 @@ class HttpBlockSource:
         if fetched is None:
             _raise_failure(head, body)
         return fetched
+
+
+@contextmanager
+def _named_failures(member: Member, cancel: CancelToken) -> Iterator[None]:
+    """Make everything that a call to a worker may meet one of our errors."""
+    try:
+        yield
+    except CacheFSError as error:
+        if isinstance(error, (*_PASSED_ON, DeadlineError, WorkerUnavailableError)):
+            raise
+        raise WorkerUnavailableError(str(error), subject=member.worker) from error
+    except OSError as error:
+        reason = "cancelled" if cancel.cancelled else str(error) or type(error).__name__
+        raise WorkerUnavailableError(reason, subject=member.worker) from error
+    finally:
+        cancel.on_cancel(None)
 
 
 def _described(head: Head, asked: str, into: memoryview) -> FetchedBlock:

@@ -17,7 +17,6 @@ over for the worker, but a descriptor stays readable, and its stamp goes on tell
 """
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,130 +25,16 @@ from typing import Any, NamedTuple
 from cachefs.config.secrets import Secret
 from cachefs.core.blocks import Range, block_range, blocks_of, clip
 from cachefs.core.membership import Member, View
-from cachefs.errors import CacheFSError, ClusterError, WorkerUnavailableError
+from cachefs.errors import CacheFSError
 from cachefs.ports import FileRef, Runtime
 from cachefs.transport.node import node_identity
-from cachefs.wire import digests, failures, local
+from cachefs.transport.sockets import Descriptor, LocalWorker, read_at
+from cachefs.wire import digests
 
-_PREAD_BYTES_MAX = 1 << 30
-"""Linux reads a little less than 2 GiB at once."""
 _RETRY_SECONDS = 1.0
 """A worker whose socket failed is left alone for so long."""
-
-
-class Descriptor:
-    """A file descriptor that is closed when nobody uses it any more.
-
-    Threads may be reading through it when a lease is dropped; closing it under them would free its
-    number for another file, and their next read would be of that file.
-    """
-
-    def __init__(self, number: int) -> None:
-        """Own a descriptor."""
-        self.number = number
-
-    def __del__(self) -> None:
-        os.close(self.number)
-
-
-class LocalWorker:
-    """The connection to one worker on this node; one question at a time."""
-
-    def __init__(self, runtime: Runtime, member: Member, token: Secret, timeout: float) -> None:
-        """Connect and say hello.
-
-        Raises:
-            ClusterError: It does not answer, or is another worker.
-            DeniedError: The token is wrong.
-        """
-        self.member = member
-        self.broken = False
-        self._turn = runtime.condition()
-        self._busy = False
-        self._timeout = timeout
-        self._runtime = runtime
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
-        try:
-            self._socket.connect(member.socket_path)
-        except OSError as error:
-            self._socket.close()
-            raise WorkerUnavailableError(str(error), subject=member.worker) from error
-        try:
-            hello, _ = self.ask({"op": "hello", "token": token.reveal()})
-            if hello.get("worker") != member.worker:
-                raise ClusterError("another worker answers on its socket", subject=member.worker)
-        except CacheFSError:
-            self.close()
-            raise
-        self.block_size = int(hello["block_size"])
-
-    def ask(self, message: dict[str, Any]) -> tuple[dict[str, Any], Descriptor | None]:
-        """Send a request and return the answer, with the descriptor that came along.
-
-        Raises:
-            WorkerUnavailableError: The connection broke.
-            CacheFSError: What the worker raised.
-        """
-        self._take_turn()
-        try:
-            if self.broken:
-                raise WorkerUnavailableError("the local socket broke", subject=self.member.worker)
-            try:
-                self._socket.sendall(local.encode(message))
-                answer, descriptor = self._receive()
-            except BaseException:
-                # Whatever went wrong, answers and questions no longer match on this connection.
-                self.broken = True
-                raise
-        except (OSError, ClusterError) as error:
-            raise WorkerUnavailableError(
-                f"the local socket: {error}", subject=self.member.worker
-            ) from error
-        finally:
-            self._give_turn()
-        if "failure" in answer:
-            raise failures.from_document(answer["failure"])
-        return answer, descriptor
-
-    def close(self) -> None:
-        """End the connection, and with it every lease; idempotent."""
-        self.broken = True
-        self._socket.close()
-
-    def _take_turn(self) -> None:
-        until = self._runtime.monotonic() + self._timeout
-        with self._turn:
-            while self._busy:
-                left = until - self._runtime.monotonic()
-                if left <= 0:
-                    raise WorkerUnavailableError(
-                        "the local socket is busy for too long", subject=self.member.worker
-                    )
-                self._turn.wait(left)
-            self._busy = True
-
-    def _give_turn(self) -> None:
-        with self._turn:
-            self._busy = False
-            self._turn.notify_all()
-
-    def _receive(self) -> tuple[dict[str, Any], Descriptor | None]:
-        # The descriptor travels with the first byte of its message.
-        first, numbers, _, _ = socket.recv_fds(self._socket, local.HEADER.size, 1)
-        descriptor = Descriptor(numbers[0]) if numbers else None
-        header = first + self._receive_exactly(local.HEADER.size - len(first), ended=not first)
-        body = self._receive_exactly(local.decode_length(header))
-        return local.decode(body), descriptor
-
-    def _receive_exactly(self, length: int, *, ended: bool = False) -> bytes:
-        body = bytearray()
-        while len(body) < length:
-            part = b"" if ended else self._socket.recv(length - len(body))
-            if not part:
-                raise ConnectionResetError("the worker closed it")
-            body += part
-        return bytes(body)
+_BORROW_SECONDS = 5.0
+"""How long a read waits for another thread that borrows for it."""
 
 
 class _Known(NamedTuple):
@@ -277,6 +162,7 @@ class LocalFile:
         self._guard = node.runtime.condition()
         self._leases: dict[str, _Lease] = {}
         self._tried_at = float("-inf")
+        self._borrowing = False
         self._closed = False
 
     def read_into(self, offset: int, into: memoryview) -> tuple[list[Range], str]:
@@ -311,15 +197,31 @@ class LocalFile:
                 continue  # With the connection gone, the lease is over as well.
 
     def _borrow(self) -> list[_Lease]:
-        """Return the leases, borrowing from workers that have not lent yet."""
-        leases = self._leases
+        """Return the leases, borrowing from workers that have not lent yet.
+
+        One thread borrows for all. Who comes while nothing is lent yet waits for it: a read that
+        went ahead without would bring over the network what is on this node.
+        """
         now = self._node.runtime.monotonic()
-        if len(leases) < len(self._members) and now - self._tried_at >= _RETRY_SECONDS:
-            self._tried_at = now
-            for member in self._members:
-                if member.worker not in leases:
-                    self._open(member)
-        return list(leases.values())
+        until = now + _BORROW_SECONDS
+        with self._guard:
+            while self._borrowing and not self._leases and now < until:
+                self._guard.wait(until - now)
+                now = self._node.runtime.monotonic()
+            complete = len(self._leases) >= len(self._members)
+            if complete or self._borrowing or now - self._tried_at < _RETRY_SECONDS:
+                return list(self._leases.values())
+            self._borrowing = True
+            lacking = [each for each in self._members if each.worker not in self._leases]
+        try:
+            for member in lacking:
+                self._open(member)
+        finally:
+            with self._guard:
+                self._borrowing = False
+                self._tried_at = self._node.runtime.monotonic()
+                self._guard.notify_all()
+        return list(self._leases.values())
 
     def _open(self, member: Member) -> None:
         worker = self._node.worker(member)
@@ -398,7 +300,7 @@ class LocalFile:
     def _read_run(self, lease: _Lease, known: _Known, part: Range, into: memoryview) -> list[Range]:
         """Read a part from a descriptor; return what of it turned out bad."""
         descriptor = lease.descriptor
-        if not _pread(descriptor.number, part.offset, into):
+        if not read_at(descriptor.number, part.offset, into):
             return [part]
         if os.fstat(descriptor.number).st_ctime_ns == known.stamp:
             return []
@@ -415,7 +317,7 @@ class LocalFile:
             block = target
             if piece != whole:
                 block = memoryview(bytearray(whole.length))
-                _pread(lease.descriptor.number, whole.offset, block)
+                read_at(lease.descriptor.number, whole.offset, block)
                 inside = piece.offset - whole.offset
                 target[:] = block[inside : inside + piece.length]
             if self._node.digester(block) != known.digests[index]:
@@ -431,17 +333,3 @@ class LocalFile:
         else:
             lease.known = lease.known.without(index)
             lease.stale = True
-
-
-def _pread(descriptor: int, offset: int, into: memoryview) -> bool:
-    """Fill a buffer from a file; ``False`` if the file ends or the disk fails before."""
-    done = 0
-    while done < len(into):
-        try:
-            count = os.preadv(descriptor, [into[done : done + _PREAD_BYTES_MAX]], offset + done)
-        except OSError:
-            return False
-        if count == 0:
-            return False
-        done += count
-    return True

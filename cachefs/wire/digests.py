@@ -3,8 +3,12 @@
 xxh3-128 finds every accident and runs at memory speed; it does not resist a worker that *wants* to
 serve a wrong block under the right digest. A cluster that fears that asks for BLAKE3. Both release
 the interpreter's lock, so a digest costs one core and not the process.
+
+The digest of a *whole file*, known beforehand from the origin or from a list of checksums, is written
+``algorithm:hex``; any algorithm that every Python has will do.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +48,37 @@ def _known(algorithm: str) -> tuple[Digester, int]:
     except KeyError:
         known = ", ".join(_DIGESTERS)
         raise ConfigError(f"no digest {algorithm!r}", hint=f"one of {known}") from None
+
+
+class WholeFile:
+    """Compares a file's bytes, given in order, with the digest that is known of it."""
+
+    def __init__(self, known: str) -> None:
+        """Begin. The digest must be one that :func:`is_provable` accepts."""
+        algorithm, _, self._expected = known.lower().partition(":")
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+
+    def update(self, data: Any) -> None:  # Any: the buffer protocol, as above
+        """Take the next bytes."""
+        self._hash.update(data)
+
+    @property
+    def found(self) -> str:
+        """The digest of the bytes so far, as ``algorithm:hex``."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
+    @property
+    def matches(self) -> bool:
+        """Whether the bytes so far are the file."""
+        return self._hash.hexdigest() == self._expected
+
+
+def is_provable(known: str) -> bool:
+    """Say whether a file can be held to what is known of it."""
+    algorithm = known.lower().partition(":")[0]
+    # A digest of the SHAKE family has any length that the caller likes.
+    return algorithm in hashlib.algorithms_guaranteed and not algorithm.startswith("shake_")
 
 
 def pack(digests: Sequence[bytes | None], size: int) -> bytes:

@@ -22,6 +22,7 @@ STATUS: dict[type[CacheFSError], tuple[int, str]] = {
     errors.OriginChangedError: (502, "FAILED_PRECONDITION"),
     errors.OriginProtocolError: (502, "UNKNOWN"),
     errors.OriginUnavailableError: (503, "UNAVAILABLE"),
+    errors.OriginContentError: (502, "DATA_LOSS"),
     errors.IntegrityError: (502, "DATA_LOSS"),
     errors.DeadlineError: (504, "DEADLINE_EXCEEDED"),
     errors.ClusterError: (500, "INTERNAL"),

@@ -13,6 +13,8 @@ Every request carries ``Authorization: Bearer <token>``; ``/healthz`` alone does
     ``&version=``
 ``GET /v1/manifests/<version>`` a manifest's encoding
 ``GET /v1/digests/<file>``      block digests of a file: ``size`` bytes each, zeros where unknown
+``GET /v1/proofs/<file>``       the same of *all* blocks, once the file was proven; workers only
+    ``?dataset=&version=``
 ``GET /metrics``                Prometheus text
 ``GET /healthz``                200 while the process can serve
 ==============================  ==================================================================
@@ -26,7 +28,14 @@ a stalled worker (ask the next one, which would read the origin a second time). 
 ``Cache-Control: only-if-cached`` it is answered 504 instead (RFC 9111 §5.2.1.7). With ``no-cache``
 (§5.2.1.4) the worker first checks its own copy against its digest, and drops it if it has rotted: a
 reader that was served a wrong block asks so once more. When the range is
-whole blocks, the answer carries their digests. Failures have ``Content-Type: application/json`` and
+whole blocks, the answer carries their digests.
+
+A file whose digest is known beforehand is *proven* (:mod:`cachefs.workers.proving`) before a byte of
+it is served. ``102`` then says in ``X-CacheFS-Progress`` how far that is, and ``only-if-cached`` is
+answered 504 until it is done. With ``&unproven=1`` a worker asks for the bytes all the same, because
+it is the one that proves, or has its own blocks compared before it serves them.
+
+Failures have ``Content-Type: application/json`` and
 the body of :mod:`cachefs.wire.failures`; a failure after the first byte closes the connection, so
 that a short body can never be taken for a whole one.
 """
@@ -45,6 +54,8 @@ DIGESTS_HEADER = "X-CacheFS-Digests"
 """Hexadecimal digests of the served blocks, separated by commas."""
 SOURCE_HEADER = "X-CacheFS-Source"
 """Where the worker had the bytes from: memory, disk, peer or origin."""
+PROGRESS_HEADER = "X-CacheFS-Progress"
+"""What a worker is busy with while its asker waits."""
 EPOCH_HEADER = "X-CacheFS-Epoch"
 """The epoch of the answerer's view; a reader that sees a newer one than its own refreshes."""
 ONLY_CACHED = "only-if-cached"
@@ -123,7 +134,7 @@ def decode_version(encoded: bytes) -> VersionHead:
     )
 
 
-def file_target(file: FileRef) -> str:
-    """Return the request target of a file version's bytes."""
+def file_target(file: FileRef, *, kind: str = "files", unproven: bool = False) -> str:
+    """Return the request target of a file version's bytes, or of its digests or proof."""
     query = urlencode({"dataset": str(file.dataset), "version": file.version})
-    return f"/v1/files/{file.entry.file_version}?{query}"
+    return f"/v1/{kind}/{file.entry.file_version}?{query}{'&unproven=1' * unproven}"

@@ -13,6 +13,8 @@ open      ``dataset``, ``version``, ``file`` (file version)   ``lease``, ``stamp
                                                               (packed, hex; see below), and **one
                                                               descriptor** by SCM_RIGHTS
 fill      ``lease``, ``index``, ``deadline_seconds``          ``digest``, ``source``, ``stamp``
+fill      as ``open``, and ``index``, ``deadline_seconds``    the same, and ``lease`` with one
+                                                              descriptor, as ``open``
 check     ``lease``                                           ``stamp``, ``digests``
 report    ``lease``, ``index``                                ``stamp`` (a bad block was found: it is
                                                               quarantined and must be filled again)
@@ -23,6 +25,11 @@ close     ``lease``                                           nothing
 sparse file as long as the whole file; only the blocks in ``digests`` are in it. The **lease** lasts
 until ``close`` or until the connection ends, however it ends; while it lasts, no block is punched
 out of the file.
+
+``fill`` waits until the block is there. Meanwhile the worker sends ``waiting``, with what it is busy
+with if that is worth a word, every ``PROGRESS_SECONDS`` of :mod:`cachefs.wire.http`, so that the asker can tell a slow origin from a
+stalled worker. With names instead of a lease it lends the file for this one block, without the
+digests of all others.
 
 The **stamp** is the file's change time (``st_ctime_ns``) after the worker's own last write. A reader
 compares it with ``fstat`` after it read: equal means that nobody but the worker has written, and so

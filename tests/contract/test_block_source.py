@@ -91,7 +91,14 @@ class SimServer:
 
     @contextmanager
     def serve(
-        self, file: FileRef, index: int, *, only_cached: bool, verify: bool, deadline: float
+        self,
+        file: FileRef,
+        index: int,
+        *,
+        only_cached: bool,
+        verify: bool,
+        unproven: bool,
+        deadline: float,
     ) -> Iterator[Any]:
         if isinstance(self.behaviour, CacheFSError):
             raise self.behaviour

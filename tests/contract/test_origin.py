@@ -30,7 +30,8 @@ FILES = {
     "onnx/deep/ü#%25 +&~.bin": b"odd",
 }
 CONFIG = OriginConfig(timeout_seconds=5, deadline_seconds=10, requests_limit=4)
-KINDS = ("memory", "file", "http", "obstore", "s3fs", "fsspec", "hub")
+KINDS = ("memory", "file", "http", "direct", "obstore", "s3fs", "fsspec", "hub")
+S3_KINDS = ("direct", "obstore", "s3fs")
 
 
 @dataclass
@@ -144,6 +145,7 @@ MAKERS = {
     "memory": _memory,
     "file": _file,
     "http": _http,
+    "direct": lambda _path, server: _bucket(server, "direct"),
     "obstore": lambda _path, server: _bucket(server, "obstore"),
     "s3fs": lambda _path, server: _bucket(server, "fsspec"),
     "fsspec": _fsspec,
@@ -153,7 +155,7 @@ MAKERS = {
 
 @pytest.fixture(params=KINDS)
 def store(request, tmp_path):
-    server = request.getfixturevalue("s3") if request.param in ("obstore", "s3fs") else None
+    server = request.getfixturevalue("s3") if request.param in S3_KINDS else None
     with contextmanager(MAKERS[request.param])(tmp_path, server) as made:
         yield made
 
@@ -235,7 +237,7 @@ def test_closing_twice_is_harmless(store):
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "memory"])
 def real_store(request, tmp_path):
-    server = request.getfixturevalue("s3") if request.param in ("obstore", "s3fs") else None
+    server = request.getfixturevalue("s3") if request.param in S3_KINDS else None
     with contextmanager(MAKERS[request.param])(tmp_path, server) as made:
         yield made
 

@@ -52,7 +52,7 @@ def server():
         yield running
 
 
-@pytest.fixture(params=["http", "obstore", "fsspec"])
+@pytest.fixture(params=["http", "direct", "obstore", "fsspec"])
 def client(request, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -111,7 +111,7 @@ def test_a_silent_origin_is_given_up_in_time(server, client, kind):
     origin.close()
 
 
-@pytest.mark.parametrize("client", ["http", "obstore"], indirect=True)
+@pytest.mark.parametrize("client", ["http", "direct", "obstore"], indirect=True)
 def test_the_whole_file_for_a_range_is_refused(server, client):
     origin = _open(server, client)
     server.fail_always(KEY, Fault("whole"))
@@ -132,7 +132,7 @@ def test_a_server_without_ranges_gets_the_client_that_can_take_it(server, monkey
         monkeypatch.setenv(name, value)
     spec = OriginSpec("s3://bucket/d", {"endpoint_url": server.url})
     good = open_origin(spec, CONFIG, ThreadRuntime())
-    assert good.client == "obstore"
+    assert good.client == "direct"
     assert "probe" in good.reason
     for key in (KEY, "bucket/d/other.bin"):
         server.fail_always(key, Fault("whole"))
@@ -301,7 +301,7 @@ def test_no_secret_reaches_the_logs(server, monkeypatch, caplog):
     monkeypatch.setenv("LAB_ACCESS_KEY_ID", "identity")
     monkeypatch.setenv("LAB_SECRET_ACCESS_KEY", "canary-secret")
     caplog.set_level(logging.DEBUG)
-    for client in ("obstore", "fsspec"):
+    for client in ("direct", "obstore", "fsspec"):
         spec = OriginSpec("s3://bucket/d", {"endpoint_url": server.url, "credentials": "env:LAB"})
         origin = open_origin(spec, CONFIG, ThreadRuntime(), client=client)
         assert bytes(origin.read_range(ENTRY, 0, 9)) == CONTENT[:9]

@@ -315,3 +315,26 @@ def test_help_is_fast_because_it_imports_nothing_heavy():
     )
     assert done.stderr == "[]\n"
     assert "Running the system" in done.stdout
+
+
+def test_a_warm_up_of_files_with_known_digests_ends_with_their_proof_or_its_failure(
+    cachefs, ask, state, tmp_path
+):
+    name = "model-00002-of-00002.safetensors"
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text(f"{hashlib.sha256(CONTENTS[name]).hexdigest()}  {name}\n")
+    wrong.write_text(f"{hashlib.sha256(b'another content').hexdigest()}  {name}\n")
+    url = f"file://{state.parent}/data"
+    assert cachefs("dataset", "add", "models/right", url, "--checksums", right)[0] == 0
+    assert ask("warm", "models/right", name)["state"] == "done"
+    proofs = [path for path in state.rglob("proofs/*") if path.is_file()]
+    assert len(proofs) == 1
+    assert cachefs("cat", f"models/right/{name}")[1] == CONTENTS[name]
+
+    assert cachefs("dataset", "add", "models/wrong", url, "--checksums", wrong)[0] == 0
+    code, _, said = cachefs("warm", "models/wrong", name)
+    assert (code, "known digest" in said) == (6, True), said
+    code, out, said = cachefs("cat", f"models/wrong/{name}")
+    assert (code, out) == (6, b""), said
+    for dataset in ("models/right", "models/wrong"):
+        assert cachefs("dataset", "rm", dataset)[0] == 0

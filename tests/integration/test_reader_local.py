@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Lender:
         self.trusted_stamp = 0
         self.asked: list[str] = []
         self.silent = False
+        self.slow_seconds = 0.0
+        """How long it thinks before it lends."""
         self.path = folder / f"{name}.sparse"
         with self.path.open("wb") as file:
             file.truncate(len(CONTENT))
@@ -110,6 +113,7 @@ class Lender:
                 return {"failure": failures.to_document(DeniedError("wrong token"))}, None
             return {"worker": self.name, "block_size": BLOCK}, None
         if request["op"] == "open":
+            time.sleep(self.slow_seconds)  # noqa: TID251 - a worker of another process
             return {"lease": 1, **self._state()}, os.open(self.path, os.O_RDONLY)
         if request["op"] == "report":
             self.resident.discard(request["index"])
@@ -122,8 +126,9 @@ class Lender:
         """Verify anew what is not trusted, as a worker does."""
         digest = digester("xxh3-128")
         known = []
-        content = self.path.read_bytes()
+        # The stamp first: what is damaged in between is then seen, or makes the stamp differ.
         stamp = self.path.stat().st_ctime_ns
+        content = self.path.read_bytes()
         for index in range(COUNT):
             right = CONTENT[index * BLOCK : (index + 1) * BLOCK]
             if content[index * BLOCK : (index + 1) * BLOCK] != right:
@@ -201,6 +206,26 @@ def test_a_file_that_is_whole_on_this_node_is_read_without_a_request(lent):
     assert here.file.read(BLOCK - 3, 2 * BLOCK) == CONTENT[BLOCK - 3 : 3 * BLOCK - 3]
     assert here.requests() == 0
     assert here.sources()["local"] == len(CONTENT) + 2 * BLOCK
+    assert here.lenders[0].asked == ["hello", "open"]
+
+
+def test_first_reads_of_many_threads_at_once_share_one_lease(lent):
+    here = lent(EVERYTHING)
+    here.lenders[0].slow_seconds = 0.2
+    together = threading.Barrier(4)
+    parts = {}
+
+    def read(at: int) -> None:
+        together.wait(5)
+        parts[at] = here.file.read(at * 2 * BLOCK, 2 * BLOCK)
+
+    threads = [threading.Thread(target=read, args=(at,)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert b"".join(parts[at] for at in range(4)) == CONTENT[: 8 * BLOCK]
+    assert here.requests() == 0
     assert here.lenders[0].asked == ["hello", "open"]
 
 

@@ -12,6 +12,7 @@ from cachefs.testing.cluster import Parts
 from cachefs.testing.sim_worker import WorkerParts
 from cachefs.testing.simulation import SimulationError, plan_of, simulate
 from cachefs.workers.filling import Filler
+from cachefs.workers.proving import Prover
 from cachefs.workers.store import TieredStore
 
 SEEDS_LIMIT = 150
@@ -247,3 +248,14 @@ class DeadlockingStore(TieredStore):
 def test_a_deadlock_is_found():
     said = find(parts_of_worker(store=DeadlockingStore))
     assert "without any fault" in said or "after all was mended" in said or "Deadlock" in said
+
+
+class CredulousProver(Prover):
+    """Delivers what it has, whatever is known of the whole file."""
+
+    def is_needed(self, file):
+        return False
+
+
+def test_a_worker_that_does_not_prove_is_found():
+    assert "wrong bytes" in find(parts_of_worker(prover=CredulousProver), fault="lie")

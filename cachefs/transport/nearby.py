@@ -1,0 +1,212 @@
+"""Blocks from workers on this node, without the network: a block source around another one.
+
+A block that no descriptor has yet must be filled by its owner. When that owner is a worker on this
+node, the block is asked for on its Unix socket: the worker fills it, answers with its digest and a
+descriptor, and the bytes are read from the page cache straight into the caller's buffer. That saves
+a copy through the loopback device at both ends, and mostly the digest too: when the file's change
+time after the read is still the one that the worker answered with, the bytes are those that it has
+verified (:mod:`cachefs.wire.local`). When it is not, because the next block is being written behind
+this one, the caller verifies as ever.
+
+A worker's connections are kept, and each is used by one call at a time, for a fill may take long.
+Only what says something about the block or the worker is an error here: the origin's failures, a
+wrong token, a worker that is silent. Whatever else is wrong with a socket, the network may still do.
+"""
+
+import os
+import threading
+
+from cachefs.config.secrets import Secret
+from cachefs.core.membership import Member
+from cachefs.errors import (
+    CacheFSError,
+    DeadlineError,
+    DeniedError,
+    OriginError,
+    WorkerUnavailableError,
+)
+from cachefs.ports import BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.transport.connections import Patience
+from cachefs.transport.node import node_identity
+from cachefs.transport.sockets import Descriptor, LocalWorker, read_at
+
+_IDLE_LIMIT = 16
+"""Idle connections kept for each worker."""
+_RETRY_SECONDS = 1.0
+"""A worker whose socket cannot be reached is asked over the network for so long."""
+_FILL_SECONDS_MAX = 3600.0
+"""What a worker accepts as a deadline."""
+
+
+class NearbyBlockSource:
+    """Implements :class:`cachefs.ports.BlockSource`; asks ``remote`` for all that is not near."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        token: Secret,
+        remote: BlockSource,
+        *,
+        block_size: int,
+        node: str | None = None,
+        timeout_seconds: float = 2.0,
+        stall_seconds: float = 5.0,
+    ) -> None:
+        """Connect to nobody yet.
+
+        Args:
+            runtime: For its clock.
+            token: The cluster's.
+            remote: Asked for blocks of other nodes; stays the caller's to close.
+            block_size: The cluster's, which says where a block lies in its file.
+            node: This machine's identity; ``None`` to find it out.
+            timeout_seconds: For a greeting on the socket.
+            stall_seconds: A worker that says nothing for so long during a fill has stalled.
+        """
+        self._runtime = runtime
+        self._token = token
+        self._remote = remote
+        self._block_size = block_size
+        self._node = node_identity() if node is None else node
+        self._timeout = timeout_seconds
+        self._stall_seconds = stall_seconds
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[LocalWorker]] = {}
+        self._failed_at: dict[str, float] = {}
+        self._closed = False
+
+    def fetch(
+        self,
+        member: Member,
+        file: FileRef,
+        index: int,
+        into: memoryview,
+        *,
+        only_cached: bool,
+        verify: bool = False,
+        deadline: float,
+        cancel: CancelToken,
+    ) -> FetchedBlock | None:
+        """Read one whole block from a worker; see the port."""
+        if member.node == self._node and not only_cached and not verify:
+            fetched = self._fetch_near(member, file, index, into, deadline, cancel)
+            if fetched is not None:
+                return fetched
+        return self._remote.fetch(
+            member,
+            file,
+            index,
+            into,
+            only_cached=only_cached,
+            verify=verify,
+            deadline=deadline,
+            cancel=cancel,
+        )
+
+    def close(self) -> None:
+        """Close the idle connections; those in use close when they are given back."""
+        with self._lock:
+            self._closed = True
+            closing = [each for idle in self._idle.values() for each in idle]
+            self._idle.clear()
+        for connection in closing:
+            connection.close()
+
+    def _fetch_near(  # noqa: PLR0917 - a port's arguments, passed on
+        self,
+        member: Member,
+        file: FileRef,
+        index: int,
+        into: memoryview,
+        deadline: float,
+        cancel: CancelToken,
+    ) -> FetchedBlock | None:
+        """Fetch through the socket; ``None`` if the network must do."""
+        connection = self._take(member)
+        if connection is None:
+            return None
+        try:
+            with connection.cancelled_by(cancel):
+                return self._fill_and_read(connection, file, index, into, deadline)
+        except (OriginError, DeniedError, DeadlineError) as error:
+            if isinstance(error, DeadlineError) and self._runtime.monotonic() < deadline:
+                raise WorkerUnavailableError(str(error), subject=member.worker) from error
+            raise
+        except WorkerUnavailableError as error:
+            if isinstance(error.__cause__, TimeoutError) or cancel.cancelled:
+                raise
+            return None
+        except CacheFSError:
+            return None
+        finally:
+            self._give(connection)
+
+    def _fill_and_read(
+        self,
+        connection: LocalWorker,
+        file: FileRef,
+        index: int,
+        into: memoryview,
+        deadline: float,
+    ) -> FetchedBlock | None:
+        seconds = min(deadline - self._runtime.monotonic(), _FILL_SECONDS_MAX)
+        request = {
+            "op": "fill",
+            "dataset": str(file.dataset),
+            "version": file.version,
+            "file": file.entry.file_version,
+            "index": index,
+            "deadline_seconds": max(seconds, 0.001),
+        }
+        answer, descriptor = connection.ask(request, Patience(deadline, self._stall_seconds))
+        try:
+            return self._read(answer, descriptor, index, into)
+        finally:
+            connection.ask({"op": "close", "lease": int(answer["lease"])})
+
+    def _read(
+        self, answer: dict[str, object], descriptor: Descriptor | None, index: int, into: memoryview
+    ) -> FetchedBlock | None:
+        if descriptor is None or not read_at(descriptor.number, index * self._block_size, into):
+            return None
+        source = str(answer["source"])
+        return FetchedBlock(
+            bytes.fromhex(str(answer["digest"])),
+            source if source in {"peer", "origin"} else "local",
+            vouched=os.fstat(descriptor.number).st_ctime_ns == answer["stamp"],
+        )
+
+    def _take(self, member: Member) -> LocalWorker | None:
+        """Return a connection to a worker, or ``None`` if its socket cannot be reached."""
+        key = _key(member)
+        with self._lock:
+            if self._idle.get(key):
+                return self._idle[key].pop()
+            since = self._runtime.monotonic() - self._failed_at.get(key, float("-inf"))
+            if since < _RETRY_SECONDS or not member.socket_path:
+                return None
+        try:
+            connection = LocalWorker(self._runtime, member, self._token, self._timeout)
+        except CacheFSError:
+            connection = None
+        if connection is not None and connection.block_size == self._block_size:
+            return connection
+        if connection is not None:
+            connection.close()
+        with self._lock:
+            self._failed_at[key] = self._runtime.monotonic()
+        return None
+
+    def _give(self, connection: LocalWorker) -> None:
+        key = _key(connection.member)
+        with self._lock:
+            idle = self._idle.setdefault(key, [])
+            keep = not connection.broken and not self._closed and len(idle) < _IDLE_LIMIT
+            if keep:
+                idle.append(connection)
+        if not keep:
+            connection.close()
+
+
+def _key(member: Member) -> str:
+    return f"{member.worker} {member.incarnation}"

@@ -1,0 +1,190 @@
+"""A worker's Unix socket, as a process on its node uses it: questions, answers, descriptors.
+
+A connection is shared by the threads of a process, one question at a time; or one call has it to
+itself (:mod:`cachefs.transport.nearby`), and may then be patient and be cancelled.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from cachefs.config.secrets import Secret
+from cachefs.core.membership import Member
+from cachefs.errors import CacheFSError, ClusterError, DeadlineError, WorkerUnavailableError
+from cachefs.ports import CancelToken, Runtime
+from cachefs.transport.connections import Patience
+from cachefs.wire import failures, local
+
+_PREAD_BYTES_MAX = 1 << 30
+"""Linux reads a little less than 2 GiB at once."""
+
+
+class Descriptor:
+    """A file descriptor that is closed when nobody uses it any more.
+
+    Threads may be reading through it when a lease is dropped; closing it under them would free its
+    number for another file, and their next read would be of that file.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Own a descriptor."""
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class LocalWorker:
+    """The connection to one worker on this node; one question at a time."""
+
+    def __init__(self, runtime: Runtime, member: Member, token: Secret, timeout: float) -> None:
+        """Connect and say hello.
+
+        Raises:
+            ClusterError: It does not answer, or is another worker.
+            DeniedError: The token is wrong.
+        """
+        self.member = member
+        self.broken = False
+        self._turn = runtime.condition()
+        self._busy = False
+        self._cancel: CancelToken | None = None
+        self._timeout = timeout
+        self._runtime = runtime
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(member.socket_path)
+        except OSError as error:
+            self._socket.close()
+            raise WorkerUnavailableError(str(error), subject=member.worker) from error
+        try:
+            hello, _ = self.ask({"op": "hello", "token": token.reveal()})
+            if hello.get("worker") != member.worker:
+                raise ClusterError("another worker answers on its socket", subject=member.worker)
+        except CacheFSError:
+            self.close()
+            raise
+        self.block_size = int(hello["block_size"])
+
+    def ask(
+        self, message: dict[str, Any], patience: Patience | None = None
+    ) -> tuple[dict[str, Any], Descriptor | None]:
+        """Send a request and return the answer, with the descriptor that came along.
+
+        With patience, the answer may take that long, as long as the worker says that it is at work.
+
+        Raises:
+            WorkerUnavailableError: The connection broke; its cause is a ``TimeoutError`` if the
+                worker was silent for too long.
+            DeadlineError: The patience has ended.
+            CacheFSError: What the worker raised.
+        """
+        self._take_turn()
+        doing = ""
+        try:
+            if self.broken:
+                raise WorkerUnavailableError("the local socket broke", subject=self.member.worker)
+            try:
+                self._bound_waits(patience)
+                self._socket.sendall(local.encode(message))
+                answer, descriptor = self._receive()
+                while "waiting" in answer:
+                    doing = f" while it was {answer['waiting']}" if answer["waiting"] else ""
+                    self._bound_waits(patience, doing)
+                    answer, descriptor = self._receive()
+            except BaseException:
+                # Whatever went wrong, answers and questions no longer match on this connection.
+                self.broken = True
+                raise
+        except (OSError, ClusterError) as error:
+            raise WorkerUnavailableError(
+                f"the local socket: {error}{doing}", subject=self.member.worker
+            ) from error
+        finally:
+            self._give_turn()
+        if "failure" in answer:
+            raise failures.from_document(answer["failure"])
+        return answer, descriptor
+
+    @contextlib.contextmanager
+    def cancelled_by(self, cancel: CancelToken) -> Iterator[None]:
+        """Let a token abort what is asked meanwhile; for a connection that one call has to itself."""
+        self._cancel = cancel
+        cancel.on_cancel(lambda: self._abort(cancel))
+        try:
+            yield
+        finally:
+            self._cancel = None
+            cancel.on_cancel(None)
+
+    def _abort(self, cancel: CancelToken) -> None:
+        # The call may have ended while its canceller was on the way here. A shutdown wakes the
+        # thread that waits; closing would free the descriptor's number under it.
+        if self._cancel is cancel:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection, and with it every lease; idempotent."""
+        self.broken = True
+        self._socket.close()
+
+    def _bound_waits(self, patience: Patience | None, doing: str = "") -> None:
+        if patience is None:
+            self._socket.settimeout(self._timeout)
+            return
+        left = patience.deadline - self._runtime.monotonic()
+        if left <= 0:
+            raise DeadlineError(f"the deadline passed{doing}")
+        self._socket.settimeout(min(patience.stall_seconds, left))
+
+    def _take_turn(self) -> None:
+        until = self._runtime.monotonic() + self._timeout
+        with self._turn:
+            while self._busy:
+                left = until - self._runtime.monotonic()
+                if left <= 0:
+                    raise WorkerUnavailableError(
+                        "the local socket is busy for too long", subject=self.member.worker
+                    )
+                self._turn.wait(left)
+            self._busy = True
+
+    def _give_turn(self) -> None:
+        with self._turn:
+            self._busy = False
+            self._turn.notify_all()
+
+    def _receive(self) -> tuple[dict[str, Any], Descriptor | None]:
+        # The descriptor travels with the first byte of its message.
+        first, numbers, _, _ = socket.recv_fds(self._socket, local.HEADER.size, 1)
+        descriptor = Descriptor(numbers[0]) if numbers else None
+        header = first + self._receive_exactly(local.HEADER.size - len(first), ended=not first)
+        body = self._receive_exactly(local.decode_length(header))
+        return local.decode(body), descriptor
+
+    def _receive_exactly(self, length: int, *, ended: bool = False) -> bytes:
+        body = bytearray()
+        while len(body) < length:
+            part = b"" if ended else self._socket.recv(length - len(body))
+            if not part:
+                raise ConnectionResetError("the worker closed it")
+            body += part
+        return bytes(body)
+
+
+def read_at(descriptor: int, offset: int, into: memoryview) -> bool:
+    """Fill a buffer from a file; ``False`` if the file ends or the disk fails before."""
+    done = 0
+    while done < len(into):
+        try:
+            count = os.preadv(descriptor, [into[done : done + _PREAD_BYTES_MAX]], offset + done)
+        except OSError:
+            return False
+        if count == 0:
+            return False
+        done += count
+    return True
