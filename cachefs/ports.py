@@ -249,7 +249,7 @@ class ProofSource(BlockSource, Protocol):
     """The data plane as workers use it among themselves: its blocks may be unproven ones.
 
     What a file's known digest has not been compared with yet, only a worker may fetch: it needs the
-    blocks to compare. See :mod:`cachefs.workers.proving`.
+    blocks to compare. See :mod:`cachefs.workers.proving.prover`.
     """
 
     def proof(

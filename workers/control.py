@@ -15,12 +15,12 @@ from cachefs.core.residency import decode_mask, encode_mask, indexes
 from cachefs.ports import FileRef, Runtime
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
-from cachefs.workers.accounts import ByteAccounts
 from cachefs.workers.drain import Drain
-from cachefs.workers.filling import Filler
+from cachefs.workers.filling.accounts import ByteAccounts
+from cachefs.workers.filling.filler import Filler
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proving import Prover
-from cachefs.workers.store import TieredStore
+from cachefs.workers.proving.prover import Prover
+from cachefs.workers.storage.store import TieredStore
 
 METADATA_SECONDS = 8.0
 """Longest wait for the file list of a version that shall be warmed; less than the caller waits."""

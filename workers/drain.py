@@ -26,7 +26,7 @@ from cachefs.transport.control import ControlChannel
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 HANDOVER_BYTES_RATE = 200 * 1024 * 1024
 """Bytes a second that one new owner is assumed to take, for the estimate of a plan."""

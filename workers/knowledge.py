@@ -24,7 +24,7 @@ from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError, NotKnownError
 from cachefs.ports import FileRef, Metadata, ResolvedVersion, Runtime
 from cachefs.wire.http import VersionHead, decode_version, encode_version
-from cachefs.workers.proofs import Proofs
+from cachefs.workers.proving.proofs import Proofs
 
 VERSIONS_LIMIT = 16
 """Versions kept; a manifest of 100,000 files takes some 50 MB as objects."""

@@ -43,17 +43,17 @@ from cachefs.wire import digests
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.control import WorkerControl
 from cachefs.workers.drain import Drain
-from cachefs.workers.filling import Filler
-from cachefs.workers.handout import Handout, open_socket
+from cachefs.workers.filling.filler import Filler
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.listening import Listener
-from cachefs.workers.proofs import Proofs
-from cachefs.workers.proving import Prover
+from cachefs.workers.proving.proofs import Proofs
+from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
-from cachefs.workers.scrub import Scrubber
-from cachefs.workers.serving import DataPlane
+from cachefs.workers.serving.dataplane import DataPlane
+from cachefs.workers.serving.handout import Handout, open_socket
+from cachefs.workers.serving.listening import Listener
 from cachefs.workers.statistics import WorkerStatistics, sampler
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.scrub import Scrubber
+from cachefs.workers.storage.store import TieredStore
 
 BACKLOG = 512
 """Connections that wait in the kernel's queue."""

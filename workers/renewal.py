@@ -36,13 +36,13 @@ from cachefs.transport.control import ControlChannel
 from cachefs.wire import failures, messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
-from cachefs.workers.filling import Filler
-from cachefs.workers.fills import FillFailure
-from cachefs.workers.inventory import FileResidency
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.fills import FillFailure
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proofs import Reportable
-from cachefs.workers.proving import Prover
-from cachefs.workers.store import TieredStore
+from cachefs.workers.proving.proofs import Reportable
+from cachefs.workers.proving.prover import Prover
+from cachefs.workers.storage.inventory import FileResidency
+from cachefs.workers.storage.store import TieredStore
 
 FILES_LIMIT = 2000
 """File versions in one renewal; more follow at once in the next."""

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cachefs.telemetry.metrics import Sample, by_label
-from cachefs.workers.fills import FillStatistics
-from cachefs.workers.inventory import StoreStatistics
-from cachefs.workers.proofs import ProofStatistics
+from cachefs.workers.filling.fills import FillStatistics
+from cachefs.workers.proving.proofs import ProofStatistics
+from cachefs.workers.storage.inventory import StoreStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

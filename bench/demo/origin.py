@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cachefs.cli.children import die_with_parent
+from cachefs.cli.system.children import die_with_parent
 from cachefs.ports import Runtime
 from cachefs.testing.s3 import ENVIRONMENT, REGION
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.demo.telling import command
-from cachefs.cli.children import die_with_parent
+from cachefs.cli.system.children import die_with_parent
 
 _STOP_SECONDS = 30.0
 

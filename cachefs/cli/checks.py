@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cachefs.cli.processes import ProcessRecord
 from cachefs.cli.session import Session
-from cachefs.cli.statefolder import SHARED_MEMORY, StateFolder, check_private, read_json
+from cachefs.cli.system.processes import ProcessRecord
+from cachefs.cli.system.statefolder import SHARED_MEMORY, StateFolder, check_private, read_json
 from cachefs.config.discovery import state_folder
 from cachefs.config.secrets import read_token
 from cachefs.config.units import format_duration, format_size

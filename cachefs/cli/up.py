@@ -18,7 +18,7 @@ import typer
 
 from cachefs.cli import options
 from cachefs.cli.rendering import say
-from cachefs.cli.statefolder import StateFolder
+from cachefs.cli.system.statefolder import StateFolder
 from cachefs.errors import CacheFSError, ClusterError
 
 _READY_SECONDS = 60.0
@@ -83,7 +83,7 @@ def up(
         words = [str(word) for flag in given.items() if flag[1] is not None for word in flag]
         _detach(folder, words, store)
         return
-    from cachefs.cli.local import run_system
+    from cachefs.cli.system.local import run_system
 
     # The detached parent hands the store's URL over by environment: it may hold a password, and
     # arguments can be read by everyone on the machine.
@@ -134,7 +134,7 @@ def _failure(text: str, log: Path) -> CacheFSError:
 
 def down(state: options.State = None) -> None:
     """Stop what `cachefs up` started here. Datasets and blocks on disk stay."""
-    from cachefs.cli.local import stop_system
+    from cachefs.cli.system.local import stop_system
     from cachefs.config.discovery import state_folder
 
     folder = StateFolder(state_folder(os.environ, state))

@@ -9,8 +9,8 @@ from cachefs.cli import options
 from cachefs.cli.rendering import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from cachefs.cli.processes import ProcessRecord
     from cachefs.cli.session import Session
+    from cachefs.cli.system.processes import ProcessRecord
 
 app = typer.Typer(
     name="worker",
@@ -104,8 +104,8 @@ def _drain(session: "Session", worker: str, *, dry_run: bool) -> dict[str, Any]:
 
 def local_processes(session: "Session") -> "list[ProcessRecord]":
     """Return the processes that `cachefs up` runs here; none for a system that is elsewhere."""
-    from cachefs.cli.processes import ProcessRecord
-    from cachefs.cli.statefolder import StateFolder, read_json
+    from cachefs.cli.system.processes import ProcessRecord
+    from cachefs.cli.system.statefolder import StateFolder, read_json
 
     if session.endpoint.state is None:
         return []

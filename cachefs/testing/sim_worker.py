@@ -29,13 +29,13 @@ from cachefs.testing.sim_coordinator import (
 )
 from cachefs.testing.sim_origin import SimOrigin
 from cachefs.transport.control import ControlChannel
-from cachefs.workers.filling import Filler
-from cachefs.workers.fills import ObtainedBlock
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proofs import Proofs
-from cachefs.workers.proving import Prover
+from cachefs.workers.proving.proofs import Proofs
+from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 TIER_FOLDER = Path("/tier")
 

@@ -30,7 +30,7 @@ a stalled worker (ask the next one, which would read the origin a second time). 
 reader that was served a wrong block asks so once more. When the range is
 whole blocks, the answer carries their digests.
 
-A file whose digest is known beforehand is *proven* (:mod:`cachefs.workers.proving`) before a byte of
+A file whose digest is known beforehand is *proven* (:mod:`cachefs.workers.proving.prover`) before a byte of
 it is served. ``102`` then says in ``X-CacheFS-Progress`` how far that is, and ``only-if-cached`` is
 answered 504 until it is done. With ``&unproven=1`` a worker asks for the bytes all the same, because
 it is the one that proves, or has its own blocks compared before it serves them.

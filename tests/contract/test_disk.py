@@ -6,7 +6,7 @@ import pytest
 
 from cachefs.ports import Disk, DiskFile
 from cachefs.testing.disk import SimDisk, SimDrive
-from cachefs.workers.disk import OsDisk
+from cachefs.workers.storage.disk import OsDisk
 
 BLOCK_BYTES = 64 * 1024
 """A multiple of every file system's page, so that a hole gives space back."""

@@ -11,9 +11,9 @@ from cachefs.config.schema import ClusterConfig, TierConfig
 from cachefs.ports import FileRef
 from cachefs.testing.blocks import fill_block, read_block
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.disk import OsDisk
-from cachefs.workers.inventory import TierStatistics
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.disk import OsDisk
+from cachefs.workers.storage.inventory import TierStatistics
+from cachefs.workers.storage.store import TieredStore
 
 BLOCK = 4096
 

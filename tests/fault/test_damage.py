@@ -8,7 +8,7 @@ import pytest
 from cachefs.errors import CapacityError
 from cachefs.testing.blocks import block_bytes, block_digest, make_file
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.scrub import Scrubber
+from cachefs.workers.storage.scrub import Scrubber
 
 BLOCK = 4096
 COUNT = 4

@@ -9,8 +9,8 @@ from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
 from cachefs.testing.blocks import block_bytes, make_file
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.disk import OsDisk
-from cachefs.workers.journal import (
+from cachefs.workers.storage.disk import OsDisk
+from cachefs.workers.storage.journal import (
     SLOT_SIZE,
     BlockAdded,
     BlockGone,
@@ -151,7 +151,7 @@ def test_a_journal_that_is_none_counts_as_empty(disk, tmp_path, content):
 
 
 def test_history_is_left_out_when_it_is_most_of_the_journal(disk, tmp_path, monkeypatch):
-    monkeypatch.setattr("cachefs.workers.journal.HISTORY_SLOTS_MIN", 50)
+    monkeypatch.setattr("cachefs.workers.storage.journal.HISTORY_SLOTS_MIN", 50)
     journal, _ = open_journal(disk)
     for _ in range(100):
         add(journal, 1, blocks=2)

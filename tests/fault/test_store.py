@@ -7,7 +7,7 @@ import pytest
 
 from cachefs.errors import CapacityError, ConfigError, InvariantError
 from cachefs.testing.blocks import block_bytes, block_digest, fill_block, make_file, read_block
-from cachefs.workers.disk import OsDisk
+from cachefs.workers.storage.disk import OsDisk
 
 BLOCK = 4096
 
@@ -368,7 +368,7 @@ def test_room_that_cannot_be_freed_still_counts(bench, failing_disk):
 
 
 def test_more_files_than_descriptors_are_served(bench, monkeypatch):
-    monkeypatch.setattr("cachefs.workers.datafile.OPEN_FILES_LIMIT", 3)
+    monkeypatch.setattr("cachefs.workers.storage.datafile.OPEN_FILES_LIMIT", 3)
     bench.open(32)
     files = [make_file(f"f{number}", BLOCK) for number in range(20)]
     for file in files:

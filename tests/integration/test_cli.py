@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from cachefs.cli import main
-from cachefs.cli.statefolder import StateFolder
+from cachefs.cli.system.statefolder import StateFolder
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.cli.statefolder import StateFolder
+from cachefs.cli.system.statefolder import StateFolder
 from cachefs.config.discovery import discover
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import CacheFSError, OriginUnavailableError

@@ -13,7 +13,7 @@ from cachefs.config.schema import ClusterConfig, TierConfig
 from cachefs.core.tiers import PAGE_SIZE
 from cachefs.testing.blocks import block_bytes, make_file, read_block
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 BLOCK = 16384
 FILES = 12
@@ -26,7 +26,7 @@ from pathlib import Path
 from cachefs.config.schema import ClusterConfig, TierConfig
 from cachefs.testing.blocks import fill_block, make_file
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 tier = TierConfig(folder=Path(sys.argv[1]), medium="disk", capacity_bytes={CAPACITY})
 cluster = ClusterConfig(block_size={BLOCK})

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.cli.children import Addresses, BoundedLog
-from cachefs.cli.processes import ProcessRecord
-from cachefs.cli.supervision import Supervisor
+from cachefs.cli.system.children import Addresses, BoundedLog
+from cachefs.cli.system.processes import ProcessRecord
+from cachefs.cli.system.supervision import Supervisor
 from cachefs.errors import ClusterError
 from cachefs.transport.runtime import ThreadRuntime
 

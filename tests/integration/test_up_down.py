@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.cli.processes import ProcessRecord
-from cachefs.cli.statefolder import StateFolder
+from cachefs.cli.system.processes import ProcessRecord
+from cachefs.cli.system.statefolder import StateFolder
 from cachefs.transport.runtime import ThreadRuntime
 
 CLOCK = ThreadRuntime()

@@ -13,7 +13,7 @@ from cachefs.errors import CapacityError
 from cachefs.testing.blocks import block_bytes, block_digest, fill_block, make_file, read_block
 from cachefs.testing.disk import PAGE_BYTES, SimDisk, SimDrive
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 BLOCK = PAGE_BYTES
 CAPACITY_BLOCKS = 12

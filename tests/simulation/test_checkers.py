@@ -11,9 +11,9 @@ from cachefs.core.blocks import BlockId, FileVersionId
 from cachefs.testing.cluster import Parts
 from cachefs.testing.sim_worker import WorkerParts
 from cachefs.testing.simulation import SimulationError, plan_of, simulate
-from cachefs.workers.filling import Filler
-from cachefs.workers.proving import Prover
-from cachefs.workers.store import TieredStore
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.proving.prover import Prover
+from cachefs.workers.storage.store import TieredStore
 
 SEEDS_LIMIT = 150
 

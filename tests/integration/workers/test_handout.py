@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cachefs.wire import digests, local
-from cachefs.workers import handout
-from cachefs.workers.handout import open_socket
+from cachefs.workers.serving import handout
+from cachefs.workers.serving.handout import open_socket
 
 DIGEST = digests.digester("xxh3-128")
 

@@ -8,7 +8,7 @@ import time
 
 from cachefs.wire import digests
 from cachefs.wire.http import decode_view
-from cachefs.workers import conversation
+from cachefs.workers.serving import conversation
 
 AUTHORIZED = {"Authorization": "Bearer the-token"}
 
@@ -192,7 +192,7 @@ def test_a_changed_file_is_an_error_and_not_a_mixture(site, worker):
 
 
 def test_while_a_fill_is_waited_for_the_worker_says_that_it_is_alive(site, worker, monkeypatch):
-    monkeypatch.setattr("cachefs.workers.filling.PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr("cachefs.workers.filling.filler.PROGRESS_SECONDS", 0.02)
     release = threading.Event()
     bring = worker.filler._bringer.bring
 

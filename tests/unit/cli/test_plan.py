@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from cachefs.cli.plan import Blueprint, make_plan, save_plan
-from cachefs.cli.statefolder import StateFolder
+from cachefs.cli.system.plan import Blueprint, make_plan, save_plan
+from cachefs.cli.system.statefolder import StateFolder
 from cachefs.config.files import read_process_config
 from cachefs.config.load import defaults
 from cachefs.config.schema import GIB, MIB, ClusterConfig, CoordinatorConfig, WorkerConfig

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from cachefs.cli.statefolder import StateFolder, check_private, read_json, write_json
+from cachefs.cli.system.statefolder import StateFolder, check_private, read_json, write_json
 from cachefs.errors import ConfigError, ConflictError
 
 

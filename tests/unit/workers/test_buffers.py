@@ -1,6 +1,6 @@
 """Buffers that blocks are received in, again and again."""
 
-from cachefs.workers.buffers import Buffers
+from cachefs.workers.filling.buffers import Buffers
 
 SIZE = 4096
 

@@ -11,7 +11,7 @@ from cachefs.core.manifest import FileEntry, VersionId
 from cachefs.core.membership import Member, View
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.ports import FileRef
-from cachefs.workers.peers import SILENCE_SECONDS, Peers
+from cachefs.workers.filling.peers import SILENCE_SECONDS, Peers
 
 
 class Clock:

@@ -4,7 +4,7 @@ import pytest
 
 from cachefs.core.blocks import Range
 from cachefs.errors import ConfigError
-from cachefs.workers.requests import UnsatisfiableRangeError, parse_head, parse_range
+from cachefs.workers.serving.requests import UnsatisfiableRangeError, parse_head, parse_range
 
 
 def test_a_request_is_taken_apart():

@@ -17,7 +17,7 @@ from cachefs.ports import FetchedBlock, ResolvedVersion
 from cachefs.testing.memory_origin import MemoryOrigin
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digester
-from cachefs.workers.filling import Filler
+from cachefs.workers.filling.filler import Filler
 
 BLOCK = 1000
 CLUSTER = ClusterConfig(block_size=BLOCK, lease_seconds=0.01)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
-from cachefs.workers.datafile import CachedFile
-from cachefs.workers.tier import Tier
+from cachefs.workers.storage.datafile import CachedFile
+from cachefs.workers.storage.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from cachefs.errors import CacheFSError, DeadlineError
 from cachefs.ports import Condition, FileRef, Runtime
 from cachefs.wire import failures
 from cachefs.wire.http import PROGRESS_SECONDS
-from cachefs.workers.proofs import Proof
+from cachefs.workers.proving.proofs import Proof
 
 
 class Attempt:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cachefs.cli.processes import ProcessRecord
+from cachefs.cli.system.processes import ProcessRecord
 from cachefs.errors import ClusterError
 
 _PR_SET_PDEATHSIG = 1

@@ -1,8 +1,8 @@
 """One tier of a worker: a folder with a capacity, and the file versions that are in it.
 
 Each file version is one sparse file, ``<file version>.data``, as long as the whole file, in one flat
-folder (:mod:`cachefs.workers.datafile`). What is in it is known from memory; the journal
-(:mod:`cachefs.workers.journal`) brings that back after a restart.
+folder (:mod:`cachefs.workers.storage.datafile`). What is in it is known from memory; the journal
+(:mod:`cachefs.workers.storage.journal`) brings that back after a restart.
 
 **Order.** The worker's one lock guards all bookkeeping and is never held while the disk works. A
 block is taken out of the books before its hole is punched, and enters them after its bytes and its
@@ -24,8 +24,8 @@ from cachefs.core.eviction import Retention, open_policy
 from cachefs.core.tiers import Room
 from cachefs.errors import CapacityError, check
 from cachefs.ports import Condition, Disk, DiskFile, FileRef, Runtime
-from cachefs.workers.datafile import PATIENCE_SECONDS, Block, CachedFile, DataFiles
-from cachefs.workers.journal import FileRemoved, Journal, Setting
+from cachefs.workers.storage.datafile import PATIENCE_SECONDS, Block, CachedFile, DataFiles
+from cachefs.workers.storage.journal import FileRemoved, Journal, Setting
 
 ROUNDS_LIMIT = 3
 """How often a block is verified anew because somebody wrote meanwhile, before it is discarded."""

@@ -9,7 +9,7 @@ least missed bytes of the whole worker give way. A file that is there stays wher
 last block is gone.
 
 **Locking.** One lock for all bookkeeping, never held while a disk works; every wait is bounded. See
-:mod:`cachefs.workers.tier`.
+:mod:`cachefs.workers.storage.tier`.
 """
 
 import math
@@ -22,16 +22,16 @@ from cachefs.core.eviction import Retention
 from cachefs.core.tiers import pages
 from cachefs.errors import CapacityError, ConfigError, check
 from cachefs.ports import Disk, FileRef, Runtime
-from cachefs.workers.datafile import PATIENCE_SECONDS, CachedFile
-from cachefs.workers.disk import OsDisk, read_boot_id
-from cachefs.workers.holding import StoredBlock, StoredLease, StoredReservation
-from cachefs.workers.inventory import (
+from cachefs.workers.storage.datafile import PATIENCE_SECONDS, CachedFile
+from cachefs.workers.storage.disk import OsDisk, read_boot_id
+from cachefs.workers.storage.holding import StoredBlock, StoredLease, StoredReservation
+from cachefs.workers.storage.inventory import (
     FileResidency,
     StoreStatistics,
     residency_of,
     statistics_of,
 )
-from cachefs.workers.tier import Tier
+from cachefs.workers.storage.tier import Tier
 
 
 class TieredStore:

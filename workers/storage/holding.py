@@ -8,8 +8,8 @@ from typing import Self
 
 from cachefs.errors import check
 from cachefs.ports import DiskFile
-from cachefs.workers.datafile import CachedFile
-from cachefs.workers.tier import Tier
+from cachefs.workers.storage.datafile import CachedFile
+from cachefs.workers.storage.tier import Tier
 
 
 class StoredReservation:

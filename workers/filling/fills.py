@@ -1,6 +1,6 @@
 """What a fill is: its state while it runs, what it ends with, and what it is counted as.
 
-:mod:`cachefs.workers.filling` has the theory of operation.
+:mod:`cachefs.workers.filling.filler` has the theory of operation.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from typing import Self
 from cachefs.core.blocks import BlockId
 from cachefs.errors import CacheFSError, check
 from cachefs.ports import Condition, FileRef, HeldBlock
-from cachefs.workers.bringing import Brought
-from cachefs.workers.origins import OriginCounts
+from cachefs.workers.filling.bringing import Brought
+from cachefs.workers.filling.origins import OriginCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ from cachefs.errors import (
 from cachefs.ports import BlockStore, FileLease, FileRef, Runtime
 from cachefs.wire import digests, failures, local
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.listening import Guest
-from cachefs.workers.proving import Prover
+from cachefs.workers.proving.prover import Prover
+from cachefs.workers.serving.listening import Guest
 
 SOCKET_PATH_BYTES_MAX = 107
 """``sun_path`` of Linux less its closing NUL."""

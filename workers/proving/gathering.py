@@ -23,9 +23,9 @@ from cachefs.errors import CacheFSError, CapacityError, ClusterError, OriginErro
 from cachefs.ports import BlockSource, BlockStore, CancelToken, FileRef, Metadata, Runtime
 from cachefs.wire import digests
 from cachefs.wire.http import PROGRESS_SECONDS
-from cachefs.workers.attempts import name_of
-from cachefs.workers.filling import Filler
-from cachefs.workers.fills import ObtainedBlock
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.fills import ObtainedBlock
+from cachefs.workers.proving.attempts import name_of
 
 BLOCK_SECONDS = 5.0
 """On top of a fill's own limit, for its place in the owner's queue."""

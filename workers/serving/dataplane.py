@@ -43,14 +43,19 @@ from cachefs.wire.http import (
     encode_version,
     encode_view,
 )
-from cachefs.workers.accounts import ByteAccounts
-from cachefs.workers.conversation import HEAD_SECONDS, Conversation
-from cachefs.workers.filling import Filler
-from cachefs.workers.fills import ObtainedBlock
+from cachefs.workers.filling.accounts import ByteAccounts
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.listening import Guest
-from cachefs.workers.proving import PROOF_SECONDS, Prover
-from cachefs.workers.requests import Request, UnsatisfiableRangeError, parse_head, parse_range
+from cachefs.workers.proving.prover import PROOF_SECONDS, Prover
+from cachefs.workers.serving.conversation import HEAD_SECONDS, Conversation
+from cachefs.workers.serving.listening import Guest
+from cachefs.workers.serving.requests import (
+    Request,
+    UnsatisfiableRangeError,
+    parse_head,
+    parse_range,
+)
 
 DIGESTS_LIMIT = 16
 """Blocks of one answer that are obtained before its head is sent."""

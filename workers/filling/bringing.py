@@ -9,7 +9,7 @@ Whatever comes is hashed before it is used. It must match the digest that the co
 the block; bytes of a peer must match the digest that the peer itself names, too. A peer with wrong
 bytes becomes a suspect, and the next one is asked. Wrong bytes from the origin count as a failed
 attempt. When the digest of a whole file is known beforehand and the file is one block, its bytes must
-match that too; larger files are held to theirs by :mod:`cachefs.workers.proving`, which is why
+match that too; larger files are held to theirs by :mod:`cachefs.workers.proving.prover`, which is why
 workers exchange blocks that no reader may have yet.
 
 An origin is asked ``attempts_limit`` times at most, whatever fails, with jittered waits that honour
@@ -38,8 +38,8 @@ from cachefs.errors import (
 )
 from cachefs.ports import BlockSource, CancelToken, FileRef, Metadata, Runtime
 from cachefs.wire import digests
-from cachefs.workers.origins import OpenOrigins
-from cachefs.workers.peers import Candidates, Peers
+from cachefs.workers.filling.origins import OpenOrigins
+from cachefs.workers.filling.peers import Candidates, Peers
 
 METADATA_SECONDS = 2.0
 """Longest wait for a digest that only *might* be known; a fill goes on without it."""

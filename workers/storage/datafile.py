@@ -27,7 +27,7 @@ from cachefs.core.tiers import pages
 from cachefs.errors import CapacityError
 from cachefs.ports import Condition, Disk, DiskFile, Runtime
 from cachefs.wire.digests import digest_size, digester
-from cachefs.workers.journal import (
+from cachefs.workers.storage.journal import (
     DRAFT_NAME,
     BlockAdded,
     BlockGone,

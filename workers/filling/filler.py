@@ -45,12 +45,12 @@ from cachefs.errors import (
 from cachefs.ports import BlockSource, BlockStore, FileRef, Metadata, Runtime
 from cachefs.wire import failures
 from cachefs.wire.http import PROGRESS_SECONDS
-from cachefs.workers.accounts import ByteAccounts
-from cachefs.workers.bringing import Bringer, Errand
-from cachefs.workers.buffers import Buffers
-from cachefs.workers.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
-from cachefs.workers.origins import OpenOrigin, OpenOrigins
-from cachefs.workers.warming import WantedBlock, WarmJobs
+from cachefs.workers.filling.accounts import ByteAccounts
+from cachefs.workers.filling.bringing import Bringer, Errand
+from cachefs.workers.filling.buffers import Buffers
+from cachefs.workers.filling.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
+from cachefs.workers.filling.origins import OpenOrigin, OpenOrigins
+from cachefs.workers.filling.warming import WantedBlock, WarmJobs
 
 FAILURES_KEPT = 1000
 """Failed blocks remembered, and failures kept for the next renewal."""

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cachefs.cli.plan import Blueprint, make_plan, save_plan
-from cachefs.cli.processes import ProcessRecord
 from cachefs.cli.rendering import say
-from cachefs.cli.statefolder import StateFolder, read_json, write_json
-from cachefs.cli.supervision import Supervisor
+from cachefs.cli.system.plan import Blueprint, make_plan, save_plan
+from cachefs.cli.system.processes import ProcessRecord
+from cachefs.cli.system.statefolder import StateFolder, read_json, write_json
+from cachefs.cli.system.supervision import Supervisor
 from cachefs.config.load import load
 from cachefs.config.units import format_size
 from cachefs.errors import CacheFSError

@@ -45,14 +45,14 @@ from cachefs.errors import (
 )
 from cachefs.ports import FileRef, ProofSource, Runtime
 from cachefs.wire import digests
-from cachefs.workers.attempts import Attempt, copy_of, name_of
-from cachefs.workers.filling import Filler
-from cachefs.workers.fills import FillFailure, ObtainedBlock
-from cachefs.workers.gathering import Gatherer
-from cachefs.workers.inventory import FileResidency
+from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.fills import FillFailure, ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proofs import Proof, Proofs, ProofStatistics, Reportable
-from cachefs.workers.store import TieredStore
+from cachefs.workers.proving.attempts import Attempt, copy_of, name_of
+from cachefs.workers.proving.gathering import Gatherer
+from cachefs.workers.proving.proofs import Proof, Proofs, ProofStatistics, Reportable
+from cachefs.workers.storage.inventory import FileResidency
+from cachefs.workers.storage.store import TieredStore
 
 PROOFS_LIMIT = 2
 """Files proven at once: each takes a core and ``inflight_fills_limit`` blocks of memory."""

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cachefs.cli.children import Addresses
-from cachefs.cli.statefolder import StateFolder, check_private, read_json, write_json
+from cachefs.cli.system.children import Addresses
+from cachefs.cli.system.statefolder import StateFolder, check_private, read_json, write_json
 from cachefs.config.files import to_document, write_process_config
 from cachefs.config.load import Settings
 from cachefs.config.schema import (

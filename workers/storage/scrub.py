@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cachefs.core.blocks import BlockId
 from cachefs.ports import Runtime, Task
-from cachefs.workers.store import TieredStore
+from cachefs.workers.storage.store import TieredStore
 
 PAUSE_SECONDS_MAX = 60.0
 """Sleep between two looks at what is resident, when there is little of it."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from cachefs.cli.children import Child, Service
-from cachefs.cli.processes import ProcessRecord
+from cachefs.cli.system.children import Child, Service
+from cachefs.cli.system.processes import ProcessRecord
 from cachefs.errors import ClusterError, check
 from cachefs.ports import Runtime
 
