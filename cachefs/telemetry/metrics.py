@@ -2,8 +2,7 @@
 
 A long-lived object does not push into metrics: it has ``statistics()``, a frozen dataclass, and
 :class:`StatisticsCollector` turns that into samples when Prometheus asks. So ``cachefs status`` and
-``/metrics`` can never disagree, and a hot path pays for a plain addition and nothing else. Only
-durations need a histogram of their own; they are made by :func:`histogram`.
+``/metrics`` can never disagree, and a hot path pays for a plain addition and nothing else.
 
 Names follow Prometheus: ``cachefs_<component>_<what>_<unit>``, counters end in ``_total``.
 """
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 Stability = Literal["stable", "experimental"]
@@ -23,7 +22,7 @@ class Declaration:
     """What is known of a metric before it has a value."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "gauge"]
     unit: Literal["bytes", "seconds", "count", "ratio"]
     labels: tuple[str, ...]
     help: str
@@ -196,11 +195,6 @@ class Metrics:
         """Register the sources with a registry of their own."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(StatisticsCollector(sources))
-
-    def histogram(self, name: str) -> Histogram:
-        """Return a declared histogram."""
-        declared = DECLARED[name]
-        return Histogram(name, declared.help, declared.labels, registry=self._registry)
 
     def exposition(self) -> bytes:
         """Return the text that ``/metrics`` serves."""
