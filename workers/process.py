@@ -311,6 +311,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _remove_socket(listening: socket.socket, path: Path) -> None:
     listening.close()
     path.unlink(missing_ok=True)
+    with suppress(OSError):  # A successor may have its socket there by now.
+        path.parent.rmdir()
 
 
 def _give_large_buffers_back() -> None:

@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import socket
+import stat
 import struct
 import tempfile
 from collections.abc import Callable
@@ -312,8 +313,8 @@ def open_socket(state_folder: Path) -> tuple[socket.socket, Path]:
     """
     path = _socket_path(state_folder)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.parent.stat()
-    if status.st_uid != os.geteuid():
+    status = path.parent.lstat()
+    if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
         raise ConfigError("the socket's folder is not ours", subject=str(path.parent))
     path.parent.chmod(0o700)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

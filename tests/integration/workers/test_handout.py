@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cachefs.errors import ConfigError
 from cachefs.wire import digests, local
 from cachefs.workers.serving import handout
 from cachefs.workers.serving.handout import open_socket
@@ -178,3 +179,11 @@ def test_a_deep_state_folder_gets_a_short_socket_path(tmp_path):
         listening.close()
         path.unlink()
         path.parent.rmdir()
+
+
+def test_a_link_in_the_place_of_the_sockets_folder_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "socket").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="not ours"):
+        open_socket(tmp_path / "state")

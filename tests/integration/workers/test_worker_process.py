@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,7 @@ def test_a_worker_says_that_it_is_ready_and_ends_when_told(site, start):
     assert process.wait(10) == 0
     assert time.perf_counter() - began < 5
     assert site.coordinator.membership.view.members == ()
+    assert not Path(addresses["socket"]).parent.exists()
 
 
 @pytest.mark.slow
