@@ -1,21 +1,21 @@
-# One command each. Every target sets up what it needs: a virtual environment in .venv, and, where a
-# target says so, Debian packages (installed only if they are missing).
+# One command each. Every target sets up what it needs: a virtual environment in .venv with the target's
+# dependency group, and, where a target says so, Debian packages (installed only if they are missing).
 
-PYTHON ?= python3
+export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(VENV)/.set-up
+GROUP := $(VENV)/.group-
 
-.PHONY: demo test test-all check bench proto clean
+.PHONY: demo test check bench proto constraints clean
 
-demo: $(SETUP)
+demo: $(GROUP)demo
 	@$(BIN)/python -m bench.demo
 
-test: $(SETUP)
-	-@.ci/debian postgresql nginx-light  # without them, their tests are skipped
+test: $(GROUP)test
+	@.ci/debian postgresql nginx-light fuse3 fio git rsync sqlite3 || echo "going on without them: their tests are skipped" >&2
 	@$(BIN)/python -m pytest -n 2 tests
 
-check: $(SETUP)
+check: $(GROUP)check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -23,11 +23,11 @@ check: $(SETUP)
 	@$(BIN)/codespell cachefs workers dataflow sdk k8s tests docs bench README.md CHANGELOG.md Makefile
 	@$(BIN)/python -m pytest -q tests/unit/test_layout.py tests/unit/test_tidy.py
 
-bench: $(SETUP)
-	@.ci/debian nginx-light iproute2
+bench: $(GROUP)bench
+	@.ci/debian nginx-light iproute2 fuse3 libfuse2 rclone s3fs
 	@$(BIN)/python -m bench
 
-proto: $(SETUP)
+proto: $(GROUP)check
 	@$(BIN)/python -m grpc_tools.protoc -I cachefs/wire/proto \
 		--python_out=cachefs/wire/proto --pyi_out=cachefs/wire/proto --grpc_python_out=cachefs/wire/proto \
 		cachefs/wire/proto/cachefs.proto
@@ -36,9 +36,10 @@ proto: $(SETUP)
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-$(SETUP): pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-		{ .ci/debian python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev -e '.[postgres,blake3]'
-	@touch $@
+constraints: $(GROUP)check  # the newest versions that fit together; run the tests before committing them
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		--group pyproject.toml:check --group pyproject.toml:bench pyproject.toml --output-file constraints.txt
+
+$(GROUP)%: pyproject.toml constraints.txt
+	@.ci/venv $*
