@@ -28,7 +28,9 @@ def main() -> int:
         cluster, config = read_process_config(arguments.config, "worker", WorkerConfig)
         return run(config, cluster, read_token(Path(token_file)))
     except CacheFSError as error:
-        sys.stderr.write(f"cachefs worker: {error}\n")
+        sys.stderr.write(
+            f"{' '.join(str(error).split())}\n"
+        )  # one line: the supervisor shows the last
         return 1
 
 

@@ -13,12 +13,14 @@ from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
 from cachefs.core.residency import decode_mask, encode_mask, indexes
 from cachefs.ports import FileRef, Runtime
+from cachefs.wire import messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.pins import Pins
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.storage.store import TieredStore
 
@@ -40,6 +42,7 @@ class WorkerControl(rpc.WorkerServicer):
         drain: Drain,
         *,
         prover: Prover,
+        pins: Pins,
         block_size: int,
         served: ByteAccounts,
         statistics: Callable[[], Mapping[str, Any]],
@@ -50,6 +53,7 @@ class WorkerControl(rpc.WorkerServicer):
         self._store = store
         self._filler = filler
         self._prover = prover
+        self._pins = pins
         self._knowledge = knowledge
         self._drain = drain
         self._block_size = block_size
@@ -78,10 +82,16 @@ class WorkerControl(rpc.WorkerServicer):
             count = block_count(entry.size, self._block_size)
             mask = decode_mask(each.blocks, count)
             wanted[resolved.file(entry)] = list(indexes(mask))
+        self._store.check_fits(wanted)
         self._filler.warm(request.job, wanted)
         # It reads in order what the warm-up fills, and so ends soon after it.
         self._prover.begin(file for file, blocks in wanted.items() if 0 in blocks)
         return pb.WarmResponse()
+
+    def Pin(self, request: pb.PinRequest, context: grpc.ServicerContext) -> pb.PinResponse:
+        """Take over the pins of a newer revision; what is older is ignored."""
+        pins = messages.retention_from_message(request.pins)
+        return pb.PinResponse(revision=self._pins.push(pins))
 
     def Evict(self, request: pb.EvictRequest, context: grpc.ServicerContext) -> pb.EvictResponse:
         """Evict file versions, except those that are lent out or pinned."""
@@ -104,6 +114,15 @@ class WorkerControl(rpc.WorkerServicer):
             pinned=self._store.is_pinned(name),
             served_bytes=dict(self._served.of(name)),
             filled_bytes=dict(self._filler.filled.of(name)),
+        )
+
+    def GetResident(
+        self, request: pb.GetResidentRequest, context: grpc.ServicerContext
+    ) -> pb.GetResidentResponse:
+        """Return which blocks are here, of many file versions at once."""
+        found = map(self._store.inspect, messages.unpack_file_versions(request.file_versions))
+        return pb.GetResidentResponse(
+            resident=[encode_mask(each.resident) if each else b"" for each in found]
         )
 
     def Drain(self, request: pb.DrainRequest, context: grpc.ServicerContext) -> pb.DrainResponse:

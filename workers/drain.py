@@ -6,23 +6,34 @@ block that one of its new owners lacks is to be handed over. Nothing is pushed. 
 asked to *warm* those blocks, and a warm-up asks peers first, which a draining member is.
 
 Then we ask the new owners what they hold until they hold all of it. Only what they say counts, so it
-does not matter which of the messages was lost, or who else gave them a block meanwhile. A drain that
-makes no progress for ``STALL_SECONDS`` fails and says why; it can be begun again.
+does not matter which of the messages was lost, or who else gave them a block meanwhile. They are
+asked for many files at once, and several of them at a time. A drain that makes no progress for ``STALL_SECONDS`` fails and says why; it can be begun again.
 """
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from cachefs.core import placement
-from cachefs.core.blocks import BlockId, FileVersionId
+from cachefs.core.blocks import BlockId, FileVersionId, block_count
 from cachefs.core.manifest import VersionId
 from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.residency import decode_mask, encode_mask, indexes, mask_bytes
-from cachefs.errors import CacheFSError, ConflictError, DeadlineError, NotKnownError
+from cachefs.errors import (
+    CacheFSError,
+    ClusterError,
+    ConflictError,
+    DeadlineError,
+    NotKnownError,
+)
 from cachefs.ports import FileRef, Runtime
 from cachefs.transport.control import ControlChannel
+from cachefs.wire import messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.knowledge import Knowledge
@@ -40,8 +51,15 @@ TOLD_SECONDS = 30.0
 """A worker that is drained leaves once somebody was told so, or after so long."""
 METADATA_SECONDS = 10.0
 """Longest wait to learn what a resident file is."""
+QUESTION_FILES = 5000
+"""File versions in one question: 100 kB, and milliseconds of the other worker's time."""
+WANTED_FILES = 100_000
+"""File versions in one request to warm: 5 MB, a third of what a message may have."""
+QUESTIONS_LIMIT = 8
+"""Questions at once; an answer is mostly waited for, so they need not be fewer than cores."""
 
 _log = logging.getLogger("cachefs.worker")
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -50,6 +68,14 @@ class _Share:
 
     member: Member
     files: dict[FileVersionId, tuple[FileRef, int]] = field(default_factory=dict)
+
+
+class _Question(NamedTuple):
+    """What some file versions are asked for with: their new owner, and the way to it."""
+
+    share: _Share
+    channel: ControlChannel
+    file_versions: tuple[FileVersionId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +257,7 @@ class Drain:
                     files = shares[owner.worker].files
                     _, mask = files.get(resident.file_version, (file, 0))
                     files[resident.file_version] = (file, mask | 1 << index)
-        for share in shares.values():
-            self._subtract(share)
+        self._subtract(share for share in shares.values() if share.files)
         return [share for share in shares.values() if share.files]
 
     def _file(
@@ -241,20 +266,50 @@ class Drain:
         deadline = self._runtime.monotonic() + METADATA_SECONDS
         return self._knowledge.file(dataset, version, file_version, deadline=deadline)
 
-    def _subtract(self, share: _Share) -> None:
-        """Take away what the new owner holds already."""
-        if not share.files:
-            return
-        with self._open_channel(share.member.control_address) as channel:
-            stub = rpc.WorkerStub(channel.channel)  # type: ignore[no-untyped-call]  # generated
-            for file_version, (file, mask) in list(share.files.items()):
-                request = pb.ExplainRequest(file_version=file_version)
-                answer: pb.ExplainResponse = channel.call(stub.Explain, request)
-                lacking = mask & ~decode_mask(answer.resident, mask.bit_length() + 8)
-                if lacking:
-                    share.files[file_version] = (file, lacking)
-                else:
-                    del share.files[file_version]
+    def _subtract(self, shares: Iterable[_Share]) -> None:
+        """Take away what the new owners hold already."""
+        with ExitStack() as stack:
+            questions: deque[_Question] = deque()
+            for share in shares:
+                channel = stack.enter_context(self._open_channel(share.member.control_address))
+                for names in _batches(share.files, QUESTION_FILES):
+                    questions.append(_Question(share, channel, names))
+            failures: list[CacheFSError] = []
+
+            def answer() -> None:
+                try:
+                    while questions and not (failures or self._closed):
+                        self._subtract_answer(questions.popleft())
+                except IndexError:  # another thread took the last one
+                    return
+                except CacheFSError as error:
+                    failures.append(error)
+
+            threads = [
+                self._runtime.start(f"drain-{number}", answer)
+                for number in range(1, min(len(questions), QUESTIONS_LIMIT))
+            ]
+            answer()
+            for thread in threads:
+                if not thread.join(STALL_SECONDS):
+                    raise DeadlineError("the new owners do not say what they hold")
+        if failures:
+            raise failures[0]
+
+    def _subtract_answer(self, question: _Question) -> None:
+        share, channel, names = question
+        stub = rpc.WorkerStub(channel.channel)  # type: ignore[no-untyped-call]  # generated
+        request = pb.GetResidentRequest(file_versions=messages.pack_file_versions(names))
+        answer: pb.GetResidentResponse = channel.call(stub.GetResident, request)
+        if len(answer.resident) != len(names):
+            raise ClusterError("it answered for other files", subject=share.member.worker)
+        for name, resident in zip(names, answer.resident, strict=True):
+            file, mask = share.files[name]
+            held = decode_mask(resident, block_count(file.entry.size, self._block_size))
+            if mask & ~held:
+                share.files[name] = (file, mask & ~held)
+            else:
+                del share.files[name]
 
     def _ask(self, share: _Share) -> None:
         """Ask a new owner to fill what it lacks; it will ask us, among its peers."""
@@ -265,13 +320,14 @@ class Drain:
         with self._open_channel(share.member.control_address) as channel:
             stub = rpc.WorkerStub(channel.channel)  # type: ignore[no-untyped-call]  # generated
             for (dataset, version), wanted_blocks in by_version.items():
-                request = pb.WarmRequest(
-                    job=f"drain {self._own} {dataset} {version}",
-                    dataset=str(dataset),
-                    version=version,
-                    wanted=wanted_blocks,
-                )
-                channel.call(stub.Warm, request)
+                for part, some in enumerate(_batches(wanted_blocks, WANTED_FILES)):
+                    request = pb.WarmRequest(
+                        job=f"drain {self._own} {dataset} {version} {part}",
+                        dataset=str(dataset),
+                        version=version,
+                        wanted=some,
+                    )
+                    channel.call(stub.Warm, request)
 
     def _progress(self, shares: list[_Share]) -> DrainProgress:
         blocks = 0
@@ -284,3 +340,9 @@ class Drain:
             blocks += sum(count for count, _ in taken)
             sizes.append(sum(size for _, size in taken))
         return DrainProgress(blocks, sum(sizes), max(sizes) / HANDOVER_BYTES_RATE, done=False)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    rest = iter(items)
+    while batch := tuple(islice(rest, size)):
+        yield batch

@@ -209,8 +209,8 @@ class Knowledge:
             return proof
         now = self._runtime.monotonic()
         with self._lock:
-            known, asked_at = self._digests.get(file_version, ((), 0.0))
-            if known and (all(known) or now - asked_at < DIGESTS_SECONDS):
+            known, asked_at = self._digests.get(file_version, ((), -DIGESTS_SECONDS))
+            if (known and all(known)) or now - asked_at < DIGESTS_SECONDS:
                 return known
             silent = now < self._silent_until
         if silent:

@@ -2,7 +2,8 @@
 
 Start: the tiers recover what an earlier process left; the ports are bound; the data plane serves;
 then the worker registers. So nobody is told of a worker that cannot answer. A coordinator that is
-down does not keep a worker from starting: it serves what it has, and registers later.
+down does not keep a worker from starting: it serves what it has, and registers later. Nor does a disk
+that is full.
 
 End, at SIGTERM or SIGINT: the worker says goodbye, ends its connections and with them its leases,
 lets running fills end for a moment, and closes its tiers clean. Each step is bounded, so the end
@@ -12,6 +13,8 @@ comes within a few seconds whatever the others do.
 import ctypes
 import json
 import logging
+import os
+import resource
 import secrets
 import signal
 import socket
@@ -39,18 +42,19 @@ from cachefs.transport.control import (
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.node import node_identity
 from cachefs.transport.runtime import ThreadRuntime
+from cachefs.transport.serving.listening import Listener
 from cachefs.wire import digests
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.control import WorkerControl
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
 from cachefs.workers.serving.dataplane import DataPlane
 from cachefs.workers.serving.handout import Handout, open_socket
-from cachefs.workers.serving.listening import Listener
 from cachefs.workers.statistics import WorkerStatistics, sampler
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
@@ -62,6 +66,8 @@ LOCAL_CONNECTIONS_LIMIT = 1024
 LARGE_BUFFER_BYTES = 1024 * 1024
 """From this size on, a buffer has a mapping of its own."""
 _M_MMAP_THRESHOLD = -3  # as malloc.h has it
+OPEN_FILES_MAX = 65536
+"""More descriptors than all limits together can ask for."""
 POLL_SECONDS = 0.5
 """How often the main thread looks whether a signal came; signals interrupt it anyway."""
 
@@ -84,8 +90,11 @@ class Worker:
         self._cluster = cluster
         self._token = token
         self._runtime = runtime
+        self._versions_folder = config.state_folder / "versions"
+        self._proofs_folder = config.state_folder / "proofs"
         self._own = WorkerId(parse_name(config.name, kind="worker"))
-        config.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (config.state_folder, self._versions_folder, self._proofs_folder):
+            _make_folder(folder)
         with ExitStack() as stack:
             self._build(stack)
             self._stack = stack.pop_all()
@@ -96,13 +105,14 @@ class Worker:
         self.store = TieredStore(config.tiers, cluster=cluster, runtime=runtime)
         stack.callback(self.store.close)
         self.store.recover()
+        self._warn_of_full_disks()
         channel = stack.enter_context(coordinator_channel(config.coordinator, token))
-        proofs = Proofs(cluster, config.state_folder / "proofs")
+        proofs = Proofs(cluster, self._proofs_folder)
         self.knowledge = Knowledge(
             runtime,
             ControlMetadata(runtime, channel, digest_size=digests.digest_size(cluster.digest)),
             ask_members=self._ask_members,
-            folder=config.state_folder / "versions",
+            folder=self._versions_folder,
             proofs=proofs,
         )
         blocks = HttpBlockSource(runtime, token, block_size=cluster.block_size, unproven=True)
@@ -136,7 +146,26 @@ class Worker:
         stack.callback(_remove_socket, self._local_socket, socket_path)
         self._control = ControlServer(config.host, config.control_port, token)
         stack.callback(self._control.close)
-        self.member = Member(
+        self.member = self._describe(socket_path)
+        self._pins = Pins(runtime, self.store)
+        self.renewal = Renewal(
+            runtime,
+            channel,
+            self.member,
+            cluster=cluster,
+            store=self.store,
+            filler=self.filler,
+            prover=self.prover,
+            knowledge=self.knowledge,
+            pins=self._pins,
+            statistics=lambda: self.statistics().to_document(),
+        )
+        stack.callback(self.renewal.close)
+        self._add_servers(stack)
+
+    def _describe(self, socket_path: Path) -> Member:
+        config = self._config
+        return Member(
             worker=self._own,
             incarnation=secrets.token_hex(8),
             node=node_identity(),
@@ -147,19 +176,14 @@ class Worker:
             control_address=f"{config.host}:{self._control.port}",
             socket_path=str(socket_path),
         )
-        self.renewal = Renewal(
-            runtime,
-            channel,
-            self.member,
-            cluster=cluster,
-            store=self.store,
-            filler=self.filler,
-            prover=self.prover,
-            knowledge=self.knowledge,
-            statistics=lambda: self.statistics().to_document(),
-        )
-        stack.callback(self.renewal.close)
-        self._add_servers(stack)
+
+    def _warn_of_full_disks(self) -> None:
+        for tier in self.store.statistics().tiers:
+            if tier.lacking_bytes:
+                _log.warning(
+                    "a tier's disk is full: it serves what it holds, and evicts to make room",
+                    extra={"folder": tier.folder, "lacking_bytes": tier.lacking_bytes},
+                )
 
     def _add_servers(self, stack: ExitStack) -> None:
         cluster, token, runtime = self._cluster, self._token, self._runtime
@@ -203,6 +227,7 @@ class Worker:
             self.knowledge,
             drain,
             prover=self.prover,
+            pins=self._pins,
             block_size=cluster.block_size,
             served=self._plane.served,
             statistics=lambda: self.statistics().to_document(),
@@ -300,12 +325,26 @@ class Worker:
             return asked.resolve(name, version, deadline=deadline)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder cannot be made: {error.strerror}", subject=str(folder)
+        ) from error
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigError("cannot listen", subject=f"{host}:{port}", hint=str(error)) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(
+            f"cannot listen: {reason.lower()}",
+            subject=f"{host}:{port}",
+            hint="worker.data_port names another port; 0 takes any that is free",
+        ) from error
 
 
 def _remove_socket(listening: socket.socket, path: Path) -> None:
@@ -325,9 +364,21 @@ def _give_large_buffers_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
+def _allow_open_files() -> None:
+    """Raise the limit of open files as far as we may.
+
+    The usual soft limit of 1,024 is meant for programs that use ``select``, which we do not.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if limit > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
 def run(config: WorkerConfig, cluster: ClusterConfig, token: Secret) -> int:
     """Run a worker until SIGTERM or SIGINT; return the process's exit status."""
     _give_large_buffers_back()
+    _allow_open_files()
     runtime = ThreadRuntime()
     worker = Worker(config, cluster, token, runtime)
     stopping = runtime.condition()

@@ -4,8 +4,8 @@ One thread registers, and then renews every quarter of the lease, or sooner when
 to tell: a second after a fill, and at once when the last block of a warm-up is in or somebody waits
 for the coordinator to know (:meth:`Renewal.tell`). A renewal carries what changed in the tiers, the
 fills that failed and the peers that were found to lie; all of it stays here until the coordinator has
-answered, so that a lost message loses nothing. The answer carries the newest view, the pins, and what
-may be dropped.
+answered, so that a lost message loses nothing. The answer carries the newest view and pins, if ours
+are older, and what may be dropped.
 
 When nobody answers, the worker goes on serving and filling with the last view, and goes on trying.
 When its lease has run out (it was stopped, or cut off), it registers anew and reports everything. A
@@ -15,7 +15,7 @@ worker that has left for good, drained, does neither. One that finds another pro
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,7 @@ from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.filling.fills import FillFailure
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Reportable
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.storage.inventory import FileResidency
@@ -76,6 +77,7 @@ class Renewal:
         filler: Filler,
         prover: Prover,
         knowledge: Knowledge,
+        pins: Pins,
         statistics: Callable[[], Mapping[str, Any]],
     ) -> None:
         """Prepare; :meth:`start` begins."""
@@ -89,6 +91,7 @@ class Renewal:
         self._filler = filler
         self._prover = prover
         self._knowledge = knowledge
+        self._pins = pins
         self._statistics = statistics
         self._changed = runtime.condition()
         self._pending: dict[_Key, FileResidency] = {}
@@ -245,6 +248,7 @@ class Renewal:
         # A coordinator whose state was lost begins with epoch 1 again, and is right all the same.
         self._knowledge.replace_view(view)
         self._filler.peers.observe(view)
+        self._pins.forget_revision()
         self._lease_seconds = answer.lease_seconds or self._lease_seconds
         self._send_whole = True
         self._set_registered(True)
@@ -269,6 +273,7 @@ class Renewal:
             failures=[_failed_fill(each) for each in failed_fills],
             statistics=json.dumps(self._statistics()),
             suspects=sorted(suspects),
+            pins_revision=self._pins.revision,
         )
         answer: pb.RenewResponse = self._channel.call(
             self._stub.Renew, request, timeout_seconds=self._lease_seconds
@@ -281,7 +286,7 @@ class Renewal:
                 self._withheld[each.file_version] = each
         del self._failures[: len(failed_fills)]
         self._filler.peers.forget_suspects(suspects)
-        self._obey(answer)
+        self._obey(answer, pins_named=request.pins_revision)
         return self._send_whole or bool(self._pending)
 
     def _gather(self) -> bool:
@@ -307,7 +312,7 @@ class Renewal:
         del self._failures[:-1000]
         return whole
 
-    def _obey(self, answer: pb.RenewResponse) -> None:
+    def _obey(self, answer: pb.RenewResponse, *, pins_named: int) -> None:
         if answer.HasField("view") and answer.view.epoch:
             view = messages.view_from_message(answer.view)
             self._knowledge.replace_view(view)
@@ -316,19 +321,11 @@ class Renewal:
             if own is not None and own.draining:
                 # If we must register anew, we are still draining.
                 self._member = replace(self._member, draining=True)
-        pinned: list[FileVersionId] = []
-        ttls: dict[FileVersionId, float] = {}
-        for pin in answer.pins:
-            if pin.HasField("ttl_seconds"):
-                ttls[FileVersionId(pin.file_version)] = pin.ttl_seconds
-            else:
-                pinned.append(FileVersionId(pin.file_version))
-        self._store.set_pins(pinned, ttls)
-        if ttls:
-            self._store.expire(self._runtime.monotonic())
-        dropped: Sequence[str] = answer.dropped
-        if dropped:
-            names = [FileVersionId(name) for name in dropped]
+        if answer.HasField("pins"):
+            self._pins.renew(messages.retention_from_message(answer.pins), named=pins_named)
+        self._pins.expire()
+        if answer.dropped:
+            names = [FileVersionId(name) for name in answer.dropped]
             self._store.drop(names)
             self._prover.drop(names)
 

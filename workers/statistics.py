@@ -40,6 +40,7 @@ class WorkerStatistics:
         for tier in self.store.tiers:
             label = (tier.medium,)
             yield "cachefs_worker_capacity_bytes", label, tier.capacity_bytes
+            yield "cachefs_worker_lacking_bytes", label, tier.lacking_bytes
             yield "cachefs_worker_used_bytes", label, tier.used_bytes
             yield "cachefs_worker_reserved_bytes", label, tier.reserved_bytes
             yield "cachefs_worker_blocks", label, tier.blocks

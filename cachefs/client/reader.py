@@ -24,13 +24,15 @@ simulation.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 from cachefs.client.block_cache import BlockCache, CachedBlock
 from cachefs.client.fetching import BlockFetcher, Served
 from cachefs.client.lanes import Fetch, Lanes
+from cachefs.client.lenders import LocalFile, LocalFiles, WholeFile
+from cachefs.client.readahead import Readahead
 from cachefs.client.statistics import (
     LOCAL,
     MEMORY,
@@ -40,15 +42,15 @@ from cachefs.client.statistics import (
 )
 from cachefs.client.views import ViewKeeper
 from cachefs.config.schema import ClusterConfig, ReaderConfig
-from cachefs.core.access import AccessHistory, predict_next
+from cachefs.core.access import predict_next
 from cachefs.core.blocks import BlockId, Range, block_range, blocks_of, clip
 from cachefs.core.manifest import FileEntry, VersionId
-from cachefs.core.membership import View
 from cachefs.core.names import DatasetName
-from cachefs.errors import CacheFSError, check
+from cachefs.errors import CacheFSError, NotKnownError, check
 from cachefs.ports import (
     BlockSource,
     CancelToken,
+    Closing,
     FileRef,
     Metadata,
     ResolvedVersion,
@@ -58,35 +60,15 @@ from cachefs.wire.digests import digester
 
 _DIGESTS_SECONDS = 2.0
 """A read does not wait longer for a list of digests, without which it can go on."""
+_FORGOTTEN_SECONDS = 1.0
+"""A read that has failed does not wait longer to learn whether its version is gone."""
+Borrow = Callable[[int], AbstractContextManager[memoryview]]
+"""Lends a buffer of so many bytes, whose content is anything."""
 _OPENED_KEPT = 2
 """Files of the past that a guess at the next one looks at."""
 
 
-class LocalFile(Protocol):
-    """A file version as the workers on this node have lent it. Safe from any thread."""
-
-    def read_into(self, offset: int, into: memoryview) -> tuple[list[Range], str]:
-        """Read what is here; return the ranges that are not, and the zone of those that lent it."""
-        ...
-
-    def expect(self) -> None:
-        """Note that blocks have come in since the last look."""
-        ...
-
-    def close(self) -> None:
-        """Give the descriptors back; idempotent."""
-        ...
-
-
-class LocalFiles(Protocol):
-    """Workers on this node that lend descriptors."""
-
-    def open(self, file: FileRef, view: View) -> LocalFile | None:
-        """Return a file, or ``None`` if no worker of the view is on this node."""
-        ...
-
-
-class Reader:
+class Reader(Closing):
     """Reads datasets of one cluster. Meant to be shared by all threads of a process."""
 
     def __init__(
@@ -145,17 +127,6 @@ class Reader:
         self.fetcher.close()
         self.views.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class OpenDataset:
     """A dataset at one version, which never changes under it."""
@@ -198,28 +169,29 @@ class OpenDataset:
         )
 
 
-class OpenFile:
+class OpenFile(Closing):
     """A file version open for reading; safe from any thread."""
 
     def __init__(self, reader: Reader, ref: FileRef, following: FileRef | None) -> None:
         """Come from :meth:`OpenDataset.file`; ``following`` is what may be read after it."""
         self._reader = reader
         self._ref = ref
-        self._following = following
         self._block_size = reader.cluster.block_size
         self._digests: Sequence[bytes | None] = ()
         self._digests_asked_at = float("-inf")
         self._local: LocalFile | None = None
         self._local_tried = False
         self._guard = reader.runtime.condition()
-        # The block that is being read needs its place in the cache as well.
-        room = max(0, reader.config.block_cache_bytes - self._block_size)
-        self._history = AccessHistory(
-            window_start=self._block_size,
-            window_limit=min(reader.config.readahead_bytes, room),
+        self._ahead = Readahead(
+            reader.runtime,
+            reader.config,
+            block_size=self._block_size,
+            cache=reader.cache,
+            lanes=reader.lanes,
+            fetch=self._fetch_ahead,
+            ref=ref,
+            following=following,
         )
-        self._ahead_running: dict[CancelToken, None] = {}
-        """Cancelled at close."""
         self._closed = False
 
     @property
@@ -269,27 +241,77 @@ class OpenFile:
         self._reader.counters.delivered(deliveries)
         return wanted.length
 
+    @contextmanager
+    def lend(self, offset: int, length: int, borrow: Borrow) -> Iterator[Sequence[memoryview]]:
+        """Lend the bytes of a range, cut at the end of the file, in as many pieces as it takes.
+
+        They are valid, and do not change, in the body of the ``with`` statement. Blocks from the
+        network are lent as they were received and verified; what a descriptor has is read into a
+        buffer of the caller's.
+
+        Args:
+            offset: Where the range begins.
+            length: How long it is.
+            borrow: Lends a buffer of so many bytes.
+
+        Raises:
+            CacheFSError: As :meth:`read_into`.
+        """
+        check(not self._closed, "a read on a closed file")
+        wanted = clip(offset, length, self.size)
+        deadline = self._reader.runtime.monotonic() + self._reader.config.deadline_seconds
+        deliveries: list[Delivery] = []
+        with ExitStack() as held:
+            views: Sequence[memoryview] = ()
+            missing = [wanted]
+            if self._open_local(deadline) is not None:
+                buffer = held.enter_context(borrow(wanted.length))
+                missing = self._read_local(wanted, buffer, deadline, deliveries)
+                views = (buffer,)
+            if missing == [wanted]:
+                views = self._hold(wanted, deadline, deliveries, held)
+            elif missing:
+                self._read_remote(missing, wanted, buffer, deadline, deliveries)
+            self._reader.counters.delivered(deliveries)
+            yield views
+
+    def expect_all(self) -> None:
+        """Read ahead further and sooner, because the whole file will probably be read."""
+        check(not self._closed, "a read on a closed file")
+        # What a worker on this node may lend is not fetched before a read has missed it.
+        alone = self._reader.local is None or (self._local_tried and self._local is None)
+        self._ahead.expect_all(at_once=alone)
+
+    def is_forgotten(self) -> bool:
+        """Say whether the cluster knows the version no more; ``False`` if nobody answers at once."""
+        deadline = self._reader.runtime.monotonic() + _FORGOTTEN_SECONDS
+        try:
+            self._reader.metadata.resolve(self._ref.dataset, self._ref.version, deadline=deadline)
+        except NotKnownError:
+            return True
+        except CacheFSError:
+            return False
+        return False
+
+    def whole(self) -> WholeFile | None:
+        """Return the file of this node that holds all bytes, vouched for at this moment, if any.
+
+        Raises:
+            CoordinatorUnavailableError: There never was a view, and nobody answers.
+        """
+        check(not self._closed, "a look at a closed file")
+        deadline = self._reader.runtime.monotonic() + self._reader.config.deadline_seconds
+        local = self._open_local(deadline)
+        return None if local is None else local.whole(deadline=deadline)
+
     def close(self) -> None:
         """Stop reading ahead and give back descriptors; idempotent."""
         with self._guard:
             self._closed = True
-            running = list(self._ahead_running)
             local, self._local = self._local, None
-        for token in running:
-            token.cancel()
+        self._ahead.close()
         if local is not None:
             local.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read_local(
         self, wanted: Range, into: memoryview, deadline: float, deliveries: list[Delivery]
@@ -298,7 +320,7 @@ class OpenFile:
         local = self._open_local(deadline)
         if local is None:
             return [wanted]
-        missing, zone = local.read_into(wanted.offset, into)
+        missing, zone = local.read_into(wanted.offset, into, deadline=deadline)
         read = wanted.length - sum(each.length for each in missing)
         if read:
             deliveries.append(Delivery(LOCAL, zone, read))
@@ -339,7 +361,61 @@ class OpenFile:
                         deliveries=deliveries,
                     )
                 )
-        self._read_ahead(wanted)
+        self._ahead.note(wanted)
+        self._reader.lanes.run(fetches, deadline=deadline)
+        if self._local is not None:
+            self._local.expect()
+
+    def _hold(
+        self, wanted: Range, deadline: float, deliveries: list[Delivery], held: ExitStack
+    ) -> Sequence[memoryview]:
+        """Return a range as parts of cached blocks, which are in use until ``held`` is left."""
+        cache = self._reader.cache
+        self._ahead.note(wanted)
+        pieces = list(blocks_of(wanted, self._block_size))
+        blocks: dict[int, CachedBlock] = {}
+        for index, _ in pieces:
+            # What is on its way is waited for here, which keeps no lane busy.
+            block = BlockId(self._ref.entry.file_version, index)
+            joined = cache.join(block, deadline=deadline)
+            if joined is not None:
+                held.callback(cache.release, joined)
+                blocks[index] = joined
+        absent = [index for index, _ in pieces if index not in blocks]
+        if absent:
+            self._hold_absent(absent, blocks, deadline, held)
+        views = []
+        for index, piece in pieces:
+            start = piece.offset - index * self._block_size
+            views.append(blocks[index].view[start : start + piece.length])
+            deliveries.append(_from_cache(blocks[index], piece.length))
+            # Two threads at once may lose one's count: then the block stays until room is needed.
+            blocks[index].spent += piece.length
+        return views
+
+    def _hold_absent(
+        self, absent: list[int], blocks: dict[int, CachedBlock], deadline: float, held: ExitStack
+    ) -> None:
+        """Fetch blocks into the cache and hold them."""
+        cache = self._reader.cache
+        wholes = [block_range(index, self.size, self._block_size) for index in absent]
+        known = self._known_digests(wholes, deadline)
+
+        def bring(index: int, length: int, cancel: CancelToken) -> None:
+            digest = known[index] if index < len(known) else None
+
+            def fetch(into: memoryview) -> Served:
+                return self._reader.fetcher.fetch(
+                    self._ref, index, into, known=digest, deadline=deadline, cancel=cancel
+                )
+
+            block = BlockId(self._ref.entry.file_version, index)
+            blocks[index] = cache.acquire(block, length, fetch, deadline=deadline)
+            held.callback(cache.release, blocks[index])
+
+        fetches = [
+            partial(bring, index, whole.length) for index, whole in zip(absent, wholes, strict=True)
+        ]
         self._reader.lanes.run(fetches, deadline=deadline)
         if self._local is not None:
             self._local.expect()
@@ -401,61 +477,15 @@ class OpenFile:
             self._digests = known
         return known
 
-    def _read_ahead(self, wanted: Range) -> None:
-        """Fetch into the block cache what will probably be read next."""
-        config = self._reader.config
-        if config.readahead_bytes == 0:
-            return
-        with self._guard:
-            ahead = self._history.record(wanted)
-        if wanted.length >= config.connections_limit * self._block_size:
-            return  # Such a read keeps every connection busy; a copy would only slow it down.
-        inside = clip(ahead.offset, ahead.length, self.size)
-        for index, _ in blocks_of(inside, self._block_size):
-            self._fetch_ahead(self._ref, index)
-        over = min(ahead.end - self.size, self._block_size)
-        if over > 0 and self._following is not None:
-            beginning = clip(0, over, self._following.entry.size)
-            for index, _ in blocks_of(beginning, self._block_size):
-                self._fetch_ahead(self._following, index)
-
-    def _fetch_ahead(self, ref: FileRef, index: int) -> None:
-        reader = self._reader
-        block = BlockId(ref.entry.file_version, index)
-        length = block_range(index, ref.entry.size, self._block_size).length
-        if reader.cache.holds(block) or not reader.cache.has_room(length):
-            return
-
-        def fetch(cancel: CancelToken) -> None:
-            with self._guard:
-                if self._closed:
-                    return
-                self._ahead_running[cancel] = None
-            try:
-                self._bring_ahead(ref, block, length, cancel)
-            finally:
-                with self._guard:
-                    self._ahead_running.pop(cancel, None)
-
-        reader.lanes.submit(fetch)
-
-    def _bring_ahead(self, ref: FileRef, block: BlockId, length: int, cancel: CancelToken) -> None:
-        reader = self._reader
+    def _fetch_ahead(
+        self, ref: FileRef, index: int, into: memoryview, deadline: float, cancel: CancelToken
+    ) -> Served:
         known = self._digests if ref is self._ref else ()
-        digest = known[block.index] if block.index < len(known) else None
-        deadline = reader.runtime.monotonic() + reader.config.deadline_seconds
-
-        def fetch(into: memoryview) -> Served:
-            reader.counters.read_ahead()
-            return reader.fetcher.fetch(
-                ref, block.index, into, known=digest, deadline=deadline, cancel=cancel
-            )
-
-        try:
-            with reader.cache.obtain(block, length, fetch, deadline=deadline):
-                pass
-        except CacheFSError:
-            return  # Who reads the block meets the same trouble, and says so.
+        digest = known[index] if index < len(known) else None
+        self._reader.counters.read_ahead()
+        return self._reader.fetcher.fetch(
+            ref, index, into, known=digest, deadline=deadline, cancel=cancel
+        )
 
 
 def _from_cache(held: CachedBlock, length: int) -> Delivery:

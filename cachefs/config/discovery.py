@@ -7,13 +7,13 @@ which ``cachefs up`` writes and which has no secret in it, and ``token``, which 
 read. With an address alone, the token comes from the file that ``CACHEFS_TOKEN_FILE`` names.
 
 ``cluster.json`` is ``{"coordinator": {"http", "control"}, "cluster": {…}, "workers": {name:
-{"data", "control", "socket"}}}``. The workers' addresses are there so that reads can begin while the
+{"data", "control", "socket"}}, "gateway": {"s3", "hub"}}``, without the last if there is none. The workers' addresses are there so that reads can begin while the
 coordinator is down.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cachefs.errors import ConfigError, CoordinatorUnavailableError
 
 CLUSTER_FILE = "cluster.json"
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
+ENDPOINTS_FOLDER = "endpoints"
 
 _START = "start it with `cachefs up`, or say where it is with --state or CACHEFS_COORDINATOR"
 
@@ -41,6 +42,8 @@ class Endpoint:
     """``None``: ask the coordinator."""
     state: Path | None
     """The state folder it was found by, if it was."""
+    gateway: Mapping[str, str] = field(default_factory=dict)
+    """``host:port`` of the endpoints ``s3`` and ``hub``; empty if there are none, or none known."""
 
 
 def state_folder(environment: Mapping[str, str], given: Path | None = None) -> Path:
@@ -51,6 +54,21 @@ def state_folder(environment: Mapping[str, str], given: Path | None = None) -> P
         return Path(named).expanduser().absolute()
     states = environment.get("XDG_STATE_HOME") or "~/.local/state"
     return (Path(states) / "cachefs").expanduser().absolute()
+
+
+def run_folder(environment: Mapping[str, str], user: int) -> Path:
+    """Return the folder of what only means something until the machine starts again; may not exist.
+
+    ``CACHEFS_RUN`` names it; else it is ``/run/cachefs`` for root, and for others in
+    ``XDG_RUNTIME_DIR``, or in ``~/.cache`` where there is none.
+    """
+    if named := environment.get("CACHEFS_RUN"):
+        return Path(named).expanduser().absolute()
+    if user == 0:
+        return Path("/run/cachefs")
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "cachefs"
+    return Path("~/.cache/cachefs/run").expanduser().absolute()
 
 
 def discover(environment: Mapping[str, str], *, state: Path | None = None) -> Endpoint:
@@ -88,10 +106,11 @@ def _endpoint(document: Any, folder: Path) -> Endpoint:  # Any: whatever the fil
         coordinator = str(document["coordinator"]["http"])
         workers = tuple(str(worker["data"]) for worker in document["workers"].values())
         cluster = from_document(ClusterConfig, document["cluster"], where="cluster.")
+        gateway = {str(name): str(at) for name, at in document.get("gateway", {}).items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             "does not say where the system is",
             subject=str(folder / CLUSTER_FILE),
             hint="run `cachefs down` and `cachefs up` to write it anew",
         ) from error
-    return Endpoint(coordinator, read_token(folder / TOKEN_FILE), workers, cluster, folder)
+    return Endpoint(coordinator, read_token(folder / TOKEN_FILE), workers, cluster, folder, gateway)

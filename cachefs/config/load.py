@@ -21,6 +21,8 @@ from cachefs.config.files import from_document, to_document
 from cachefs.config.schema import (
     ClusterConfig,
     CoordinatorConfig,
+    GatewayConfig,
+    MountConfig,
     ReaderConfig,
     TierConfig,
     WorkerConfig,
@@ -36,6 +38,8 @@ SECTIONS: Mapping[str, type[Any]] = {
     "worker": WorkerConfig,
     "tier": TierConfig,
     "reader": ReaderConfig,
+    "mount": MountConfig,
+    "gateway": GatewayConfig,
 }
 """The sections of a configuration file, in the order in which they are shown."""
 
@@ -150,7 +154,8 @@ def _read_file(file: Path) -> Iterator[Setting]:
             raise ConfigError("too large for a configuration file", subject=str(file))
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("cannot read the file", subject=str(file), hint=str(error)) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read the file: {reason.lower()}", subject=str(file)) from error
     try:
         # An alias can stand for itself a billion times; a configuration needs none.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
@@ -159,7 +164,10 @@ def _read_file(file: Path) -> Iterator[Setting]:
         if root is not None:
             yield from _walk(file, root, "")
     except yaml.YAMLError as error:
-        raise ConfigError("not YAML", subject=str(file), hint=str(error)) from error
+        mark = getattr(error, "problem_mark", None)
+        subject = f"{file}:{mark.line + 1}" if mark else str(file)
+        reason = getattr(error, "problem", None) or "it cannot be read"
+        raise ConfigError(f"not YAML: {reason}", subject=subject) from error
 
 
 def _walk(file: Path, node: Any, prefix: str) -> Iterator[Setting]:  # Any: a node of PyYAML

@@ -142,6 +142,8 @@ class CoordinatorConfig:
     """HTTP API; 0 for any free port."""
     events_kept: int = 10_000
     """Older events are deleted."""
+    residency_kept_seconds: float = 7 * 86400.0
+    """What a worker held that has been gone for so long is forgotten."""
     warm_jobs_limit: int = 16
     """Warm-ups that run at once; more wait."""
     warm_resend_seconds: float = 5.0
@@ -183,3 +185,92 @@ class ReaderConfig:
     """Most bytes fetched ahead in a file that is read forward; 0 switches it off."""
     block_cache_bytes: int = 64 * MIB
     """Memory for verified blocks of which only a part was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountConfig:
+    """How a mount behaves."""
+
+    engine: str = "auto"
+    """``native`` (the kernel's protocol), ``libfuse``, or ``auto`` for the better one that works."""
+    recovery: bool = True
+    """Whether a keeper holds the mount, so that it survives the death of the process that serves."""
+    read_ahead_bytes: int = 4 * MIB
+    """What the kernel asks for ahead of a program that reads a file in order; needs root."""
+    watchdog_seconds: float = 30.0
+    """A serving process without a sign of life for so long is killed; above a read's deadline."""
+    start_seconds: float = 30.0
+    """A serving process that is not ready by then is killed."""
+    restarts_limit: int = 20
+    """Starts of a serving process within a minute; one more, and readers get errors instead."""
+    handover_seconds: float = 2.0
+    """How long an old serving process may finish what it has, when a new one takes over."""
+    unmount_seconds: float = 10.0
+    """How long open files may be read on after the keeper was told to end; then they get errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """The endpoints for programs that know S3 or the Hugging Face Hub."""
+
+    host: str = "127.0.0.1"
+    """Address that the endpoints bind."""
+    s3_port: int = 0
+    """0 for any free port."""
+    hub_port: int = 0
+    """0 for any free port."""
+    s3_domains: tuple[str, ...] = ("localhost",)
+    """Host names before which a bucket may stand: ``BUCKET.localhost``."""
+    anonymous: bool = False
+    """Let in requests without credentials; wrong credentials are refused all the same."""
+    connections_limit: int = 128
+    """Connections of each endpoint at once; more wait in the kernel's queue."""
+    idle_seconds: float = 60.0
+    """A connection without a request for so long is closed."""
+    reads_limit: int = 16
+    """Blocks fetched over the network at once, for all requests together."""
+    block_cache_bytes: int = 256 * MIB
+    """Memory for verified blocks that were fetched for requests or ahead of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPlan:
+    """What a gateway is told; written by ``cachefs up``."""
+
+    coordinator: str
+    """``host:port`` of its HTTP API."""
+    workers: tuple[str, ...]
+    """``host:port`` of data planes, for when the coordinator is down."""
+    settings: GatewayConfig
+    reader: ReaderConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountPlan:
+    """What the processes of one mount are told; written by ``cachefs mount``."""
+
+    mountpoint: Path
+    source: str
+    """As the mount table shows it."""
+    dataset: str
+    """Empty for all."""
+    version: str
+    """Empty for the current one."""
+    engine: str
+    """The one that was chosen."""
+    engine_reason: str
+    recovery: bool
+    uid: int
+    gid: int
+    umask: int
+    allow_other: bool
+    follow_current: bool
+    state_folder: Path | None
+    """Where the system was found, and is looked for again; ``None`` if by its address."""
+    coordinator: str
+    """``host:port`` of its HTTP API."""
+    workers: tuple[str, ...]
+    """``host:port`` of data planes, for when the coordinator is down."""
+    token_file: Path
+    settings: MountConfig
+    reader: ReaderConfig

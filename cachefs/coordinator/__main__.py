@@ -31,7 +31,9 @@ def main() -> int:
         cluster, config = read_process_config(given.config, "coordinator", CoordinatorConfig)
         return run(config, cluster, token)
     except CacheFSError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(
+            f"{' '.join(str(error).split())}\n"
+        )  # one line: the supervisor shows the last
         return 2
 
 

@@ -182,6 +182,7 @@ class ResolvedBody(Body):
     client: str
     pool: str
     replicas: int
+    listed_at: float
 
 
 class MemberBody(Body):

@@ -1,21 +1,25 @@
-"""What the coordinator asks of workers: warm, evict, explain, drain."""
+"""What the coordinator asks of workers: warm, pin, evict, explain, drain."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cachefs.config.secrets import Secret
 from cachefs.core.blocks import FileVersionId
+from cachefs.core.eviction import Retention
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import Member
 from cachefs.core.residency import encode_mask
 from cachefs.ports import Runtime
 from cachefs.transport.control import ControlChannel, worker_channel
+from cachefs.wire import messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 
 CALL_SECONDS = 10.0
 """Longest that a worker may take to answer, but for a drain."""
 DRAIN_SECONDS = 120.0
+PIN_SECONDS = 2.0
+"""Somebody waits for it, and a worker that is not told hears of it with its next renewal."""
 _CHANNELS_LIMIT = 1000
 """Connections kept to workers; beyond it all are closed and made anew as they are needed."""
 
@@ -69,6 +73,13 @@ class WorkerCalls:
             ],
         )
         channel.call(stub.Warm, request)
+
+    def pin(self, member: Member, pins: Retention) -> int:
+        """Tell a worker all pins there are; return the revision of those that it obeys now."""
+        channel, stub = self._stub(member)
+        request = pb.PinRequest(pins=messages.retention_to_message(pins))
+        answer = channel.call(stub.Pin, request, timeout_seconds=PIN_SECONDS)
+        return int(answer.revision)
 
     def evict(self, member: Member, file_versions: Sequence[FileVersionId]) -> Evicted:
         """Make a worker drop blocks that it can do without."""

@@ -17,6 +17,7 @@ from cachefs.config.schema import CoordinatorConfig
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.listing import Carried, Flights, Lister, Listing
 from cachefs.coordinator.manifests import Manifests
+from cachefs.coordinator.pins import Pins
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import datasets as rows
 from cachefs.coordinator.store import jobs as job_rows
@@ -53,15 +54,10 @@ class DatasetChange:
     current: str | None = None
     """A version that is kept, or an unambiguous prefix of its id."""
 
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A file version that must not be evicted, or whose unread blocks must be."""
-
-    dataset: DatasetName
-    file_version: FileVersionId
-    ttl_seconds: float | None
-    """Set for a time to live instead of a pin."""
+    @property
+    def touches_pins(self) -> bool:
+        """Whether other blocks may be pinned, or have a time to live, afterwards."""
+        return bool(self.pin or self.unpin or self.current) or self.ttl_seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +88,10 @@ class Catalogue:
         self._lister = lister
         self._flights: Flights[Dataset] = Flights(runtime)
         self._manifests = Manifests(store, runtime)
+        self.pins = Pins(self._manifests)
         self._unlistable: dict[DatasetName, float] = {}
         self._listed: dict[DatasetName, tuple[float, float]] = {}
         self._live: tuple[int, dict[FileVersionId, int]] = (-1, {})
-        self._pins: tuple[int, tuple[Pin, ...]] = (-1, ())
 
     # ---- datasets -----------------------------------------------------------------------------
 
@@ -119,6 +115,7 @@ class Catalogue:
             _check_free(connection, dataset.name)
             rows.add(connection, declared, at=listing.version.listed_at)
             rows.add_version(connection, listing.version, listing.manifest.encoded)
+            self.pins.note(connection, None, declared)
             self._events.record(
                 connection,
                 "dataset-added",
@@ -153,6 +150,7 @@ class Catalogue:
             check_dataset(new)
             if new != old:
                 rows.change(connection, new)
+                self.pins.note(connection, old, new)
                 self._events.record(connection, "dataset-changed", name, _difference(old, new))
         return new
 
@@ -164,8 +162,9 @@ class Catalogue:
         """
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
-            _known(connection, name)
+            dataset = _known(connection, name)
             rows.remove(connection, name)
+            self.pins.note(connection, dataset, None)
             self._events.record(connection, "dataset-removed", name, "its blocks are dropped")
 
     def get(self, name: DatasetName) -> Dataset:
@@ -255,33 +254,9 @@ class Catalogue:
             self._live = (revision, live)
         return self._live[1]
 
-    def pins(self, connection: Connection) -> tuple[Pin, ...]:
-        """Return all pins and times to live, of the current versions."""
-        revision = counters.read(connection)["catalogue"]
-        if self._pins[0] != revision:
-            pins = [pin for one in rows.every(connection) for pin in self._pins_of(connection, one)]
-            self._pins = (revision, tuple(pins))
-        return self._pins[1]
-
     def close(self) -> None:
         """Leave listings alone after a moment."""
         self._flights.close(wait_seconds=1.0)
-
-    def _pins_of(self, connection: Connection, dataset: Dataset) -> list[Pin]:
-        if dataset.current is None or not (dataset.pins or dataset.ttl_seconds):
-            return []
-        manifest = self._manifests.find(connection, dataset.current)
-        if manifest is None:
-            return []
-        pinned = {entry.file_version for path in dataset.pins for entry in manifest.below(path)}
-        pins = [Pin(dataset.name, file_version, None) for file_version in sorted(pinned)]
-        if dataset.ttl_seconds:
-            pins += [
-                Pin(dataset.name, entry.file_version, dataset.ttl_seconds)
-                for entry in manifest.files
-                if entry.file_version not in pinned
-            ]
-        return pins
 
     def _current(self, dataset: Dataset) -> Version:
         with self._store.read() as connection:
@@ -364,9 +339,11 @@ class Catalogue:
                 rows.set_listed(connection, name, at=version.listed_at)
                 return dataset
             counters.add(connection, "catalogue")
-            dataset = replace(_known(connection, name), current=version.id)
+            before = _known(connection, name)
+            dataset = replace(before, current=version.id)
             rows.add_version(connection, version, listing.manifest.encoded)
             rows.change(connection, dataset)
+            self.pins.note(connection, before, dataset)
             rows.set_listed(connection, name, at=version.listed_at)
             self._drop_old_versions(connection, dataset)
             self._events.record(
@@ -393,8 +370,10 @@ class Catalogue:
         noted = self._listed.get(name)
         if noted is not None and noted[0] >= wall:
             return self._runtime.monotonic() - noted[1]
-        # Another coordinator listed, or another life of ours: only the calendar is left to tell.
-        return max(0.0, self._runtime.wall() - wall)
+        # Another coordinator listed, or another life of ours: only the calendar is left to tell. A
+        # listing that is still to come, as calendars have it, has an age that nobody knows.
+        age = self._runtime.wall() - wall
+        return age if age >= 0 else float("inf")
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -1,17 +1,22 @@
 """The control plane's door: the gRPC service ``cachefs.v1.Coordinator``.
 
 Each method turns a message into a call of :class:`~cachefs.coordinator.service.Coordinator` and the
-answer into a message. Token, errors and message sizes are the control server's business
+answer into a message. What both doors show has one form, that of the HTTP API's
+:mod:`~cachefs.coordinator.bodies`. Token, errors and message sizes are the control server's business
 (:mod:`cachefs.transport.control`). Health can be asked without the token; reflection cannot.
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cachefs.config.secrets import Secret
+from cachefs.coordinator import bodies
 from cachefs.coordinator.catalogue import DatasetChange
 from cachefs.coordinator.residency import Reported
 from cachefs.coordinator.service import Coordinator, Renewal
@@ -27,6 +32,7 @@ from cachefs.wire import digests, failures, messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 
+M = TypeVar("M", bound=Message)
 SERVICE = pb.DESCRIPTOR.services_by_name["Coordinator"].full_name
 
 _THREADS = 32
@@ -64,14 +70,7 @@ class CoordinatorServicer(rpc.CoordinatorServicer):
         return pb.RenewResponse(
             view=None if renewed.view is None else messages.view_to_message(renewed.view),
             want_residency=renewed.want_residency,
-            pins=[
-                pb.Pin(
-                    dataset=str(pin.dataset),
-                    file_version=pin.file_version,
-                    ttl_seconds=pin.ttl_seconds,
-                )
-                for pin in renewed.pins
-            ],
+            pins=None if renewed.pins is None else messages.retention_to_message(renewed.pins),
             dropped=renewed.dropped,
         )
 
@@ -108,7 +107,7 @@ class CoordinatorServicer(rpc.CoordinatorServicer):
             given["consistency"] = Consistency.parse(request.consistency)
         change = DatasetChange(pin=tuple(request.pin), unpin=tuple(request.unpin), **given)
         name = DatasetName.parse(request.name)
-        return _dataset(self._coordinator.catalogue.change(name, change))
+        return _dataset(self._coordinator.change(name, change))
 
     def RemoveDataset(  # noqa: N802
         self, request: pb.RemoveDatasetRequest, _context: grpc.ServicerContext
@@ -260,6 +259,7 @@ def _renewal(request: pb.RenewRequest) -> Renewal:
         ],
         statistics=request.statistics,
         suspects=[WorkerId(one) for one in request.suspects],
+        pins_revision=request.pins_revision,
     )
 
 
@@ -282,46 +282,17 @@ def _dataset_from_message(message: pb.Dataset) -> Dataset:
 
 
 def _dataset(dataset: Dataset) -> pb.Dataset:
-    return pb.Dataset(
-        name=str(dataset.name),
-        origin=messages.origin_to_message(dataset.origin),
-        include=dataset.include,
-        exclude=dataset.exclude,
-        consistency=str(dataset.consistency),
-        pool=dataset.pool,
-        replicas=dataset.replicas,
-        pins=dataset.pins,
-        ttl_seconds=dataset.ttl_seconds,
-        versions_kept=dataset.versions_kept,
-        current=dataset.current or "",
-    )
+    return _message(bodies.DatasetBody.of(dataset), pb.Dataset())
 
 
 def _version(version: Version) -> pb.Version:
-    return pb.Version(
-        id=version.id,
-        dataset=str(version.dataset),
-        origin=messages.origin_to_message(version.origin),
-        client=version.client,
-        client_reason=version.client_reason,
-        file_count=version.file_count,
-        size=version.size,
-        listed_at=version.listed_at,
-    )
+    return _message(bodies.VersionBody.of(version), pb.Version())
 
 
 def _job(job: WarmJob) -> pb.WarmJob:
-    return pb.WarmJob(
-        id=job.id,
-        dataset=str(job.dataset),
-        version=job.version,
-        paths=job.paths,
-        state=job.state,
-        bytes_total=job.bytes_total,
-        bytes_done=job.bytes_done,
-        blocks_total=job.blocks_total,
-        blocks_done=job.blocks_done,
-        failure=job.failure,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-    )
+    return _message(bodies.WarmJobBody.of(job), pb.WarmJob())
+
+
+def _message(body: bodies.Body, message: M) -> M:
+    """Say in a message what the HTTP API says in a body: the fields have the same names."""
+    return ParseDict(body.model_dump(exclude_none=True), message)

@@ -11,6 +11,9 @@ from cachefs.config.secrets import Secret
 from cachefs.errors import CacheFSError, CapacityError, DeniedError
 from cachefs.wire import failures
 
+_HINT = (
+    "CACHEFS_TOKEN_FILE names the file that holds it; `cachefs up` wrote it into its state folder"
+)
 OPEN_PATHS = frozenset({"/healthz"})
 """What can be asked without the token."""
 
@@ -31,7 +34,7 @@ class Gate:
             return
         headers = dict(scope["headers"])
         if scope["path"] not in OPEN_PATHS and not self._admits(headers.get(b"authorization", b"")):
-            await _refuse(send, DeniedError("the token is missing or wrong"))
+            await _refuse(send, DeniedError("the token is missing or wrong", hint=_HINT))
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._request_limit_bytes:

@@ -108,7 +108,7 @@ def _dataset_routes(coordinator: Coordinator) -> APIRouter:
         namespace: Part, name: Part, body: bodies.DatasetChangeBody
     ) -> bodies.DatasetBody:
         """Change how a dataset is kept, or which version is current."""
-        return bodies.DatasetBody.of(catalogue.change(_name(namespace, name), body.value()))
+        return bodies.DatasetBody.of(coordinator.change(_name(namespace, name), body.value()))
 
     @router.delete("/{namespace}/{name}", status_code=204)
     def remove_dataset(namespace: Part, name: Part) -> None:
@@ -134,8 +134,9 @@ def _version_routes(coordinator: Coordinator) -> APIRouter:
     digest_size = digests.digest_size(coordinator.cluster.digest)
 
     @router.get("/view", response_model=bodies.ViewBody)
-    def get_view() -> Response:
+    async def get_view() -> Response:
         """Return the members at the newest epoch."""
+        # It is in memory: what waits for nothing needs no thread, and is answered when all are busy.
         headers = {EPOCH_HEADER: str(coordinator.members.view.epoch)}
         return Response(coordinator.members.encoded_view, media_type=_JSON, headers=headers)
 
@@ -150,6 +151,7 @@ def _version_routes(coordinator: Coordinator) -> APIRouter:
             found.version.client,
             found.pool,
             found.replicas,
+            found.version.listed_at,
         )
         return Response(encode_version(head), media_type=_JSON)
 
@@ -255,7 +257,7 @@ def _process_routes(
         return bodies.EventsBody.of(coordinator.events.after(after, limit=limit))
 
     @router.get("/v1/cluster")
-    def get_cluster() -> bodies.ClusterBody:
+    async def get_cluster() -> bodies.ClusterBody:
         """Return what all processes agree on."""
         return bodies.ClusterBody(
             block_size=cluster.block_size,
@@ -273,8 +275,8 @@ def _process_routes(
         return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/healthz", responses={200: {"content": {"text/plain": {}}}})
-    def get_health() -> Response:
-        """Answer while the process can serve; needs no token."""
+    async def get_health() -> Response:
+        """Answer while the process can serve, be its store there or not; needs no token."""
         return Response(b"ok\n", media_type="text/plain")
 
     return router

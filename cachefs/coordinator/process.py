@@ -74,7 +74,12 @@ class HttpServer:
             self._socket.listen(_BACKLOG)
         except OSError as error:
             self._socket.close()
-            raise ClusterError(f"cannot listen: {error}", subject=f"{host}:{port}") from error
+            reason = (error.strerror or str(error)).lower()
+            raise ClusterError(
+                f"cannot listen: {reason}",
+                subject=f"{host}:{port}",
+                hint="coordinator.http_port names another port; 0 takes any that is free",
+            ) from error
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._task: Task | None = None

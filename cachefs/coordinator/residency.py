@@ -6,6 +6,9 @@ store. So several coordinators on one store know the same, whichever of them a w
 The first digest that is reported of a block stands. A worker that later reports another one has
 read other bytes from the same file version: one of the two is wrong, and readers will refuse the
 later one's blocks. That is an event, and the reporter becomes a suspect.
+
+What a worker held stays recorded when it leaves, for most come back with it. One that has been gone
+for days is forgotten; if it returns after all, it reports everything, as whoever registers does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +16,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from cachefs.config.units import format_duration
 from cachefs.coordinator.events import Events
+from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import datasets as digest_rows
 from cachefs.coordinator.store import members as member_rows
 from cachefs.coordinator.store import residency as rows
@@ -35,6 +40,8 @@ from cachefs.ports import Runtime
 from cachefs.wire import digests
 
 TIERS = ("memory", "disk")
+_LOOK_SECONDS = 60.0
+"""How often, at most, one looks for workers that have been gone for too long."""
 _REVISIONS_BETWEEN_WHOLES = 10_000
 """After so many reports of changes a worker is asked for the whole, which clears away the rows of
 what has left."""
@@ -70,6 +77,7 @@ class Residency:
         self._seen: dict[WorkerId, rows.Report] = {}
         self._foreign: dict[WorkerId, tuple[tuple[object, ...], tuple[FileVersionId, ...]]] = {}
         self._doubted: set[WorkerId] = set()
+        self._look_at = runtime.monotonic()
         self.refresh()
 
     def refresh(self) -> None:
@@ -139,6 +147,27 @@ class Residency:
             self._doubted.discard(worker)
             return False
         return not known or aged or worker in self._doubted
+
+    def forget_gone(self, *, kept_seconds: float) -> None:
+        """Forget what workers held that have not been members for so long; now and then looks."""
+        now = self._runtime.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + min(_LOOK_SECONDS, kept_seconds / 10)
+        wall = self._runtime.wall()
+        with self._store.write() as connection:
+            epoch = counters.read(connection)["epoch"]
+            # Locks the views: nobody becomes a member while it is taken for gone.
+            if not counters.exchange(connection, "epoch", expected=epoch, value=epoch):
+                return
+            rows.note_gone(connection, at=wall)
+            forgotten = rows.gone_before(connection, wall - kept_seconds)
+            for worker in forgotten:
+                rows.forget(connection, worker)
+            for worker in forgotten:
+                gone = format_duration(kept_seconds)
+                message = f"it has been gone for {gone}, and what it held is forgotten"
+                self._events.record(connection, "worker-forgotten", worker, message)
 
     def doubt(self, worker: WorkerId) -> None:
         """Ask a worker for the whole with its next renewal, for what is recorded may be wrong."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.coordinator.calls import CALL_SECONDS, Drained, Evicted, WorkerCalls
-from cachefs.coordinator.catalogue import Catalogue, Pin
+from cachefs.coordinator.catalogue import Catalogue, DatasetChange
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.listing import Lister, OpenOrigin
@@ -28,7 +28,8 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.coordinator.warming import FailedFill, Warming
 from cachefs.core import placement
 from cachefs.core.blocks import BlockId, FileVersionId, block_count, block_range
-from cachefs.core.datasets import Version
+from cachefs.core.datasets import Dataset, Version
+from cachefs.core.eviction import Retention
 from cachefs.core.manifest import FileEntry
 from cachefs.core.membership import Member, View
 from cachefs.core.names import DatasetName, WorkerId, parse_path, printable
@@ -66,6 +67,8 @@ class Renewal:
     failures: Sequence[FailedFill] = ()
     statistics: str = ""
     suspects: Sequence[WorkerId] = ()
+    pins_revision: int = 0
+    """Of the pins that the worker obeys; 0 for none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Renewed:
     view: View | None
     """``None`` if the worker has the newest."""
     want_residency: bool
-    pins: tuple[Pin, ...]
+    pins: Retention | None
+    """``None`` if the worker has the newest."""
     dropped: tuple[FileVersionId, ...]
 
 
@@ -145,6 +149,7 @@ class Coordinator:
         self._store = store
         self._runtime = runtime
         self._calls = calls
+        self._residency_kept_seconds = config.residency_kept_seconds
         self.cluster = cluster
         self.events = Events(store, runtime, kept=config.events_kept)
         self.members = Members(store, runtime, cluster, self.events)
@@ -194,7 +199,7 @@ class Coordinator:
                     raise ConflictError("another process took this worker's place", subject=worker)
                 raise LeaseExpiredError("it is no member; register anew", subject=worker)
             live = self.catalogue.live(connection)
-            pins = self.catalogue.pins(connection)
+            pins = self.catalogue.pins.read(connection)
             want_residency = self.residency.store_report(
                 connection, worker, renewal.residency, live, whole=renewal.residency_is_whole
             )
@@ -207,7 +212,7 @@ class Coordinator:
         return Renewed(
             view if view.epoch != renewal.epoch else None,
             want_residency,
-            pins,
+            pins if pins.revision != renewal.pins_revision else None,
             self.residency.foreign(worker, live, revisions["catalogue"]),
         )
 
@@ -240,12 +245,45 @@ class Coordinator:
         """
         member = self.members.view.find(worker)
         if member is None:
-            raise NotKnownError("no such worker", subject=printable(worker))
+            raise NotKnownError(
+                "no such worker",
+                subject=printable(worker),
+                hint="`cachefs worker list` lists them",
+            )
         if not dry_run:
             self.members.drain(worker)
         return self._calls.drain(member, dry_run=dry_run)
 
-    # ---- files --------------------------------------------------------------------------------
+    # ---- datasets and files -------------------------------------------------------------------
+
+    def change(self, name: DatasetName, change: DatasetChange) -> Dataset:
+        """Change how a dataset is kept; the workers that it matters to hear of its pins at once.
+
+        Whoever cannot be told now hears of them with its next renewal.
+
+        Raises:
+            NotKnownError: There is no such dataset or version.
+            ConfigError: Something in the change is not acceptable.
+        """
+        dataset = self.catalogue.change(name, change)
+        if change.touches_pins:
+            try:
+                self._push_pins(dataset)
+            except CacheFSError as error:
+                _LOG.warning("workers hear of pins later", extra={"failure": str(error)})
+        return dataset
+
+    def _push_pins(self, dataset: Dataset) -> None:
+        _, summary = self.summary(dataset.name, dataset.current)
+        holding = {share.worker for share in summary.shares}
+        members = [
+            member
+            for member in self.members.view.members
+            if member.worker in holding or member.pool == dataset.pool
+        ]
+        with self._store.read() as connection:
+            pins = self.catalogue.pins.read(connection)
+        self._ask_all(members, lambda member: self._calls.pin(member, pins))
 
     def digests(self, file_version: FileVersionId) -> list[bytes | None]:
         """Return the known digests of a file version's blocks.
@@ -346,6 +384,7 @@ class Coordinator:
         self.residency.refresh()
         if self._leadership.tick():
             self.warming.tick(view)
+            self.residency.forget_gone(kept_seconds=self._residency_kept_seconds)
 
     def close(self) -> None:
         """End the ticking, and what it has started."""

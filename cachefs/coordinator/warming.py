@@ -107,6 +107,9 @@ class _Running:
     told: dict[WorkerId, _Told] = field(default_factory=dict)
     retry_at: dict[WorkerId, float] = field(default_factory=dict)
     """When a worker that could not be told is called again."""
+    refused: CapacityError | None = None
+    """A worker's answer that its share of the assignment does not fit."""
+    first_assigned_for: tuple[object, ...] = ()
     missing: int | None = None
     moved_at: float = 0.0
 
@@ -268,6 +271,10 @@ class Warming:
         if advanced != job:
             self._save(advanced)
         if advanced.active:
+            # A share that grew because a member is away shrinks when it returns; then no job fails.
+            if state.refused is not None and state.assigned_for == state.first_assigned_for:
+                self._fail(advanced, state.refused)
+                return
             self._tell_all(advanced, state, view, now)
             self._give_up_if_stalled(advanced, state, now)
 
@@ -281,6 +288,8 @@ class Warming:
                 state.files, members, pool=pool, replicas=replicas, block_size=self._block_size
             )
             state.assigned_for = assigned_for
+            state.first_assigned_for = state.first_assigned_for or assigned_for
+            state.refused = None
 
     def _tell_all(self, job: WarmJob, state: _Running, view: View, now: float) -> None:
         for member in view.members:
@@ -325,6 +334,10 @@ class Warming:
                     before.factor if before is not None and before.wanted == wanted else 1,
                 )
             except CacheFSError as error:
+                if isinstance(error, CapacityError):
+                    state.refused = CapacityError(
+                        error.message, subject=member.worker, hint=error.hint
+                    )
                 state.retry_at[member.worker] = self._runtime.monotonic() + _RETRY_SECONDS
                 _LOG.warning(
                     "a worker was not told of a warm-up",

@@ -261,6 +261,8 @@ class Retention:
     """Never evicted."""
     ttls: Mapping[FileVersionId, float] = field(default_factory=dict)
     """Seconds without a read after which a block goes; a pin is stronger."""
+    revision: int = 0
+    """Grows with every decision; 0 for none yet."""
 
     def may_evict(self, file_version: FileVersionId) -> bool:
         """Say whether blocks of the file may be evicted at all."""

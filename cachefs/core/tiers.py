@@ -9,7 +9,7 @@ books (inodes, a page for a file of many holes) is not counted. Three numbers ad
 - *leaving*, a part of *used*: blocks chosen for eviction whose pages are not free yet;
 - *reserved*: promised to bytes in flight.
 
-``used + reserved`` never exceeds the capacity. A reservation that would pass the high mark asks for
+``used + reserved`` never exceeds the capacity, unless that was lowered. A reservation that would pass the high mark asks for
 an eviction down to the low mark first, so that evictions come in batches; where nothing may be
 evicted it is still granted as long as it fits the capacity.
 """
@@ -28,6 +28,17 @@ def pages(length: int) -> int:
 
 
 @dataclass(slots=True)
+class Counts:
+    """What happened to a tier since it was opened."""
+
+    evictions: int = 0
+    evicted_bytes: int = 0
+    corrupt_blocks: int = 0
+    lost_files: int = 0
+    write_errors: int = 0
+
+
+@dataclass(slots=True)
 class Room:
     """The room of one tier. All sizes are in bytes of whole pages."""
 
@@ -36,6 +47,10 @@ class Room:
     """Where eviction starts."""
     low: int
     """Where eviction stops."""
+    configured: int
+    """What the capacity is, unless others fill the disk."""
+    high_mark: float
+    low_mark: float
     used: int = 0
     leaving: int = 0
     reserved: int = 0
@@ -44,7 +59,29 @@ class Room:
     def of(cls, capacity: int, *, high_mark: float, low_mark: float) -> "Room":
         """Make an empty tier; the marks are shares of the capacity."""
         check(0 < low_mark <= high_mark <= 1, "marks of a tier out of order")
-        return cls(capacity, int(capacity * high_mark), int(capacity * low_mark))
+        return cls(
+            capacity,
+            int(capacity * high_mark),
+            int(capacity * low_mark),
+            capacity,
+            high_mark,
+            low_mark,
+        )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the capacity is less than was configured."""
+        return self.capacity < self.configured
+
+    def limit(self, reach: int) -> None:
+        """Make do with ``reach`` if that is less than was configured, and keep the marks' shares.
+
+        What is taken beyond it stays until it is evicted.
+        """
+        limited = Room.of(
+            min(self.configured, reach), high_mark=self.high_mark, low_mark=self.low_mark
+        )
+        self.capacity, self.high, self.low = limited.capacity, limited.high, limited.low
 
     @property
     def taken(self) -> int:

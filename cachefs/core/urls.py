@@ -66,9 +66,10 @@ def split_url(url: str) -> OriginUrl:
     scheme, separator, rest = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme.lower()):
         # `rest` may hold a password: only the scheme-less text is shown.
-        raise ConfigError(
-            f"not a URL: {shown!r}", hint="write it like s3://bucket/folder or file:///folder"
-        )
+        hint = "write it like s3://bucket/folder or file:///folder"
+        if shown.startswith("/"):
+            hint = f"for files of the workers' own machines write file://{shown}"
+        raise ConfigError(f"not a URL: {shown!r}", hint=hint)
     if any(ord(character) < 32 or character == "\x7f" for character in url):
         raise ConfigError(f"control characters in the URL {shown!r}")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]

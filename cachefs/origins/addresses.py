@@ -16,6 +16,10 @@ from cachefs.core.names import printable
 from cachefs.core.urls import HostRules
 from cachefs.errors import ConfigError, OriginDeniedError, OriginUnavailableError
 
+_RESOLVE_HINT = (
+    "is it spelt right, and does DNS work on the coordinator's and the workers' machines?"
+)
+
 Resolve = Callable[[str, int], list[tuple[Any, ...]]]
 """As ``socket.getaddrinfo`` for TCP."""  # Any: the socket module's own address tuples
 
@@ -45,7 +49,7 @@ class Addresses:
             found = self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise OriginUnavailableError(
-                "the host name cannot be resolved", subject=printable(host), hint=str(error)
+                "the host name cannot be resolved", subject=printable(host), hint=_RESOLVE_HINT
             ) from error
         for entry in found:
             self._refuse(host, self._rules.address_fault(entry[4][0]))
@@ -88,8 +92,11 @@ class Addresses:
             else:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return connection
+        reason = getattr(failure, "strerror", None) or str(failure)
         raise OriginUnavailableError(
-            "cannot connect", subject=f"{printable(host)}:{port}", hint=str(failure)
+            f"cannot connect: {reason.lower()}",
+            subject=f"{printable(host)}:{port}",
+            hint="does the server run there, and can the workers' machines reach it?",
         ) from failure
 
     @staticmethod

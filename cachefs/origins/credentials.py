@@ -74,10 +74,8 @@ def check_options(scheme: str, options: Mapping[str, str]) -> None:
             )
         known = _OPTIONS.get(scheme)
         if known is not None and name not in known:
-            listed = ", ".join(sorted(known)) or "no option"
-            raise ConfigError(
-                f"{scheme} has no option {printable(name)!r}", hint=f"it knows: {listed}"
-            )
+            hint = f"it knows {', '.join(sorted(known))}" if known else "it takes no options"
+            raise ConfigError(f"{scheme} has no option {printable(name)!r}", hint=hint)
         if known is not None and name in _VALUES and value not in _VALUES[name]:
             raise ConfigError(
                 f"{name}={printable(value)} is not possible",

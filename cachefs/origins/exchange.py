@@ -45,6 +45,8 @@ BUFFER_BYTES = 64 * 1024
 
 _TIMEVAL = struct.Struct("@ll")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SKEW_SECONDS = 300.0
+"""Clocks that differ by more may be why a request is refused: S3 allows signatures 15 minutes."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -364,7 +366,7 @@ def _raise_for_status(answer: Answer, runtime: Runtime) -> None:
     if status in (404, 410):
         raise OriginNotFoundError("no such file", subject=subject)
     if status in (401, 403, 407):
-        raise OriginDeniedError(message, subject=subject, hint="check the dataset's credentials")
+        raise OriginDeniedError(message, subject=subject, hint=_denied_hint(answer, runtime))
     if status in (412, 416):
         raise OriginChangedError("the file has changed since it was listed", subject=subject)
     if status in (408, 425, 429) or status >= 500:
@@ -375,12 +377,29 @@ def _raise_for_status(answer: Answer, runtime: Runtime) -> None:
 
 
 def retry_after(answer: Answer, runtime: Runtime) -> float | None:
-    """Return how long the server asked us to wait: it says seconds, or a date."""
+    """Return how long the server asked us to wait: it says seconds, or a date of its own clock."""
     text = answer.header("Retry-After")
     if text.isascii() and text.isdigit():
         return float(text)
+    until, now = _moment(text), _moment(answer.header("Date"))
+    if until is None:
+        return None
+    return max(0.0, until - (runtime.wall() if now is None else now))
+
+
+def _denied_hint(answer: Answer, runtime: Runtime) -> str:
+    """Return what to check; a signature is refused as well when the clocks differ by minutes."""
+    now = _moment(answer.header("Date"))
+    skew = 0.0 if now is None else abs(runtime.wall() - now)
+    if skew > _SKEW_SECONDS:
+        return f"our clock differs from the origin's by {skew:.0f} s: run an NTP client"
+    return "check the dataset's credentials"
+
+
+def _moment(text: str) -> float | None:
+    """Return an HTTP date in seconds since 1970, ``None`` if it is not one."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - runtime.wall())
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
 

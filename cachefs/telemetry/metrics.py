@@ -37,6 +37,13 @@ DECLARED = _declare(
     Declaration(
         "cachefs_worker_capacity_bytes", "gauge", "bytes", ("tier",), "what a tier may hold"
     ),
+    Declaration(
+        "cachefs_worker_lacking_bytes",
+        "gauge",
+        "bytes",
+        ("tier",),
+        "configured, but others fill the disk",
+    ),
     Declaration("cachefs_worker_used_bytes", "gauge", "bytes", ("tier",), "resident bytes"),
     Declaration(
         "cachefs_worker_reserved_bytes", "gauge", "bytes", ("tier",), "promised to bytes in flight"

@@ -16,7 +16,7 @@ from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
 
 _TIMEOUT_SECONDS = 30.0
-_HINT = "is it running? `cachefs status` and `cachefs doctor` know more"
+_HINT = "does it run, and at that address? `cachefs up` starts one, `cachefs doctor` looks closer"
 
 
 class Api:
@@ -81,7 +81,7 @@ class Api:
             finally:
                 connection.close()
         except OSError as error:
-            reason = str(error) or type(error).__name__
+            reason = (error.strerror or str(error) or type(error).__name__).lower()
             raise CoordinatorUnavailableError(
                 f"the coordinator does not answer: {reason}", subject=self.address, hint=_HINT
             ) from error

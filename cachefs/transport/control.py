@@ -13,8 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -31,7 +30,7 @@ from cachefs.errors import (
     DeniedError,
     WorkerUnavailableError,
 )
-from cachefs.ports import FileRef, ResolvedVersion, Runtime
+from cachefs.ports import Closing, FileRef, ResolvedVersion, Runtime
 from cachefs.wire import digests, failures, messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
@@ -64,7 +63,7 @@ _SERVER_OPTIONS = (
 )
 
 
-class ControlChannel:
+class ControlChannel(Closing):
     """A connection to one process's control server, made when first needed, and made anew when lost.
 
     Safe from any thread. The owner closes it.
@@ -141,19 +140,6 @@ class ControlChannel:
         """Give up the connection and abort the calls on it; idempotent."""
         self._channel.close()
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
 
 def coordinator_channel(
     address: str, token: Secret, *, timeout_seconds: float = 10.0
@@ -206,6 +192,7 @@ class ControlMetadata:
             pool=answer.pool,
             replicas=answer.replicas,
             manifest=Manifest.decode(encoded, VersionId(answer.version.id)),
+            listed_at=answer.version.listed_at,
         )
 
     def digests(self, file: FileRef, *, deadline: float) -> list[bytes | None]:
@@ -252,7 +239,11 @@ class ControlServer:
         try:
             self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise ClusterError("cannot listen", subject=f"{host}:{port}") from error
+            raise ClusterError(
+                "cannot listen",
+                subject=f"{host}:{port}",
+                hint="control_port names another port; 0 takes any that is free",
+            ) from error
 
     @property
     def server(self) -> grpc.Server:

@@ -16,19 +16,18 @@ One connection per worker carries all leases, one question at a time. When it br
 over for the worker, but a descriptor stays readable, and its stamp goes on telling the truth.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cachefs.config.secrets import Secret
-from cachefs.core.blocks import Range, block_range, blocks_of, clip
+from cachefs.core.blocks import Range, block_count, block_range, blocks_of, clip
 from cachefs.core.membership import Member, View
 from cachefs.errors import CacheFSError
 from cachefs.ports import FileRef, Runtime
+from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
-from cachefs.transport.sockets import Descriptor, LocalWorker, read_at
+from cachefs.transport.sockets import UNIX_LINES, Descriptor, LentFile, Lines, LocalWorker
 from cachefs.wire import digests
 
 _RETRY_SECONDS = 1.0
@@ -61,10 +60,16 @@ class _Lease:
 
     worker: LocalWorker
     number: int
-    descriptor: Descriptor
+    descriptor: LentFile
     known: _Known
     stale: bool = False
     """Blocks may have come in since the last look."""
+
+    def is_whole(self, count: int) -> bool:
+        """Say whether all of so many blocks are here, and untouched since the worker said so."""
+        known = self.known
+        complete = len(known.digests) >= count and None not in known.digests[:count]
+        return complete and self.descriptor.stamp() == known.stamp
 
 
 class _Run(NamedTuple):
@@ -87,6 +92,7 @@ class LocalNode:
         digest: str,
         node: str | None = None,
         timeout_seconds: float = 2.0,
+        lines: Lines = UNIX_LINES,
     ) -> None:
         """Connect to nobody yet.
 
@@ -97,6 +103,7 @@ class LocalNode:
             digest: The cluster's algorithm.
             node: This machine's identity; ``None`` to find it out.
             timeout_seconds: For an answer on the socket; a worker that is slower is passed over.
+            lines: Connects to the workers' sockets.
         """
         self.runtime = runtime
         self.block_size = block_size
@@ -105,6 +112,7 @@ class LocalNode:
         self._token = token
         self._node = node_identity() if node is None else node
         self._timeout = timeout_seconds
+        self._lines = lines
         self._guard = runtime.condition()
         self._workers: dict[str, LocalWorker] = {}
         self._failed_at: dict[str, float] = {}
@@ -114,11 +122,15 @@ class LocalNode:
         here = [
             member
             for member in view.members
-            if member.node == self._node and Path(member.socket_path).exists()
+            if member.node == self._node and self._lines.exists(member.socket_path)
         ]
         return LocalFile(self, file, here) if here else None
 
-    def worker(self, member: Member) -> LocalWorker | None:
+    def patience(self, deadline: float) -> Patience:
+        """Return how long a question may take within a read that has a deadline."""
+        return Patience(deadline, self._timeout)
+
+    def worker(self, member: Member, deadline: float) -> LocalWorker | None:
         """Return the connection to a worker, or ``None`` if it failed a moment ago."""
         key = f"{member.worker} {member.incarnation}"
         with self._guard:
@@ -128,8 +140,11 @@ class LocalNode:
             since = self.runtime.monotonic() - self._failed_at.get(key, float("-inf"))
             if since < _RETRY_SECONDS:
                 return None
+        timeout = min(self._timeout, deadline - self.runtime.monotonic())
+        if timeout <= 0:
+            return None
         try:
-            connected = LocalWorker(self.runtime, member, self._token, self._timeout)
+            connected = LocalWorker(self.runtime, member, self._token, timeout, self._lines)
         except CacheFSError:
             with self._guard:
                 self._failed_at[key] = self.runtime.monotonic()
@@ -165,19 +180,38 @@ class LocalFile:
         self._borrowing = False
         self._closed = False
 
-    def read_into(self, offset: int, into: memoryview) -> tuple[list[Range], str]:
-        """Read what is here; return the ranges that are not, and the zone of the lenders."""
+    def read_into(
+        self, offset: int, into: memoryview, *, deadline: float
+    ) -> tuple[list[Range], str]:
+        """Read what is here; return the ranges that are not, and the zone of the lenders.
+
+        After the deadline no worker is asked any more.
+        """
         wanted = clip(offset, len(into), self._file.entry.size)
         missing: list[Range] = []
         zone = ""
-        for lease, known, part in self._runs(wanted, self._borrow()):
+        for lease, known, part in self._runs(wanted, self._borrow(deadline), deadline):
             start = part.offset - offset
             if lease is None or known is None:
                 missing.append(part)
             else:
                 zone = lease.worker.member.zone
-                missing += self._read_run(lease, known, part, into[start : start + part.length])
+                target = into[start : start + part.length]
+                missing += self._read_run(lease, known, part, target, deadline)
         return missing, zone
+
+    def whole(self, *, deadline: float) -> Descriptor | None:
+        """Return a descriptor that holds all bytes; ``None`` if no worker of this node holds them all.
+
+        Its worker holds every block verified, and the stamp, which is looked at last, says that
+        nobody has written since. It stays readable as long as it is referred to; whether the bytes
+        are still vouched for later is for a later call to say.
+        """
+        count = block_count(self._file.entry.size, self._node.block_size)
+        for lease in self._borrow(deadline):
+            if lease.is_whole(count) or (self._check(lease, deadline) and lease.is_whole(count)):
+                return lease.descriptor if isinstance(lease.descriptor, Descriptor) else None
+        return None
 
     def expect(self) -> None:
         """Look for new blocks before the next read that lacks one."""
@@ -196,14 +230,14 @@ class LocalFile:
             except CacheFSError:
                 continue  # With the connection gone, the lease is over as well.
 
-    def _borrow(self) -> list[_Lease]:
+    def _borrow(self, deadline: float) -> list[_Lease]:
         """Return the leases, borrowing from workers that have not lent yet.
 
         One thread borrows for all. Who comes while nothing is lent yet waits for it: a read that
         went ahead without would bring over the network what is on this node.
         """
         now = self._node.runtime.monotonic()
-        until = now + _BORROW_SECONDS
+        until = min(now + _BORROW_SECONDS, deadline)
         with self._guard:
             while self._borrowing and not self._leases and now < until:
                 self._guard.wait(until - now)
@@ -215,7 +249,7 @@ class LocalFile:
             lacking = [each for each in self._members if each.worker not in self._leases]
         try:
             for member in lacking:
-                self._open(member)
+                self._open(member, deadline)
         finally:
             with self._guard:
                 self._borrowing = False
@@ -223,8 +257,8 @@ class LocalFile:
                 self._guard.notify_all()
         return list(self._leases.values())
 
-    def _open(self, member: Member) -> None:
-        worker = self._node.worker(member)
+    def _open(self, member: Member, deadline: float) -> None:
+        worker = self._node.worker(member, deadline)
         if worker is None or worker.block_size != self._node.block_size:
             return
         request = {
@@ -234,10 +268,10 @@ class LocalFile:
             "file": self._file.entry.file_version,
         }
         try:
-            answer, descriptor = worker.ask(request)
+            answer, descriptor = worker.ask(request, self._node.patience(deadline))
         except CacheFSError:
             return
-        if descriptor is None or os.fstat(descriptor.number).st_size != self._file.entry.size:
+        if descriptor is None or descriptor.size() != self._file.entry.size:
             return
         lease = _Lease(worker, int(answer["lease"]), descriptor, self._parse(answer))
         with self._guard:
@@ -251,10 +285,11 @@ class LocalFile:
         packed = bytes.fromhex(answer["digests"])
         return _Known(int(answer["stamp"]), digests.unpack(packed, self._node.digest_size))
 
-    def _check(self, lease: _Lease) -> bool:
+    def _check(self, lease: _Lease, deadline: float) -> bool:
         """Ask the worker what is in its file by now; ``False`` when it does not answer."""
+        patience = self._node.patience(deadline)
         try:
-            answer, _ = lease.worker.ask({"op": "check", "lease": lease.number})
+            answer, _ = lease.worker.ask({"op": "check", "lease": lease.number}, patience)
         except CacheFSError:
             self._drop(lease)
             return False
@@ -268,11 +303,11 @@ class LocalFile:
             if self._leases.get(name) is lease:
                 del self._leases[name]
 
-    def _runs(self, wanted: Range, leases: list[_Lease]) -> Iterator[_Run]:
+    def _runs(self, wanted: Range, leases: list[_Lease], deadline: float) -> Iterator[_Run]:
         """Cut a range into the longest parts that come from one descriptor, or from none."""
         run: _Run | None = None
         for index, part in blocks_of(wanted, self._node.block_size):
-            lease, known = self._holder(index, leases)
+            lease, known = self._holder(index, leases, deadline)
             if run is not None and lease is run.lease and known is run.known:
                 joined = Range(run.part.offset, run.part.length + part.length)
                 run = _Run(lease, known, joined)
@@ -284,30 +319,34 @@ class LocalFile:
             yield run
 
     def _holder(
-        self, index: int, leases: list[_Lease]
+        self, index: int, leases: list[_Lease], deadline: float
     ) -> tuple[_Lease, _Known] | tuple[None, None]:
         for lease in leases:
             known = lease.known
             if known.holds(index):
                 return lease, known
         for lease in leases:
-            if lease.stale and self._check(lease):
+            if lease.stale and self._check(lease, deadline):
                 known = lease.known
                 if known.holds(index):
                     return lease, known
         return None, None
 
-    def _read_run(self, lease: _Lease, known: _Known, part: Range, into: memoryview) -> list[Range]:
+    def _read_run(
+        self, lease: _Lease, known: _Known, part: Range, into: memoryview, deadline: float
+    ) -> list[Range]:
         """Read a part from a descriptor; return what of it turned out bad."""
         descriptor = lease.descriptor
-        if not read_at(descriptor.number, part.offset, into):
+        if not descriptor.read_at(part.offset, into):
             return [part]
-        if os.fstat(descriptor.number).st_ctime_ns == known.stamp:
+        if descriptor.stamp() == known.stamp:
             return []
-        self._check(lease)
-        return self._verify(lease, known, part, into)
+        self._check(lease, deadline)
+        return self._verify(lease, known, part, into, deadline)
 
-    def _verify(self, lease: _Lease, known: _Known, part: Range, into: memoryview) -> list[Range]:
+    def _verify(
+        self, lease: _Lease, known: _Known, part: Range, into: memoryview, deadline: float
+    ) -> list[Range]:
         """Verify the blocks that a part touches; return the ranges that are not right."""
         bad = []
         for index, piece in blocks_of(part, self._node.block_size):
@@ -317,17 +356,18 @@ class LocalFile:
             block = target
             if piece != whole:
                 block = memoryview(bytearray(whole.length))
-                read_at(lease.descriptor.number, whole.offset, block)
+                lease.descriptor.read_at(whole.offset, block)
                 inside = piece.offset - whole.offset
                 target[:] = block[inside : inside + piece.length]
             if self._node.digester(block) != known.digests[index]:
                 bad.append(piece)
-                self._report(lease, index)
+                self._report(lease, index, deadline)
         return bad
 
-    def _report(self, lease: _Lease, index: int) -> None:
+    def _report(self, lease: _Lease, index: int, deadline: float) -> None:
+        request = {"op": "report", "lease": lease.number, "index": index}
         try:
-            lease.worker.ask({"op": "report", "lease": lease.number, "index": index})
+            lease.worker.ask(request, self._node.patience(deadline))
         except CacheFSError:
             self._drop(lease)
         else:

@@ -13,7 +13,7 @@ Only what says something about the block or the worker is an error here: the ori
 wrong token, a worker that is silent. Whatever else is wrong with a socket, the network may still do.
 """
 
-import os
+import contextlib
 import threading
 
 from cachefs.config.secrets import Secret
@@ -28,7 +28,7 @@ from cachefs.errors import (
 from cachefs.ports import BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
 from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
-from cachefs.transport.sockets import Descriptor, LocalWorker, read_at
+from cachefs.transport.sockets import UNIX_LINES, LentFile, Lines, LocalWorker
 
 _IDLE_LIMIT = 16
 """Idle connections kept for each worker."""
@@ -51,6 +51,7 @@ class NearbyBlockSource:
         node: str | None = None,
         timeout_seconds: float = 2.0,
         stall_seconds: float = 5.0,
+        lines: Lines = UNIX_LINES,
     ) -> None:
         """Connect to nobody yet.
 
@@ -62,6 +63,7 @@ class NearbyBlockSource:
             node: This machine's identity; ``None`` to find it out.
             timeout_seconds: For a greeting on the socket.
             stall_seconds: A worker that says nothing for so long during a fill has stalled.
+            lines: Connects to the workers' sockets.
         """
         self._runtime = runtime
         self._token = token
@@ -70,6 +72,7 @@ class NearbyBlockSource:
         self._node = node_identity() if node is None else node
         self._timeout = timeout_seconds
         self._stall_seconds = stall_seconds
+        self._lines = lines
         self._lock = threading.Lock()
         self._idle: dict[str, list[LocalWorker]] = {}
         self._failed_at: dict[str, float] = {}
@@ -122,7 +125,7 @@ class NearbyBlockSource:
         cancel: CancelToken,
     ) -> FetchedBlock | None:
         """Fetch through the socket; ``None`` if the network must do."""
-        connection = self._take(member)
+        connection = self._take(member, deadline)
         if connection is None:
             return None
         try:
@@ -162,21 +165,24 @@ class NearbyBlockSource:
         try:
             return self._read(answer, descriptor, index, into)
         finally:
-            connection.ask({"op": "close", "lease": int(answer["lease"])})
+            # The bytes are here; if the worker falls silent now, its lease ends with the connection.
+            with contextlib.suppress(CacheFSError):
+                patience = Patience(deadline, self._timeout)
+                connection.ask({"op": "close", "lease": int(answer["lease"])}, patience)
 
     def _read(
-        self, answer: dict[str, object], descriptor: Descriptor | None, index: int, into: memoryview
+        self, answer: dict[str, object], descriptor: LentFile | None, index: int, into: memoryview
     ) -> FetchedBlock | None:
-        if descriptor is None or not read_at(descriptor.number, index * self._block_size, into):
+        if descriptor is None or not descriptor.read_at(index * self._block_size, into):
             return None
         source = str(answer["source"])
         return FetchedBlock(
             bytes.fromhex(str(answer["digest"])),
             source if source in {"peer", "origin"} else "local",
-            vouched=os.fstat(descriptor.number).st_ctime_ns == answer["stamp"],
+            vouched=descriptor.stamp() == answer["stamp"],
         )
 
-    def _take(self, member: Member) -> LocalWorker | None:
+    def _take(self, member: Member, deadline: float) -> LocalWorker | None:
         """Return a connection to a worker, or ``None`` if its socket cannot be reached."""
         key = _key(member)
         with self._lock:
@@ -185,8 +191,11 @@ class NearbyBlockSource:
             since = self._runtime.monotonic() - self._failed_at.get(key, float("-inf"))
             if since < _RETRY_SECONDS or not member.socket_path:
                 return None
+        timeout = min(self._timeout, deadline - self._runtime.monotonic())
+        if timeout <= 0:
+            return None
         try:
-            connection = LocalWorker(self._runtime, member, self._token, self._timeout)
+            connection = LocalWorker(self._runtime, member, self._token, timeout, self._lines)
         except CacheFSError:
             connection = None
         if connection is not None and connection.block_size == self._block_size:

@@ -2,13 +2,17 @@
 
 A connection is shared by the threads of a process, one question at a time; or one call has it to
 itself (:mod:`cachefs.transport.nearby`), and may then be patient and be cancelled.
+
+What carries the messages is a :class:`Line`: a Unix socket, or its double in the simulation. Whose
+turn it is, how long one waits and what a failure means is here, and the same for both.
 """
 
 import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from cachefs.config.secrets import Secret
 from cachefs.core.membership import Member
@@ -19,6 +23,62 @@ from cachefs.wire import failures, local
 
 _PREAD_BYTES_MAX = 1 << 30
 """Linux reads a little less than 2 GiB at once."""
+
+
+class LentFile(Protocol):
+    """A worker's sparse file as a process on its node has it open."""
+
+    def size(self) -> int:
+        """Return the bytes from begin to end, holes included."""
+        ...
+
+    def stamp(self) -> int:
+        """Return the change time in nanoseconds."""
+        ...
+
+    def read_at(self, offset: int, into: memoryview) -> bool:
+        """Fill a buffer; ``False`` if the file ends or the disk fails before."""
+        ...
+
+
+class Line(Protocol):
+    """A connection to a worker of this node. Failures are ``OSError`` or ``ClusterError``."""
+
+    def set_timeout(self, seconds: float) -> None:
+        """Bound each of the waits that follow."""
+        ...
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message."""
+        ...
+
+    def receive(self) -> tuple[dict[str, Any], LentFile | None]:
+        """Return the next message, with the file that came along."""
+        ...
+
+    def shut_down(self) -> None:
+        """Wake whoever waits; everything on the line fails from now on."""
+        ...
+
+    def close(self) -> None:
+        """End the connection; idempotent."""
+        ...
+
+
+class Lines(Protocol):
+    """How the sockets of a node's workers are reached."""
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is a socket of that path here."""
+        ...
+
+    def open(self, path: str, timeout_seconds: float) -> Line:
+        """Connect.
+
+        Raises:
+            OSError: Nobody listens there.
+        """
+        ...
 
 
 class Descriptor:
@@ -35,11 +95,113 @@ class Descriptor:
     def __del__(self) -> None:
         os.close(self.number)
 
+    def fileno(self) -> int:
+        """Return the number; it is good as long as this object is referred to."""
+        return self.number
+
+    def size(self) -> int:
+        """Return the bytes from begin to end, holes included."""
+        return os.fstat(self.number).st_size
+
+    def stamp(self) -> int:
+        """Return the change time in nanoseconds."""
+        return os.fstat(self.number).st_ctime_ns
+
+    def read_at(self, offset: int, into: memoryview) -> bool:
+        """Fill a buffer; ``False`` if the file ends or the disk fails before."""
+        done = 0
+        while done < len(into):
+            try:
+                count = os.preadv(
+                    self.number, [into[done : done + _PREAD_BYTES_MAX]], offset + done
+                )
+            except OSError:
+                return False
+            if count == 0:
+                return False
+            done += count
+        return True
+
+
+class SocketLine:
+    """Implements :class:`Line` over a Unix socket."""
+
+    def __init__(self, path: str, timeout_seconds: float) -> None:
+        """Connect.
+
+        Raises:
+            OSError: Nobody listens there.
+        """
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_seconds)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def set_timeout(self, seconds: float) -> None:
+        """Bound each of the waits that follow."""
+        self._socket.settimeout(seconds)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message."""
+        self._socket.sendall(local.encode(message))
+
+    def receive(self) -> tuple[dict[str, Any], LentFile | None]:
+        """Return the next message, with the file that came along."""
+        # The descriptor travels with the first byte of its message.
+        first, numbers, _, _ = socket.recv_fds(self._socket, local.HEADER.size, 1)
+        descriptor = Descriptor(numbers[0]) if numbers else None
+        header = first + self._receive_exactly(local.HEADER.size - len(first), ended=not first)
+        body = self._receive_exactly(local.decode_length(header))
+        return local.decode(body), descriptor
+
+    def shut_down(self) -> None:
+        """Wake whoever waits; closing would free the descriptor's number under it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection; idempotent."""
+        self._socket.close()
+
+    def _receive_exactly(self, length: int, *, ended: bool = False) -> bytes:
+        body = bytearray()
+        while len(body) < length:
+            part = b"" if ended else self._socket.recv(length - len(body))
+            if not part:
+                raise ConnectionResetError("the worker closed it")
+            body += part
+        return bytes(body)
+
+
+class UnixLines:
+    """Implements :class:`Lines` with Unix sockets."""
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is a socket of that path here."""
+        return Path(path).exists()
+
+    def open(self, path: str, timeout_seconds: float) -> Line:
+        """Connect."""
+        return SocketLine(path, timeout_seconds)
+
+
+UNIX_LINES = UnixLines()
+
 
 class LocalWorker:
     """The connection to one worker on this node; one question at a time."""
 
-    def __init__(self, runtime: Runtime, member: Member, token: Secret, timeout: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        member: Member,
+        token: Secret,
+        timeout: float,
+        lines: Lines = UNIX_LINES,
+    ) -> None:
         """Connect and say hello.
 
         Raises:
@@ -53,12 +215,9 @@ class LocalWorker:
         self._cancel: CancelToken | None = None
         self._timeout = timeout
         self._runtime = runtime
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
         try:
-            self._socket.connect(member.socket_path)
+            self._line = lines.open(member.socket_path, timeout)
         except OSError as error:
-            self._socket.close()
             raise WorkerUnavailableError(str(error), subject=member.worker) from error
         try:
             hello, _ = self.ask({"op": "hello", "token": token.reveal()})
@@ -71,7 +230,7 @@ class LocalWorker:
 
     def ask(
         self, message: dict[str, Any], patience: Patience | None = None
-    ) -> tuple[dict[str, Any], Descriptor | None]:
+    ) -> tuple[dict[str, Any], LentFile | None]:
         """Send a request and return the answer, with the descriptor that came along.
 
         With patience, the answer may take that long, as long as the worker says that it is at work.
@@ -89,15 +248,16 @@ class LocalWorker:
                 raise WorkerUnavailableError("the local socket broke", subject=self.member.worker)
             try:
                 self._bound_waits(patience)
-                self._socket.sendall(local.encode(message))
-                answer, descriptor = self._receive()
+                self._line.send(message)
+                answer, descriptor = self._line.receive()
                 while "waiting" in answer:
                     doing = f" while it was {answer['waiting']}" if answer["waiting"] else ""
                     self._bound_waits(patience, doing)
-                    answer, descriptor = self._receive()
+                    answer, descriptor = self._line.receive()
             except BaseException:
-                # Whatever went wrong, answers and questions no longer match on this connection.
-                self.broken = True
+                # Whatever went wrong, answers and questions no longer match on this connection. The
+                # worker must hear of that at once: else what it lent here stays lent.
+                self.close()
                 raise
         except (OSError, ClusterError) as error:
             raise WorkerUnavailableError(
@@ -121,25 +281,23 @@ class LocalWorker:
             cancel.on_cancel(None)
 
     def _abort(self, cancel: CancelToken) -> None:
-        # The call may have ended while its canceller was on the way here. A shutdown wakes the
-        # thread that waits; closing would free the descriptor's number under it.
+        # The call may have ended while its canceller was on the way here.
         if self._cancel is cancel:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            self._line.shut_down()
 
     def close(self) -> None:
         """End the connection, and with it every lease; idempotent."""
         self.broken = True
-        self._socket.close()
+        self._line.close()
 
     def _bound_waits(self, patience: Patience | None, doing: str = "") -> None:
         if patience is None:
-            self._socket.settimeout(self._timeout)
+            self._line.set_timeout(self._timeout)
             return
         left = patience.deadline - self._runtime.monotonic()
         if left <= 0:
             raise DeadlineError(f"the deadline passed{doing}")
-        self._socket.settimeout(min(patience.stall_seconds, left))
+        self._line.set_timeout(min(patience.stall_seconds, left))
 
     def _take_turn(self) -> None:
         until = self._runtime.monotonic() + self._timeout
@@ -157,34 +315,3 @@ class LocalWorker:
         with self._turn:
             self._busy = False
             self._turn.notify_all()
-
-    def _receive(self) -> tuple[dict[str, Any], Descriptor | None]:
-        # The descriptor travels with the first byte of its message.
-        first, numbers, _, _ = socket.recv_fds(self._socket, local.HEADER.size, 1)
-        descriptor = Descriptor(numbers[0]) if numbers else None
-        header = first + self._receive_exactly(local.HEADER.size - len(first), ended=not first)
-        body = self._receive_exactly(local.decode_length(header))
-        return local.decode(body), descriptor
-
-    def _receive_exactly(self, length: int, *, ended: bool = False) -> bytes:
-        body = bytearray()
-        while len(body) < length:
-            part = b"" if ended else self._socket.recv(length - len(body))
-            if not part:
-                raise ConnectionResetError("the worker closed it")
-            body += part
-        return bytes(body)
-
-
-def read_at(descriptor: int, offset: int, into: memoryview) -> bool:
-    """Fill a buffer from a file; ``False`` if the file ends or the disk fails before."""
-    done = 0
-    while done < len(into):
-        try:
-            count = os.preadv(descriptor, [into[done : done + _PREAD_BYTES_MAX]], offset + done)
-        except OSError:
-            return False
-        if count == 0:
-            return False
-        done += count
-    return True

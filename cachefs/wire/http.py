@@ -97,11 +97,18 @@ class VersionHead(NamedTuple):
     client: str
     pool: str
     replicas: int
+    listed_at: float
 
     def with_manifest(self, manifest: Manifest) -> ResolvedVersion:
         """Return the whole."""
         return ResolvedVersion(
-            self.dataset, self.origin, self.client, self.pool, self.replicas, manifest
+            self.dataset,
+            self.origin,
+            self.client,
+            self.pool,
+            self.replicas,
+            manifest,
+            self.listed_at,
         )
 
 
@@ -116,6 +123,7 @@ def encode_version(resolved: ResolvedVersion | VersionHead) -> bytes:
             "client": resolved.client,
             "pool": resolved.pool,
             "replicas": resolved.replicas,
+            "listed_at": resolved.listed_at,
         }
     ).encode()
 
@@ -131,6 +139,7 @@ def decode_version(encoded: bytes) -> VersionHead:
         document["client"],
         document["pool"],
         int(document["replicas"]),
+        float(document.get("listed_at", 0.0)),  # what older releases kept lacks it
     )
 
 

@@ -13,6 +13,9 @@ joins that fill. Further copies of a block (this worker is not its first owner) 
 half of the threads may make them: a copy waits for its first owner, and if two workers gave all their
 threads to copies from each other, both would wait forever.
 
+When all places are taken, a read of a dataset of which nothing is being filled gets a spare one
+(:mod:`cachefs.workers.filling.places`): an origin that stands still does not keep the others waiting.
+
 Room before bytes. A fill reserves capacity before it asks anybody. When everything in the way is
 pinned, leased or reserved, a warm-up's block fails; a read's block is filled into memory, served to
 those who wait, and forgotten. That many blocks at once have a limit.
@@ -27,35 +30,35 @@ a fill's first act is to look into the store again.
 
 import logging
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 from cachefs.config.schema import ClusterConfig, FillConfig
-from cachefs.core import placement
-from cachefs.core.blocks import BlockId, block_count
+from cachefs.core.blocks import BlockId
 from cachefs.core.names import WorkerId
 from cachefs.errors import (
     CacheFSError,
     CapacityError,
     ClusterError,
     CoordinatorUnavailableError,
-    DeadlineError,
 )
 from cachefs.ports import BlockSource, BlockStore, FileRef, Metadata, Runtime
 from cachefs.wire import failures
-from cachefs.wire.http import PROGRESS_SECONDS
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.bringing import Bringer, Errand
 from cachefs.workers.filling.buffers import Buffers
+from cachefs.workers.filling.failed import FailedFills
 from cachefs.workers.filling.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
 from cachefs.workers.filling.origins import OpenOrigin, OpenOrigins
-from cachefs.workers.filling.warming import WantedBlock, WarmJobs
+from cachefs.workers.filling.places import SPARE_PLACES, Places
+from cachefs.workers.filling.threads import FillThreads
+from cachefs.workers.filling.warming import WarmJobs, part_copies
 
-FAILURES_KEPT = 1000
-"""Failed blocks remembered, and failures kept for the next renewal."""
 ROUNDS_LIMIT = 3
 """How often a read starts over because its block was evicted the moment it came in."""
+VIEW_SECONDS = 1.0
+"""A warm-up goes on without a view that does not come in time."""
 CLOSE_SECONDS = 2.0
 """How long closing waits for fills under way; their threads keep no process alive."""
 
@@ -98,15 +101,13 @@ class Filler:
         self._lock = threading.Lock()
         self._buffers = Buffers(cluster.block_size, kept_limit=config.inflight_fills_limit)
         self._fills: dict[BlockId, Fill] = {}
-        self._demand: deque[Fill] = deque()
+        self._demand = Places(config.inflight_fills_limit)
         self._warm = WarmJobs()
-        self._remembered: OrderedDict[BlockId, tuple[CacheFSError, float]] = OrderedDict()
-        self._failures: deque[FillFailure] = deque(maxlen=FAILURES_KEPT)
-        self._idle = runtime.condition()
-        self._running = 0
+        self._failed = FailedFills(config.failure_memory_seconds)
+        self._threads = FillThreads(runtime, config.inflight_fills_limit + SPARE_PLACES, self._work)
         self._copying = 0
         self._uncached = 0
-        self._hits = self._misses = self._failed = 0
+        self._hits = self._misses = 0
         self._filled_blocks = Counter({"peer": 0, "origin": 0})
         self._closed = False
 
@@ -163,7 +164,7 @@ class Filler:
         fill = self._join(file, index)
         obtained: ObtainedBlock | None = None
         try:
-            self._wait(fill, deadline, on_wait)
+            fill.wait(self._runtime, deadline, on_wait)
             obtained = self._take(fill)
         except CapacityError:
             # A warm-up's block had no room before we joined; a read's may stay in memory.
@@ -197,49 +198,19 @@ class Filler:
                         "too many fills wait", hint="worker.fill.queued_fills_limit"
                     )
                 fill = self._fills[key] = Fill(file, index, changed, warm=False)
-                self._demand.append(fill)
+                self._demand.put(fill)
             fill.users += 1
             fill.demand = True
-            start = self._wants_thread()
-        if start:
-            self._start_thread()
+            waits = bool(self._demand)
+        if waits:
+            self._threads.call()
         return fill
 
     def _raise_remembered(self, key: BlockId, now: float) -> None:
-        error = self._failed_lately(key, now)
+        error = self._failed.lately(key, now)
         if error is not None:
             # A new object for each raise: two threads that raise one object mix up its traceback.
             raise failures.from_document(failures.to_document(error)) from error
-
-    def _failed_lately(self, key: BlockId, now: float) -> CacheFSError | None:
-        error, until = self._remembered.get(key, (None, 0.0))
-        if error is not None and now >= until:
-            del self._remembered[key]
-            return None
-        return error
-
-    def _wait(self, fill: Fill, deadline: float, on_wait: Callable[[], None] | None) -> None:
-        progress_at = self._runtime.monotonic() + PROGRESS_SECONDS
-        while True:
-            with fill.changed:
-                while not fill.ended:
-                    now = self._runtime.monotonic()
-                    until = deadline if on_wait is None else min(deadline, progress_at)
-                    if now >= until:
-                        break
-                    fill.changed.wait(until - now)
-                if fill.ended:
-                    return
-            if now >= deadline:
-                asked = ", ".join(fill.asked) or "nobody yet: other fills were ahead"
-                raise DeadlineError(
-                    "the block was not filled in time",
-                    subject=f"{fill.file.dataset}/{fill.file.entry.path} block {fill.index}",
-                    hint=f"asked: {asked}",
-                )
-            if on_wait is not None:
-                on_wait()
-                progress_at = self._runtime.monotonic() + PROGRESS_SECONDS
 
     def _take(self, fill: Fill) -> ObtainedBlock | None:
         """Return what a fill brought; ``None`` if it was in the store and is not any more."""
@@ -275,61 +246,46 @@ class Filler:
                 fill.uncached = False
                 self._uncached -= 1
 
-    def _wants_thread(self) -> bool:
-        if self._closed or self._running >= self._config.inflight_fills_limit:
+    def _work(self) -> bool:
+        """Carry out one fill; ``False`` if there is nothing to fill."""
+        fill = self._next()
+        if fill is None:
             return False
-        if not self._demand and not self._warm:
-            return False
-        self._running += 1
+        # What escapes here is a bug or the end of the process; those who wait must not hang.
+        error: CacheFSError | None = ClusterError("the fill was abandoned")
+        try:
+            error = self._fill(fill)
+        finally:
+            with self._lock:
+                self._demand.leave(fill)
+            self._end(fill, error)
         return True
 
-    def _start_thread(self) -> None:
-        try:
-            self._runtime.start("fill", self._run)
-        except RuntimeError as error:
-            # The system has no thread left. If others run, they will get to our fill; the one that
-            # waits for it has a deadline in any case.
-            with self._lock:
-                self._running -= 1
-            _log.error("cannot start a thread", extra={"failure": str(error)})
-
-    def _run(self) -> None:
-        """Fill until there is nothing to fill."""
-        while (fill := self._next()) is not None:
-            # What escapes here is a bug or the end of the process; those who wait must not hang.
-            error: CacheFSError | None = ClusterError("the fill was abandoned")
-            try:
-                error = self._fill(fill)
-            finally:
-                self._end(fill, error)
-            del fill  # and with it the bytes, while this thread waits for its next fill
-        with self._idle:
-            self._idle.notify_all()
-
     def _next(self) -> Fill | None:
-        """Return the next fill, or ``None`` when this thread shall end."""
+        """Return the next fill, if there is one."""
         while True:
             condition = self._runtime.condition()
             now = self._runtime.monotonic()
             with self._lock:
                 if not self._closed:
-                    while self._demand:
-                        fill = self._demand.popleft()
+                    while (fill := self._demand.next()) is not None:
                         if fill.users:
+                            self._demand.take(fill)
                             return fill
                         # Everyone who waited has given up before it began.
                         del self._fills[fill.key]
-                candidate = None if self._closed else self._next_warm()
+                may_warm = not self._closed and self._demand.has_room
+                candidate = self._next_warm() if may_warm else None
                 if candidate is None:
-                    self._running -= 1
                     return None
             file, index, copies = candidate
             fill = Fill(file, index, condition, warm=True, copies=copies)
             if not self._store.holds(file.entry.file_version, index):
                 with self._lock:
                     # A block whose fill has just failed is left to the next sending of the job.
-                    if fill.key not in self._fills and not self._failed_lately(fill.key, now):
+                    if fill.key not in self._fills and not self._failed.lately(fill.key, now):
                         self._fills[fill.key] = fill
+                        self._demand.take(fill)
                         return fill
             if copies:
                 with self._lock:
@@ -391,18 +347,13 @@ class Filler:
         return allowed
 
     def _end(self, fill: Fill, error: CacheFSError | None) -> None:
-        until = self._runtime.monotonic() + self._config.failure_memory_seconds
+        now = self._runtime.monotonic()
         with self._lock:
             self._fills.pop(fill.key, None)
             if fill.copies:
                 self._copying -= 1
             if error is not None:
-                self._failed += 1
-                self._failures.append(FillFailure(fill.file, fill.index, error))
-                if not isinstance(error, CapacityError):
-                    self._remembered[fill.key] = (error, until)
-                    if len(self._remembered) > FAILURES_KEPT:
-                        self._remembered.popitem(last=False)
+                self._failed.add(FillFailure(fill.file, fill.index, error), now)
         with fill.changed:
             fill.error = error
             fill.ended = True
@@ -417,36 +368,15 @@ class Filler:
 
         Returns at once. Nothing wanted ends the job.
         """
-        own, copied = self._split(wanted)
-        starting = 0
-        with self._lock:
-            self._warm.put(job, own, copied)
-            while self._wants_thread():
-                starting += 1
-        for _ in range(starting):
-            self._start_thread()
-
-    def _split(
-        self, wanted: Mapping[FileRef, Iterable[int]]
-    ) -> tuple[deque[WantedBlock], deque[WantedBlock]]:
-        """Part the blocks of which we are the first owner from those we shall hold a copy of."""
-        own: deque[WantedBlock] = deque()
-        copied: deque[WantedBlock] = deque()
         try:
-            view = self._metadata.view(deadline=self._runtime.monotonic() + 1.0)
+            view = self._metadata.view(deadline=self._runtime.monotonic() + VIEW_SECONDS)
         except CoordinatorUnavailableError:
             view = None
-        for file, indexes in wanted.items():
-            for index in indexes:
-                if index >= block_count(file.entry.size, self._block_size):
-                    continue
-                is_copy = False
-                if view is not None and file.replicas > 1:
-                    block = BlockId(file.entry.file_version, index)
-                    order = placement.order(block, view.members, pool=file.pool)
-                    is_copy = bool(order) and order[0].worker != self._own
-                (copied if is_copy else own).append((file, index))
-        return own, copied
+        own, copied = part_copies(wanted, view, self._own, self._block_size)
+        with self._lock:
+            self._warm.put(job, own, copied)
+        for _ in range(min(len(own) + len(copied), self._config.inflight_fills_limit)):
+            self._threads.call()
 
     def read_origin(self, file: FileRef, index: int, *, deadline: float) -> memoryview:
         """Return a block as the origin has it, without keeping it; raises as a fill does."""
@@ -456,14 +386,12 @@ class Filler:
     def note_failure(self, failure: FillFailure) -> None:
         """Have the coordinator hear of a failure with the next renewal."""
         with self._lock:
-            self._failures.append(failure)
+            self._failed.tell(failure)
 
     def take_failures(self) -> list[FillFailure]:
         """Return the failures since the last call."""
         with self._lock:
-            taken = list(self._failures)
-            self._failures.clear()
-        return taken
+            return self._failed.take()
 
     def statistics(self) -> FillStatistics:
         """Return what was done so far."""
@@ -475,9 +403,9 @@ class Filler:
                 misses=self._misses,
                 filled_blocks=dict(self._filled_blocks),
                 filled_bytes=filled_bytes,
-                failed_fills=self._failed,
+                failed_fills=self._failed.count,
                 queued_fills=len(self._demand),
-                inflight_fills=self._running,
+                inflight_fills=self._threads.busy,
                 warm_blocks_left=len(self._warm),
                 uncached_blocks=self._uncached,
                 origins=origins,
@@ -488,12 +416,8 @@ class Filler:
         with self._lock:
             self._closed = True
             self._warm.clear()
-            abandoned = list(self._demand)
-            self._demand.clear()
+            abandoned = self._demand.clear()
         for fill in abandoned:
             self._end(fill, ClusterError("the worker is shutting down"))
-        deadline = self._runtime.monotonic() + CLOSE_SECONDS
-        with self._idle:
-            while self._running and (left := deadline - self._runtime.monotonic()) > 0:
-                self._idle.wait(left)
+        self._threads.close(CLOSE_SECONDS)
         self._origins.close()

@@ -5,12 +5,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from cachefs.core.blocks import BlockId
-from cachefs.errors import CacheFSError, check
-from cachefs.ports import Condition, FileRef, HeldBlock
+from cachefs.errors import CacheFSError, DeadlineError, check
+from cachefs.ports import Closing, Condition, FileRef, HeldBlock, Runtime
+from cachefs.wire.http import PROGRESS_SECONDS
 from cachefs.workers.filling.bringing import Brought
 from cachefs.workers.filling.origins import OriginCounts
 
@@ -71,8 +70,41 @@ class Fill:
         """The block's name."""
         return BlockId(self.file.entry.file_version, self.index)
 
+    def wait(self, runtime: Runtime, deadline: float, on_wait: Callable[[], None] | None) -> None:
+        """Wait until it has ended, well or not.
 
-class ObtainedBlock:
+        Args:
+            runtime: Gives the time.
+            deadline: On its monotonic clock.
+            on_wait: Called every ``PROGRESS_SECONDS`` meanwhile; what it raises ends the wait.
+
+        Raises:
+            DeadlineError: It had not ended by then; it goes on.
+        """
+        progress_at = runtime.monotonic() + PROGRESS_SECONDS
+        while True:
+            with self.changed:
+                while not self.ended:
+                    now = runtime.monotonic()
+                    until = deadline if on_wait is None else min(deadline, progress_at)
+                    if now >= until:
+                        break
+                    self.changed.wait(until - now)
+                if self.ended:
+                    return
+            if now >= deadline:
+                asked = ", ".join(self.asked) or "nobody yet: other fills were ahead"
+                raise DeadlineError(
+                    "the block was not filled in time",
+                    subject=f"{self.file.dataset}/{self.file.entry.path} block {self.index}",
+                    hint=f"asked: {asked}",
+                )
+            if on_wait is not None:
+                on_wait()
+                progress_at = runtime.monotonic() + PROGRESS_SECONDS
+
+
+class ObtainedBlock(Closing):
     """A block to read from: held in a tier, or in memory; until the context is left."""
 
     def __init__(
@@ -108,16 +140,3 @@ class ObtainedBlock:
             held.__exit__(None, None, None)
         if release is not None:
             release()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let the block go."""
-        self.close()

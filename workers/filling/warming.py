@@ -1,9 +1,13 @@
 """Warm jobs: what warm-ups want of this worker, given out one block at a time, the jobs in turns."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from cachefs.core import placement
+from cachefs.core.blocks import BlockId, block_count
+from cachefs.core.membership import View
+from cachefs.core.names import WorkerId
 from cachefs.ports import FileRef
 
 WantedBlock = tuple[FileRef, int]
@@ -61,3 +65,25 @@ class WarmJobs:
     def __len__(self) -> int:
         """Return how many blocks are left to give out."""
         return sum(len(job) for job in self._jobs.values())
+
+
+def part_copies(
+    wanted: Mapping[FileRef, Iterable[int]], view: View | None, own: WorkerId, block_size: int
+) -> tuple[list[WantedBlock], list[WantedBlock]]:
+    """Part the blocks of which ``own`` is the first owner from those it shall hold a copy of.
+
+    Without a view, all of them count as its own.
+    """
+    owned: list[WantedBlock] = []
+    copied: list[WantedBlock] = []
+    for file, indexes in wanted.items():
+        for index in indexes:
+            if index >= block_count(file.entry.size, block_size):
+                continue
+            is_copy = False
+            if view is not None and file.replicas > 1:
+                block = BlockId(file.entry.file_version, index)
+                order = placement.order(block, view.members, pool=file.pool)
+                is_copy = bool(order) and order[0].worker != own
+            (copied if is_copy else owned).append((file, index))
+    return owned, copied

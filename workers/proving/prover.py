@@ -28,29 +28,29 @@ done has left proven files behind.
 
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from cachefs.config.schema import ClusterConfig, FillConfig
 from cachefs.core import placement
 from cachefs.core.blocks import BlockId, FileVersionId, block_count
-from cachefs.core.membership import Member
 from cachefs.core.names import WorkerId, printable
 from cachefs.errors import (
     CacheFSError,
     CapacityError,
     ClusterError,
     OriginContentError,
-    OriginError,
 )
 from cachefs.ports import FileRef, ProofSource, Runtime
 from cachefs.wire import digests
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.filling.fills import FillFailure, ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proving.attempts import Attempt, copy_of, name_of
+from cachefs.workers.proving.asking import PROOF_SECONDS, Asker
+from cachefs.workers.proving.attempts import Attempt, name_of
 from cachefs.workers.proving.gathering import Gatherer
 from cachefs.workers.proving.proofs import Proof, Proofs, ProofStatistics, Reportable
+from cachefs.workers.proving.verdicts import Verdicts
 from cachefs.workers.storage.inventory import FileResidency
 from cachefs.workers.storage.store import TieredStore
 
@@ -58,12 +58,6 @@ PROOFS_LIMIT = 2
 """Files proven at once: each takes a core and ``inflight_fills_limit`` blocks of memory."""
 ASKING_LIMIT = 64
 """Files whose proof is asked of other workers at once."""
-PROOF_SECONDS = 3600.0
-"""Nobody waits longer for a proof: it is a terabyte at 300 MB/s."""
-FAILURES_KEPT = 1000
-REFUTED_SECONDS_MAX = 60.0
-"""A refuted file is read from its origin again no more often than this, in the long run."""
-DOUBLINGS_LIMIT = 16
 ROUNDS_LIMIT = 3
 """How often a block that does not match is filled again within one call."""
 CLOSE_SECONDS = 2.0
@@ -102,7 +96,9 @@ class Prover:
         self._gatherer = Gatherer(
             runtime, store, filler, source, knowledge, config=config, cluster=cluster, own=own
         )
-        self._digest_size = digests.digest_size(cluster.digest)
+        self._asker = Asker(
+            runtime, source, self._gatherer, filler.peers, config=config, cluster=cluster, own=own
+        )
         self._proofs = proofs
         # Straight-line code only under this lock.
         self._lock = threading.Lock()
@@ -111,9 +107,7 @@ class Prover:
         self._queue: deque[Attempt] = deque()
         self._running = 0
         self._proven_count = self._refuted_count = 0
-        self._failed: OrderedDict[FileVersionId, tuple[CacheFSError, float]] = OrderedDict()
-        self._refuted: OrderedDict[FileVersionId, int] = OrderedDict()
-        """How often."""
+        self._verdicts = Verdicts(memory_seconds=config.failure_memory_seconds)
         self._fresh: dict[FileVersionId, None] = {}
         """Proofs that nobody has taken note of yet."""
         self._idle = runtime.condition()
@@ -290,9 +284,7 @@ class Prover:
             attempt = attempts.get(name)
             if attempt is not None:
                 return attempt
-            error, until = self._failed.get(name, (None, 0.0))
-            if error is not None and now < until:
-                raise copy_of(error)
+            self._verdicts.check(name, now)
             proves = attempts is self._proving
             limit = self._config.queued_fills_limit if proves else ASKING_LIMIT
             if len(attempts) >= limit:
@@ -367,88 +359,36 @@ class Prover:
             if error is None:
                 self._proven_count += attempts is self._proving
                 self._fresh[name] = None
-                self._refuted.pop(name, None)
-                self._failed.pop(name, None)
+                self._verdicts.forgive(name)
             elif not isinstance(error, CapacityError):
-                doublings = min(self._refuted.get(name, 1) - 1, DOUBLINGS_LIMIT)
-                seconds = self._config.failure_memory_seconds * 2**doublings
-                until = now + min(seconds, REFUTED_SECONDS_MAX)
-                if until > self._failed.get(name, (None, 0.0))[1]:
-                    self._failed[name] = (error, until)
-                if len(self._failed) > FAILURES_KEPT:
-                    self._failed.popitem(last=False)
+                self._verdicts.note(name, error, now)
         attempt.end(proof, error)
         # A proof, or a refutation, is worth telling the coordinator at once.
         self._filler.on_fill(True)
 
-    # ---- asking others ----------------------------------------------------------------------
+    # ---- proving ----------------------------------------------------------------------------
 
     def _ask(self, attempt: Attempt) -> Proof:
-        """Get the proof from whoever should have it, first from the prover."""
+        """Get the proof from whoever should have it, or make it here if nobody else can."""
         file = attempt.file
-        deadline = self._runtime.monotonic() + PROOF_SECONDS
 
         def show(progress: str) -> None:
             attempt.progress = progress or attempt.progress
 
-        for member in self._gatherer.order(file, 0):
-            if member.worker == self._own:
-                break
-            proof = self._ask_member(
-                file, member, only_cached=False, deadline=deadline, on_wait=show
-            )
-            if proof is not None:
-                return proof
+        proof = self._asker.ask_prover(file, on_wait=show)
+        if proof is not None:
+            return proof
+        deadline = self._runtime.monotonic() + PROOF_SECONDS
         return self.prove(file, deadline=deadline, on_wait=lambda: show(self.progress(file)))
-
-    def _ask_around(self, file: FileRef) -> Proof | None:
-        """Return a proof that somebody has made already."""
-        others = [member for member in self._gatherer.order(file, 0) if member.worker != self._own]
-        for member in others[: self._config.peers_asked_limit]:
-            deadline = self._runtime.monotonic() + self._config.peer_timeout_seconds
-            proof = self._ask_member(
-                file, member, only_cached=True, deadline=deadline, on_wait=lambda _: None
-            )
-            if proof is not None:
-                return proof
-        return None
-
-    def _ask_member(
-        self,
-        file: FileRef,
-        member: Member,
-        *,
-        only_cached: bool,
-        deadline: float,
-        on_wait: Callable[[str], None],
-    ) -> Proof | None:
-        if self._filler.peers.avoids(member.worker):
-            return None
-        try:
-            packed = self._source.proof(
-                member, file, only_cached=only_cached, deadline=deadline, on_wait=on_wait
-            )
-            if packed is None:
-                return None
-            proof = [each for each in digests.unpack(packed, self._digest_size) if each]
-        except OriginError:
-            raise  # the prover has read the whole file
-        except CacheFSError as error:
-            if not isinstance(error, CapacityError):
-                self._filler.peers.avoid_silent(member.worker)
-            _log.info("no proof", extra={"peer": member.worker, "failure": str(error)})
-            return None
-        return tuple(proof) if len(proof) == self._count(file) else None
-
-    # ---- proving ----------------------------------------------------------------------------
 
     def _prove(self, attempt: Attempt) -> Proof:
         """Read the whole file and compare it with its digest."""
         file = attempt.file
-        proof = self._ask_around(file)
+        proof = self._asker.ask_around(file)
         if proof is not None:
             return proof
-        whole, found = self._read_whole(attempt, anew=file.entry.file_version in self._refuted)
+        is_refuted = self._verdicts.is_refuted(file.entry.file_version)
+        whole, found = self._read_whole(attempt, anew=is_refuted)
         if not whole.matches:
             whole, found = self._read_whole(attempt, anew=True)
         if not whole.matches:
@@ -474,9 +414,7 @@ class Prover:
         name = file.entry.file_version
         with self._lock:
             self._refuted_count += 1
-            self._refuted[name] = self._refuted.pop(name, 0) + 1
-            if len(self._refuted) > FAILURES_KEPT:
-                self._refuted.popitem(last=False)
+            self._verdicts.refute(name)
         self._store.drop([name])
         error = OriginContentError(
             "the file is not what its known digest says",

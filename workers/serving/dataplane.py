@@ -32,6 +32,14 @@ from cachefs.errors import (
     NotKnownError,
 )
 from cachefs.ports import FileRef, Runtime
+from cachefs.transport.serving.conversation import HEAD_SECONDS, Conversation
+from cachefs.transport.serving.listening import Guest
+from cachefs.transport.serving.requests import (
+    Request,
+    UnsatisfiableRangeError,
+    parse_head,
+    parse_range,
+)
 from cachefs.wire import digests, failures
 from cachefs.wire.http import (
     DIGESTS_HEADER,
@@ -47,15 +55,8 @@ from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
-from cachefs.workers.proving.prover import PROOF_SECONDS, Prover
-from cachefs.workers.serving.conversation import HEAD_SECONDS, Conversation
-from cachefs.workers.serving.listening import Guest
-from cachefs.workers.serving.requests import (
-    Request,
-    UnsatisfiableRangeError,
-    parse_head,
-    parse_range,
-)
+from cachefs.workers.proving.asking import PROOF_SECONDS
+from cachefs.workers.proving.prover import Prover
 
 DIGESTS_LIMIT = 16
 """Blocks of one answer that are obtained before its head is sent."""

@@ -2,7 +2,8 @@
 
 One thread per connection answers its requests in order. Whatever is lent out belongs to the
 connection: when it ends, however it ends, its leases end with it, so a reader that crashed keeps
-nothing from being evicted. The descriptor that is sent is opened anew for reading, because the tier's
+nothing from being evicted; what others still have open through it, the store asks the kernel. The
+descriptor that is sent is opened anew for reading, because the tier's
 own may write.
 
 The socket is in a folder that only its owner may enter, and is itself closed to others; the token is
@@ -17,7 +18,7 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ from cachefs.errors import (
     DeniedError,
     NotKnownError,
 )
-from cachefs.ports import BlockStore, FileLease, FileRef, Runtime
+from cachefs.ports import BlockStore, DiskFile, FileLease, FileRef, Runtime
+from cachefs.transport.serving.listening import Guest
 from cachefs.wire import digests, failures, local
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.prover import Prover
-from cachefs.workers.serving.listening import Guest
 
 SOCKET_PATH_BYTES_MAX = 107
 """``sun_path`` of Linux less its closing NUL."""
@@ -183,9 +184,7 @@ class Handout:
             self._leases += 1
         try:
             answer = describe(each, request)
-            # Through /proc the same file is opened anew, with rights of its own.
-            path = f"/proc/self/fd/{each.lease.file.fileno()}"
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._reopen(each.lease.file)
         except OSError as error:
             self._release(each)
             if isinstance(error, CacheFSError):
@@ -197,6 +196,9 @@ class Handout:
         number = max(lent, default=0) + 1
         lent[number] = each
         return {"lease": number, **answer}, descriptor
+
+    def _reopen(self, file: DiskFile) -> int:
+        return file.lend()
 
     def _check(self, each: _Lent, _request: dict[str, Any]) -> dict[str, Any]:
         # The stamp first: a block that is filled in between is then in the digests, and the reader
@@ -309,10 +311,9 @@ def open_socket(state_folder: Path) -> tuple[socket.socket, Path]:
     """Listen on a Unix socket that only this user can reach; return it with its path.
 
     Raises:
-        ConfigError: The folder belongs to somebody else or is open to others.
+        ConfigError: Its folder cannot be made, belongs to somebody else, or is open to others.
     """
-    path = _socket_path(state_folder)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = _make_socket_folder(state_folder)
     status = path.parent.lstat()
     if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
         raise ConfigError("the socket's folder is not ours", subject=str(path.parent))
@@ -330,10 +331,26 @@ def open_socket(state_folder: Path) -> tuple[socket.socket, Path]:
     return listening, path
 
 
-def _socket_path(state_folder: Path) -> Path:
+def _make_socket_folder(state_folder: Path) -> Path:
+    """Make the folder of a socket; return the socket's path in it."""
+    failure: OSError | None = None
+    for path in _socket_paths(state_folder):
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:  # its disk is full, perhaps
+            failure = error
+        else:
+            return path
+    raise ConfigError(
+        "the socket's folder cannot be made", subject=str(state_folder), hint=str(failure)
+    ) from failure
+
+
+def _socket_paths(state_folder: Path) -> Iterator[Path]:
+    """Yield where a socket may be, the best place first."""
     path = state_folder.absolute() / "socket" / "worker"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
-        return path
+        yield path
     # A deep state folder has a name too long for a socket; its digest is short.
     name = hashlib.blake2b(os.fsencode(state_folder.absolute()), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"cachefs-{os.geteuid()}-{name}" / "worker"
+    yield Path(tempfile.gettempdir()) / f"cachefs-{os.geteuid()}-{name}" / "worker"

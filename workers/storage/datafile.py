@@ -12,21 +12,27 @@ and, on kernels before 6.13, one within the same timer tick (4 ms) as our last w
 
 Whoever opens, writes or punches has the file's *slot*, one at a time per file: the kernel lets only
 one write to a file at once anyway, and the stamp after a write is then surely that of this write.
+
+**Others who have it open.** A process on the node that borrowed the file may read it, map it, or have
+the kernel read it for others, longer than its lease lasts, and longer than the process that lent it. So
+bytes that somebody may have been promised are never replaced by a hole. Before a block is punched out,
+or the size put right, the kernel is asked whether anybody else has the file open
+(:meth:`cachefs.ports.DiskFile.shared`); if so, the bytes stay. Over a block that is not resident only
+that very block is ever written. Unlinking is always harmless: whoever has the file open keeps it.
 """
 
 import errno
+import resource
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cachefs.config.schema import ClusterConfig
-from cachefs.core.blocks import FileVersionId, Range, block_count, block_range
-from cachefs.core.manifest import VersionId
-from cachefs.core.names import DatasetName
 from cachefs.core.tiers import pages
 from cachefs.errors import CapacityError
 from cachefs.ports import Condition, Disk, DiskFile, Runtime
 from cachefs.wire.digests import digest_size, digester
+from cachefs.workers.storage.cachedfile import DATA_SUFFIX, Block, CachedFile
 from cachefs.workers.storage.journal import (
     DRAFT_NAME,
     BlockAdded,
@@ -38,9 +44,11 @@ from cachefs.workers.storage.journal import (
     Stamped,
 )
 
-DATA_SUFFIX = ".data"
 OPEN_FILES_LIMIT = 256
 """Data files that a tier keeps open without a user: opening one again costs microseconds."""
+_DESCRIPTORS_SHARE = 8
+"""But no more than one in so many of what the process may have open: there may be two tiers, and
+descriptors that are lent out and connections need the rest."""
 PATIENCE_SECONDS = 10.0
 """Whoever waits so long for another's work on a file gives up: the disk hangs."""
 
@@ -50,91 +58,29 @@ _PASSING = frozenset(
 """Failures that say nothing about the file."""
 
 
-class Block:
-    """A resident block."""
-
-    __slots__ = ("digest", "read_at")
-
-    def __init__(self, digest: bytes, read_at: float) -> None:
-        """Note what it must hash to and when it was last read."""
-        self.digest = digest
-        self.read_at = read_at
-
-
-class CachedFile:
-    """A file version in a tier. All fields are guarded by the worker's lock."""
-
-    __slots__ = (
-        "block_size", "blocks", "busy", "created", "dataset", "doubtful", "file_version", "gone",
-        "handle", "held", "leases", "leaving", "name", "recorded", "size", "stamp", "strays",
-        "suspicions", "turns", "users", "version",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        file_version: FileVersionId,
-        *,
-        size: int,
-        block_size: int,
-        dataset: DatasetName,
-        version: VersionId,
-    ) -> None:
-        """Begin without a data file and without blocks."""
-        self.file_version = file_version
-        self.size = size
-        self.block_size = block_size
-        self.dataset = dataset
-        self.version = version
-        self.name = file_version + DATA_SUFFIX
-        self.blocks: dict[int, Block] = {}
-        self.doubtful: set[int] = set()
-        """Resident blocks to be verified before they are handed out."""
-        self.strays: set[int] = set()
-        """Blocks that take room without being resident: bad ones that are not punched out yet."""
-        self.held: dict[int, int] = {}
-        """How many are using a block right now."""
-        self.leases: set[object] = set()
-        self.users = 0
-        """Reservations, held blocks, leases and evictions under way."""
-        self.busy = False
-        """Whether somebody has the slot."""
-        self.turns = 0
-        """How often somebody has had it."""
-        self.handle: DiskFile | None = None
-        self.stamp = 0
-        """After our own last write; 0 while it is not known, which no real stamp is."""
-        self.suspicions = 0
-        """How often foreign changes were found: a verification from before one proves nothing."""
-        self.created = False
-        """Whether there is a data file."""
-        self.recorded = False
-        """Whether the journal knows the file."""
-        self.leaving = False
-        """Nobody finds it any more; soon it is gone."""
-        self.gone = False
-        """Out of the tier; it lives on for those who have it open."""
-
-    @property
-    def block_count(self) -> int:
-        """How many blocks the whole file has."""
-        return block_count(self.size, self.block_size)
-
-    def range_of(self, index: int) -> Range:
-        """Return where a block lies."""
-        return block_range(index, self.size, self.block_size)
-
-    def room_of(self, index: int) -> int:
-        """Return the room that a block takes."""
-        return pages(self.range_of(index).length)
-
-
 class DataFiles:
     """The data files of one tier. Methods that touch the disk want the file's slot."""
 
     def __init__(
-        self, disk: Disk, journal: Journal, *, digest: str, runtime: Runtime, lock: Condition
+        self,
+        disk: Disk,
+        journal: Journal,
+        *,
+        digest: str,
+        runtime: Runtime,
+        lock: Condition,
+        note_strays: Callable[[CachedFile, list[int]], None],
     ) -> None:
-        """Work on an open disk, under the worker's lock."""
+        """Work on an open disk.
+
+        Args:
+            disk: The tier's folder.
+            journal: Its records.
+            digest: The cluster's algorithm.
+            runtime: Time.
+            lock: The worker's.
+            note_strays: Is told, with the lock held, of blocks that take room and are in no book.
+        """
         self.disk = disk
         self.errors = 0
         """Operations that the disk refused; guarded by the worker's lock."""
@@ -142,7 +88,10 @@ class DataFiles:
         self._digest = digester(digest)
         self._runtime = runtime
         self._lock = lock
+        self._note_strays = note_strays
         self._open: OrderedDict[CachedFile, None] = OrderedDict()
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._open_limit = min(OPEN_FILES_LIMIT, descriptors // _DESCRIPTORS_SHARE)
 
     def recover(self, cluster: ClusterConfig, now: float) -> list[CachedFile]:
         """Return the files that an earlier process left, and remove what nobody can use.
@@ -172,7 +121,7 @@ class DataFiles:
             if not file.blocks or file.name not in present:
                 useless.append(FileRemoved(file_version))
                 continue
-            file.created = file.recorded = True
+            file.created = file.recorded = file.was_lent = True
             file.stamp = recorded.stamp
             file.doubtful = set() if recorded.stamp else set(file.blocks)
             files.append(file)
@@ -182,6 +131,11 @@ class DataFiles:
             if name == DRAFT_NAME or name.endswith(DATA_SUFFIX):
                 self.remove_name(name)
         return files
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk did not even take the journal."""
+        return self._journal.is_behind
 
     def close(self) -> None:
         """Sync everything, say so in the journal, and let go of the folder."""
@@ -250,7 +204,7 @@ class DataFiles:
                 return True
             if not file.gone and not self.disk.refers(file.name, handle):
                 return False
-            self._doubt(file, handle)
+            return self._doubt(file, handle)
         except OSError as error:
             self.count_error()
             if error.errno in _PASSING:
@@ -258,7 +212,24 @@ class DataFiles:
                     f"a cached file cannot be opened: {error.strerror}", subject=file.name
                 ) from error
             return False
-        return True
+
+    def is_open_elsewhere(self, file: CachedFile) -> bool | None:
+        """Say whether anybody else has the file open, in the slot, with the file ready.
+
+        ``None`` if that cannot be known, and somebody may. Who borrows the file from now on is
+        promised what is in the books by then.
+        """
+        with self._lock:
+            if file.leases:
+                return True
+        try:
+            shared = _opened(file).shared()
+        except OSError:
+            self.count_error()
+            shared = True
+        if shared is None and not file.was_lent:
+            return False
+        return shared
 
     def write(self, file: CachedFile, index: int, data: memoryview, digest: bytes) -> None:
         """Write a block and its record, in the slot, with the file ready.
@@ -278,7 +249,10 @@ class DataFiles:
         file.recorded = True
 
     def punch(self, file: CachedFile, indexes: Sequence[int]) -> list[int]:
-        """Punch out blocks, in the slot, with the file ready; return those whose room is free."""
+        """Punch out blocks, in the slot, with the file ready; return those whose room is free.
+
+        Nobody else may have the file open.
+        """
         freed = self._punch_runs(file, indexes)
         self._renew_stamp(file)
         self.record_gone(file, indexes)
@@ -352,10 +326,11 @@ class DataFiles:
     def _open_handle(self, file: CachedFile) -> DiskFile | None:
         if file.gone:
             return None
+        if not file.created:
+            self.disk.remove(file.name)  # whatever has the name, somebody may have it open
         handle = self.disk.open(file.name, create=not file.created)
         try:
             if not file.created:
-                handle.truncate(0)  # nothing is left of whatever had the name before
                 handle.truncate(file.size)
                 file.stamp = handle.stamp()
                 file.created = True
@@ -366,7 +341,7 @@ class DataFiles:
         with self._lock:
             file.handle = handle
             self._open[file] = None
-            idle = self._close_idle() if len(self._open) > OPEN_FILES_LIMIT else None
+            idle = self._close_idle() if len(self._open) > self._open_limit else None
         if idle is not None:
             idle.close()
         return handle
@@ -379,19 +354,32 @@ class DataFiles:
                 return handle
         return None
 
-    def _doubt(self, file: CachedFile, handle: DiskFile) -> None:
-        # Somebody else wrote: the length is put right, what is in no block of ours takes no room,
-        # and every block must prove itself before it is handed out again.
+    def _doubt(self, file: CachedFile, handle: DiskFile) -> bool:
+        """Somebody else wrote: every block must prove itself before it is handed out again.
+
+        The length is put right, and what is in no block of ours takes no room, unless others have
+        the file open. To them a wrong length may be an error now; mended, it would be zeros.
+        """
+        is_open = self.is_open_elsewhere(file)
         if handle.size() != file.size:
-            handle.truncate(file.size)
-        if not file.gone:
-            with self._lock:
-                ours = file.blocks.keys() | file.strays
-            self._punch_runs(file, [i for i in range(file.block_count) if i not in ours])
+            if is_open is False:
+                handle.truncate(file.size)
+            elif not file.gone:
+                return False
         with self._lock:
+            ours = file.blocks.keys() | file.strays
+        others = [] if file.gone else [i for i in range(file.block_count) if i not in ours]
+        if is_open is False:
+            self._punch_runs(file, others)
+        else:
+            others = [i for i in others if handle.takes_room(*file.range_of(i))]
+        with self._lock:
+            if is_open is not False:
+                self._note_strays(file, others)
             file.doubtful = set(file.blocks)
             file.suspicions += 1
         self._renew_stamp(file)
+        return True
 
     def _punch_runs(self, file: CachedFile, indexes: Iterable[int]) -> list[int]:
         handle = _opened(file)

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import stat
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _ALLOCATED_BYTES_MIN = 1024 * 1024
 """Shorter writes are not worth a system call of their own."""
+_NO_LEASES = frozenset(
+    (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.ENOLCK)
+)
+"""The file system has none, they are switched off (``fs.leases-enable``), or the file is not ours."""
 _KEEP_SIZE = 0x01
 _PUNCH_HOLE = 0x02
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -130,28 +135,56 @@ class OsDisk:
 
 
 class OsDiskFile:
-    """Implements :class:`cachefs.ports.DiskFile` on two descriptors of one file.
+    """Implements :class:`cachefs.ports.DiskFile` on one descriptor, which may read and write.
 
-    The one that is handed out is read-only: whoever receives it through a socket cannot write what
-    all others read. It is made when it is first asked for.
+    There is no other of ours that lasts: the kernel is asked whether this is the only one.
     """
 
     def __init__(self, descriptor: int) -> None:
         """Take over a descriptor that may read and write."""
         self._descriptor = descriptor
-        self._reading: int | None = None
         self._closed = False
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
-        """Return the read-only descriptor."""
+        """Return the descriptor, which may write."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the file was closed")
+        return self._descriptor
+
+    def lend(self) -> int:
+        """Open the file once more, for reading: whoever receives that cannot write."""
         with self._lock:
-            if self._closed:
-                raise OSError(errno.EBADF, "the file was closed")
-            if self._reading is None:
-                path = f"/proc/self/fd/{self._descriptor}"
-                self._reading = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            return self._reading
+            # Through /proc the same file is opened anew, with rights of its own.
+            return os.open(f"/proc/self/fd/{self.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def shared(self) -> bool | None:
+        """Ask for a write lease of the kernel's, which only the sole opener gets, and end it.
+
+        Whoever opens the file in between waits for that, some microseconds, and the kernel sends us
+        a signal. That must be one that does nothing: its default, SIGIO, ends a process. Each end
+        of a lease sets it back.
+        """
+        with self._lock:
+            descriptor = self.fileno()
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+                fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    return True
+                if error.errno in _NO_LEASES:
+                    return None
+                raise
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            return False
+
+    def takes_room(self, offset: int, length: int) -> bool:
+        """Look for the first byte of the range that is not in a hole."""
+        try:
+            return os.lseek(self._descriptor, offset, os.SEEK_DATA) < offset + length
+        except OSError as error:
+            return error.errno != errno.ENXIO
 
     def pread_into(self, into: memoryview, offset: int) -> int:
         """Read until ``into`` is full or the file ends."""
@@ -204,14 +237,11 @@ class OsDiskFile:
         return os.fstat(self._descriptor).st_ctime_ns
 
     def close(self) -> None:
-        """Release both descriptors."""
+        """Release the descriptor."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            if self._reading is not None:
-                os.close(self._reading)
-            os.close(self._descriptor)
+            if not self._closed:
+                self._closed = True
+                os.close(self._descriptor)
 
 
 def _check_ours(folder: Path, descriptor: int) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from cachefs.errors import check
 from cachefs.ports import DiskFile
-from cachefs.workers.storage.datafile import CachedFile
+from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.tier import Tier
 
 
@@ -54,8 +54,8 @@ class StoredReservation:
             return
         self._ended = True
         if self._has_room:
-            self._tier.give_back(self._cached.room_of(self._index))
-        self._tier.leave(self._cached)
+            self._tier.evictor.give_back(self._cached.room_of(self._index))
+        self._tier.users.leave(self._cached)
 
 
 class StoredBlock:
@@ -91,7 +91,7 @@ class StoredBlock:
         """Let go of the block; idempotent."""
         if not self._ended:
             self._ended = True
-            self._tier.end_hold(self._cached, self._index)
+            self._tier.users.end_hold(self._cached, self._index)
 
     def __enter__(self) -> Self:
         """Keep the block until the context is left."""
@@ -130,11 +130,11 @@ class StoredLease:
         Raises:
             CapacityError: The disk hangs.
         """
-        return self._tier.vouch(self._cached)
+        return self._tier.verifier.vouch(self._cached)
 
     def digests(self) -> list[bytes | None]:
         """Return the digest of each block that is resident and not doubtful."""
-        return self._tier.digests(self._cached)
+        return self._tier.verifier.digests(self._cached)
 
     @property
     def is_current(self) -> bool:
@@ -143,4 +143,4 @@ class StoredLease:
 
     def release(self) -> None:
         """End the lease; idempotent."""
-        self._tier.end_lease(self._cached, self)
+        self._tier.users.end_lease(self._cached, self)

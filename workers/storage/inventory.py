@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
-from cachefs.workers.storage.datafile import CachedFile
+from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.tier import Tier
 
 
@@ -32,6 +32,8 @@ class TierStatistics:
     medium: str
     folder: str
     capacity_bytes: int
+    lacking_bytes: int
+    """What the configured capacity has beyond that, because others fill the disk."""
     used_bytes: int
     reserved_bytes: int
     blocks: int
@@ -77,20 +79,22 @@ def residency_of(tier: Tier, file: CachedFile) -> FileResidency:
 
 def statistics_of(tier: Tier) -> TierStatistics:
     """Return the state of a tier; with the worker's lock held."""
-    files = tier.files.values()
+    books = tier.books
+    files = books.files.values()
     return TierStatistics(
         medium=tier.config.medium,
         folder=str(tier.config.folder),
-        capacity_bytes=tier.room.capacity,
-        used_bytes=tier.room.used,
-        reserved_bytes=tier.room.reserved,
+        capacity_bytes=books.room.capacity,
+        lacking_bytes=books.room.configured - books.room.capacity,
+        used_bytes=books.room.used,
+        reserved_bytes=books.room.reserved,
         blocks=sum(len(file.blocks) for file in files),
         files=sum(bool(file.blocks) for file in files),
         leased_files=sum(bool(file.leases) for file in files),
-        evictions=tier.counts.evictions,
-        evicted_bytes=tier.counts.evicted_bytes,
-        corrupt_blocks=tier.counts.corrupt_blocks,
-        lost_files=tier.counts.lost_files,
-        write_errors=tier.counts.write_errors,
+        evictions=books.counts.evictions,
+        evicted_bytes=books.counts.evicted_bytes,
+        corrupt_blocks=books.counts.corrupt_blocks,
+        lost_files=books.counts.lost_files,
+        write_errors=books.counts.write_errors,
         disk_errors=tier.disk_errors,
     )

@@ -61,6 +61,7 @@ HISTORY_SLOTS_MIN = 8192
 PATIENCE_SECONDS = 10.0
 """An append that waited so long for another one has failed: the disk hangs."""
 
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _HEAD = struct.Struct("<IBBH")  # checksum of all that follows, kind, slots, bytes of the payload
 _CHECKSUM_BYTES = 4
 _FILE = struct.Struct("<20sQ20s")  # then the dataset's name
@@ -228,8 +229,11 @@ class Journal:
         If not, they are set to 0 here and on the disk, so that nobody after us relies on them
         either. A journal that cannot be read counts as empty.
 
+        A full disk is no obstacle: the old journal stands, and the next append writes a new one. What
+        happens until then cannot be recorded, which shows in the stamps.
+
         Raises:
-            OSError: Not even a new journal can be written.
+            OSError: No new journal can be written, for another reason.
         """
         with self._exclusive():
             history = decode(self._read())
@@ -242,8 +246,17 @@ class Journal:
                 for file in history.files.values():
                     file.stamp = 0
             self._history = history
-            self._rewrite()
+            try:
+                self._rewrite()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
         return reliable
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last attempt to write anew failed, so that the disk has an older journal."""
+        return self._broken
 
     def append(self, records: Sequence[Record]) -> None:
         """Write records, in one go.

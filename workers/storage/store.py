@@ -3,26 +3,28 @@
 **Where a file version goes.** It lives in exactly one tier, as one sparse file, because a process on
 the node is handed one descriptor. The tier is chosen when its first block is reserved, or when it is
 first lent out: the fastest tier that takes the *whole* file below its high mark without evicting
-anything; if there is none, the tier whose coldest block has been unread for the longest time, then
-the others. So nothing leaves memory to make room while the disk has some, and when all are full, the
-least missed bytes of the whole worker give way. A file that is there stays where it is until its
-last block is gone.
+anything, beside all that the files which are just coming in will still take
+(:mod:`cachefs.workers.storage.growing`); if there is none, the tier whose coldest block has been unread
+for the longest time, then the others. So nothing leaves memory to make room while the disk has some,
+and when all are full, the least missed bytes of the whole worker give way. A file that is there stays
+where it is until its last block is gone.
 
 **Locking.** One lock for all bookkeeping, never held while a disk works; every wait is bounded. See
 :mod:`cachefs.workers.storage.tier`.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cachefs.config.schema import ClusterConfig, TierConfig
-from cachefs.core.blocks import BlockId, FileVersionId
+from cachefs.core.blocks import BlockId, FileVersionId, block_range
 from cachefs.core.eviction import Retention
 from cachefs.core.tiers import pages
 from cachefs.errors import CapacityError, ConfigError, check
 from cachefs.ports import Disk, FileRef, Runtime
-from cachefs.workers.storage.datafile import PATIENCE_SECONDS, CachedFile
+from cachefs.workers.storage.cachedfile import CachedFile
+from cachefs.workers.storage.datafile import PATIENCE_SECONDS
 from cachefs.workers.storage.disk import OsDisk, read_boot_id
 from cachefs.workers.storage.holding import StoredBlock, StoredLease, StoredReservation
 from cachefs.workers.storage.inventory import (
@@ -99,9 +101,11 @@ class TieredStore:
                     f"the tier's folder cannot be used: {error.strerror}",
                     subject=str(tier.config.folder),
                 ) from error
-            self._remove(tier, [tier.files[name] for name in seen & tier.files.keys()])
-            seen |= tier.files.keys()
-            tier.try_reserve(0)  # the capacity may have been lowered since
+            files = tier.books.files
+            self._remove(tier, [files[name] for name in seen & files.keys()])
+            seen |= files.keys()
+            if not tier.books.room.is_limited:  # else nothing goes before the pins are known
+                tier.evictor.try_reserve(0)  # the capacity may have been lowered since
 
     def close(self) -> None:
         """Sync, mark the tiers clean and let go of them; idempotent."""
@@ -126,7 +130,7 @@ class TieredStore:
         check(index >= 0 and length > 0, "block index outside of its file")
         size = pages(length)
         for tier in self._candidates(file):
-            if not tier.try_reserve(size):
+            if not tier.evictor.try_reserve(size):
                 continue
             joined = None
             try:
@@ -135,12 +139,31 @@ class TieredStore:
                     return StoredReservation(tier, joined, index)
             finally:
                 if joined is None:  # another thread has just put the file into another tier
-                    tier.give_back(size)
+                    tier.evictor.give_back(size)
         raise CapacityError(
             "no tier has room for a block",
             subject=file.entry.path,
             hint="everything is pinned, lent out or being filled; raise a tier's capacity",
         )
+
+    def check_fits(self, wanted: Mapping[FileRef, Iterable[int]]) -> None:
+        """Refuse what the tiers cannot hold all at once: it would evict itself for ever.
+
+        Raises:
+            CapacityError: Eviction would start before all of it is here, whatever else went.
+        """
+        sizes = [
+            sum(pages(block_range(i, file.entry.size, self._block_size).length) for i in indexes)
+            for file, indexes in wanted.items()
+        ]
+        with self._lock:
+            rooms = [tier.books.room.high for tier in self._tiers]
+        if sum(sizes) > sum(rooms) or max(sizes, default=0) > max(rooms):
+            raise CapacityError(
+                "the worker's tiers cannot hold its share of the warm-up",
+                hint=f"{sum(sizes)} bytes of {sum(rooms)}: add workers, raise the capacity, or "
+                "warm fewer paths",
+            )
 
     def find(self, file: FileRef, index: int) -> "StoredBlock | None":
         """Return a resident block and count the access; ``None`` if it is not here."""
@@ -152,11 +175,11 @@ class TieredStore:
                 self._misses += 1
                 return None
             block.read_at = self._runtime.monotonic()
-            tier.policy.touch(BlockId(name, index))
+            tier.books.policy.touch(BlockId(name, index))
             self._hold(cached, index)
         held: StoredBlock | None = None
         try:
-            if tier.trust(cached, index):
+            if tier.verifier.trust(cached, index):
                 handle = tier.open(cached)
                 held = StoredBlock(tier, cached, index, digest=block.digest, handle=handle)
         except CapacityError:  # it cannot be looked at just now; others hold the block, or can
@@ -166,7 +189,7 @@ class TieredStore:
                 self._hits += held is not None
                 self._misses += held is None
             if held is None:
-                tier.end_hold(cached, index)
+                tier.users.end_hold(cached, index)
         return held
 
     def holds(self, file_version: FileVersionId, index: int) -> bool:
@@ -188,6 +211,7 @@ class TieredStore:
             lease = StoredLease(tier, cached)
             with self._lock:
                 cached.leases.add(lease)
+                cached.was_lent = True
             try:
                 tier.open(cached)
             except BaseException:
@@ -205,11 +229,11 @@ class TieredStore:
             self._hold(cached, index)
         try:
             tier.open(cached)
-            return not tier.verify(cached, index)
+            return not tier.verifier.verify(cached, index)
         except CapacityError:
             return False
         finally:
-            tier.end_hold(cached, index)
+            tier.users.end_hold(cached, index)
 
     def discard(self, file_version: FileVersionId, index: int, digest: bytes) -> None:
         """Drop a block if it is the one of that digest, which is known to be wrong."""
@@ -220,11 +244,11 @@ class TieredStore:
                 return
             self._hold(cached, index)
         try:
-            tier.discard(cached, index)
+            tier.verifier.discard(cached, index)
         except CapacityError:  # the disk hangs; who asks for the block finds it again
             pass
         finally:
-            tier.end_hold(cached, index)
+            tier.users.end_hold(cached, index)
 
     # ---- what the worker and the coordinator decide -----------------------------------------
 
@@ -235,12 +259,12 @@ class TieredStore:
         retention = Retention(frozenset(pinned), dict(ttls))
         with self._lock:
             for tier in self._tiers:
-                tier.retention = retention
+                tier.books.retention = retention
 
     def drop(self, file_versions: Collection[FileVersionId]) -> None:
         """Remove file versions that nobody wants any more; pins do not keep them.
 
-        Who has one open keeps it, unlinked.
+        Who has one open keeps it, unlinked; its room is taken until then.
         """
         for name in file_versions:
             with self._lock:
@@ -251,47 +275,56 @@ class TieredStore:
     def evict(
         self, file_versions: Collection[FileVersionId]
     ) -> tuple[int, tuple[FileVersionId, ...]]:
-        """Evict file versions; return the bytes freed, and those that are lent out or pinned."""
+        """Evict file versions; return the bytes freed, and those that are open or pinned."""
         freed = 0
         refused: list[FileVersionId] = []
         for name in file_versions:
+            now = self._runtime.monotonic()
             with self._lock:
                 tier, cached = self._located(name)
                 if tier is None or cached is None:
                     continue
-                if cached.leases or not tier.retention.may_evict(name):
+                books = tier.books
+                if cached.leases or not books.retention.may_evict(name):
                     refused.append(name)
                     continue
-                indexes = tier.evictable(cached)
+                cached.open_until = 0.0  # who asks by name gets an answer of this moment
+                indexes = books.evictable(cached, now)
                 if not indexes:
                     continue
-                freed += sum(cached.range_of(index).length for index in indexes)
-                tier.take_out(cached, indexes)
-            tier.punch_out(cached, indexes)
+                taken = books.take_out(cached, indexes)
+            size = sum(cached.range_of(index).length for index in taken.blocks)
+            if tier.evictor.punch_out(taken):
+                freed += size
+            else:
+                refused.append(name)
         return freed, tuple(refused)
 
     def expire(self, now: float) -> int:
         """Evict the blocks that have outlived their time to live; return how many."""
         expired = 0
+        for each in self._tiers:
+            each.users.look_again()
         with self._lock:
-            names = list(self._tiers[0].retention.ttls)
+            names = list(self._tiers[0].books.retention.ttls)
         for name in names:
             with self._lock:
                 tier, cached = self._located(name)
                 if tier is None or cached is None:
                     continue
+                books = tier.books
                 indexes = [
                     index
-                    for index in tier.evictable(cached)
-                    if tier.retention.is_expired(
+                    for index in books.evictable(cached, self._runtime.monotonic())
+                    if books.retention.is_expired(
                         name, read_at=cached.blocks[index].read_at, now=now
                     )
                 ]
                 if not indexes:
                     continue
-                tier.take_out(cached, indexes)
-            expired += len(indexes)
-            tier.punch_out(cached, indexes)
+                taken = books.take_out(cached, indexes)
+            if tier.evictor.punch_out(taken):
+                expired += len(indexes)
         return expired
 
     # ---- what others want to know -----------------------------------------------------------
@@ -301,9 +334,9 @@ class TieredStore:
         with self._lock:
             changes = []
             for tier in self._tiers:
-                changed, tier.changed = tier.changed, {}
+                changed, tier.books.changed = tier.books.changed, {}
                 for name, was in changed.items():
-                    cached = tier.files.get(name)
+                    cached = tier.books.files.get(name)
                     changes.append(residency_of(tier, cached or was))
             return changes
 
@@ -313,7 +346,7 @@ class TieredStore:
             return [
                 residency_of(tier, cached)
                 for tier in self._tiers
-                for cached in tier.files.values()
+                for cached in tier.books.files.values()
                 if cached.blocks and not cached.leaving
             ]
 
@@ -323,7 +356,7 @@ class TieredStore:
             return [
                 BlockId(name, index)
                 for tier in self._tiers
-                for name, cached in tier.files.items()
+                for name, cached in tier.books.files.items()
                 for index in sorted(cached.blocks)
             ]
 
@@ -350,7 +383,7 @@ class TieredStore:
     def is_pinned(self, file_version: FileVersionId) -> bool:
         """Say whether a file version is pinned."""
         with self._lock:
-            return not self._tiers[0].retention.may_evict(file_version)
+            return not self._tiers[0].books.retention.may_evict(file_version)
 
     def statistics(self) -> StoreStatistics:
         """Return the state of all tiers."""
@@ -365,7 +398,7 @@ class TieredStore:
 
     def _located(self, name: FileVersionId) -> tuple[Tier | None, CachedFile | None]:
         for tier in self._tiers:
-            cached = tier.files.get(name)
+            cached = tier.books.files.get(name)
             if cached is not None and not cached.leaving:
                 return tier, cached
         return None, None
@@ -373,7 +406,8 @@ class TieredStore:
     def _wait_for_leaving(self, name: FileVersionId) -> None:
         # A new data file must not be made before the old one of that name is unlinked.
         deadline = self._runtime.monotonic() + PATIENCE_SECONDS
-        while any(name in tier.files and tier.files[name].leaving for tier in self._tiers):
+        all_files = [tier.books.files for tier in self._tiers]
+        while any(name in files and files[name].leaving for files in all_files):
             left = deadline - self._runtime.monotonic()
             if left <= 0:
                 raise CapacityError("a file is still being removed", subject=name)
@@ -388,10 +422,14 @@ class TieredStore:
             tier, _ = self._located(name)
             if tier is not None:
                 return [tier]
-            whole = pages(file.entry.size)
-            roomy = [tier for tier in self._tiers if tier.room.takes_below_high(whole)][:1]
+            whole, now = pages(file.entry.size), self._runtime.monotonic()
+            roomy = [
+                tier
+                for tier in self._tiers
+                if tier.books.room.takes_below_high(whole + tier.books.growing.wanted(now))
+            ][:1]
             rest = [tier for tier in self._tiers if tier not in roomy]
-            coldest = {id(tier): tier.coldest() for tier in rest}
+            coldest = {id(tier): tier.books.coldest(now) for tier in rest}
             rest.sort(key=lambda tier: _unread_since(coldest[id(tier)]))
             return roomy + rest
 
@@ -415,11 +453,11 @@ class TieredStore:
                     continue
                 cached.users += 1
             try:
-                tier.drop(cached)
+                tier.users.drop(cached)
             except CapacityError:  # the disk hangs; the next drop or eviction tries again
                 continue
             finally:
-                tier.leave(cached)
+                tier.users.leave(cached)
 
     @staticmethod
     def _hold(cached: CachedFile, index: int) -> None:

@@ -32,6 +32,9 @@ BUSY_SECONDS = 10
 """How long a transaction waits for another's lock before it fails."""
 STATEMENT_SECONDS = 60
 """How long Postgres works on one statement; the longest writes a manifest of 100 MB."""
+_SILENCE_SECONDS = 20
+"""How long what was sent to Postgres may stay unacknowledged before the connection is given up: a
+host that vanished answers nothing at all."""
 CONNECTIONS_LIMIT = 16
 """Transactions at once; more wait."""
 _MIGRATION_LOCK = 0x63616368656673
@@ -159,6 +162,9 @@ def _open_postgres(url: sqlalchemy.URL) -> Engine:
         url,
         connect_args={
             "connect_timeout": BUSY_SECONDS,
+            "tcp_user_timeout": _SILENCE_SECONDS * 1000,
+            "keepalives_idle": _SILENCE_SECONDS // 2,
+            "keepalives_interval": _SILENCE_SECONDS // 4,
             "application_name": "cachefs-coordinator",
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         },

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cachefs.coordinator.store.tables import REPORTS, RESIDENCY
+from cachefs.coordinator.store.tables import MEMBERS, REPORTS, RESIDENCY
 from cachefs.core.names import WorkerId
 from cachefs.core.residency import Holding, encode_mask
 
@@ -84,3 +84,34 @@ def put(
         connection.execute(
             delete(RESIDENCY).where(RESIDENCY.c.worker == worker, RESIDENCY.c.resident == b"")
         )
+
+
+def note_gone(connection: Connection, *, at: float) -> None:
+    """Note of each worker with recorded residency since when it is no member, if it is none."""
+    is_member = exists().where(MEMBERS.c.worker == REPORTS.c.worker)
+    is_recorded = exists().where(RESIDENCY.c.worker == REPORTS.c.worker)
+    connection.execute(
+        update(REPORTS).where(is_member, REPORTS.c.gone_at.is_not(None)).values(gone_at=None)
+    )
+    connection.execute(
+        update(REPORTS)
+        .where(~is_member, is_recorded, REPORTS.c.gone_at.is_(None))
+        .values(gone_at=at)
+    )
+
+
+def gone_before(connection: Connection, at: float) -> tuple[WorkerId, ...]:
+    """Return the workers that have been gone since a time before ``at``."""
+    query = select(REPORTS.c.worker).where(REPORTS.c.gone_at < at).order_by(REPORTS.c.worker)
+    return tuple(connection.execute(query).scalars())
+
+
+def forget(connection: Connection, worker: WorkerId) -> None:
+    """Delete what is recorded of a worker that is no member.
+
+    Its report stays, as one of everything that said nothing: so whoever follows the revisions sees
+    it, and a later worker of that name goes on with them.
+    """
+    put(connection, worker, (), whole=True)
+    connection.execute(delete(RESIDENCY).where(RESIDENCY.c.worker == worker))
+    connection.execute(update(REPORTS).where(REPORTS.c.worker == worker).values(gone_at=None))

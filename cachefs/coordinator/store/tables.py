@@ -2,7 +2,7 @@
 
 Lists and mappings that are only ever read whole are JSON text: both engines store text alike. Names
 of datasets are written in full (``namespace/name``). Times are seconds since 1970, for people;
-nothing is decided by comparing two machines' clocks.
+nothing is decided by comparing two machines' clocks, but for what is counted in days.
 """
 
 from sqlalchemy import (
@@ -35,8 +35,8 @@ COUNTERS = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins;
-``events`` numbers the events, in the order of their transactions (a sequence would not)."""
+"""``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins,
+and ``pins`` with every change of what workers must keep or let go; ``events`` numbers the events, in the order of their transactions (a sequence would not)."""
 
 MANIFESTS = Table(
     "manifests",
@@ -119,9 +119,10 @@ REPORTS = Table(
     Column("worker", Text, primary_key=True),
     Column("revision", BigInteger, nullable=False),
     Column("whole", BigInteger, nullable=False),
+    Column("gone_at", Double),
 )
 """How often a worker's recorded residency has changed, and at which of these changes it reported
-everything; it outlives the membership."""
+everything; it outlives the membership. ``gone_at`` is when it was found to be no member any more."""
 
 RESIDENCY = Table(
     "residency",

@@ -146,7 +146,7 @@ class FailedFill(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., file_version: _Optional[str] = ..., index: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
-    __slots__ = ("worker", "incarnation", "epoch", "residency", "residency_is_whole", "failures", "statistics", "suspects")
+    __slots__ = ("worker", "incarnation", "epoch", "residency", "residency_is_whole", "failures", "statistics", "suspects", "pins_revision")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +155,7 @@ class RenewRequest(_message.Message):
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    PINS_REVISION_FIELD_NUMBER: _ClassVar[int]
     worker: str
     incarnation: str
     epoch: int
@@ -163,7 +164,8 @@ class RenewRequest(_message.Message):
     failures: _containers.RepeatedCompositeFieldContainer[FailedFill]
     statistics: str
     suspects: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., residency: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., residency_is_whole: _Optional[bool] = ..., failures: _Optional[_Iterable[_Union[FailedFill, _Mapping]]] = ..., statistics: _Optional[str] = ..., suspects: _Optional[_Iterable[str]] = ...) -> None: ...
+    pins_revision: int
+    def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., residency: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., residency_is_whole: _Optional[bool] = ..., failures: _Optional[_Iterable[_Union[FailedFill, _Mapping]]] = ..., statistics: _Optional[str] = ..., suspects: _Optional[_Iterable[str]] = ..., pins_revision: _Optional[int] = ...) -> None: ...
 
 class RenewResponse(_message.Message):
     __slots__ = ("view", "want_residency", "pins", "dropped")
@@ -173,19 +175,27 @@ class RenewResponse(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     view: View
     want_residency: bool
-    pins: _containers.RepeatedCompositeFieldContainer[Pin]
+    pins: Pins
     dropped: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, view: _Optional[_Union[View, _Mapping]] = ..., want_residency: _Optional[bool] = ..., pins: _Optional[_Iterable[_Union[Pin, _Mapping]]] = ..., dropped: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, view: _Optional[_Union[View, _Mapping]] = ..., want_residency: _Optional[bool] = ..., pins: _Optional[_Union[Pins, _Mapping]] = ..., dropped: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Pin(_message.Message):
-    __slots__ = ("dataset", "file_version", "ttl_seconds")
-    DATASET_FIELD_NUMBER: _ClassVar[int]
-    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    dataset: str
-    file_version: str
-    ttl_seconds: float
-    def __init__(self, dataset: _Optional[str] = ..., file_version: _Optional[str] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
+class Pins(_message.Message):
+    __slots__ = ("revision", "pinned", "ttls")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    TTLS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    pinned: bytes
+    ttls: _containers.RepeatedCompositeFieldContainer[TimeToLive]
+    def __init__(self, revision: _Optional[int] = ..., pinned: _Optional[bytes] = ..., ttls: _Optional[_Iterable[_Union[TimeToLive, _Mapping]]] = ...) -> None: ...
+
+class TimeToLive(_message.Message):
+    __slots__ = ("seconds", "file_versions")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FILE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    file_versions: bytes
+    def __init__(self, seconds: _Optional[float] = ..., file_versions: _Optional[bytes] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
     __slots__ = ("worker", "incarnation")
@@ -335,7 +345,7 @@ class GetWarmRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WarmJob(_message.Message):
-    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at")
+    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +358,7 @@ class WarmJob(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     id: str
     dataset: str
     version: str
@@ -360,7 +371,8 @@ class WarmJob(_message.Message):
     failure: str
     started_at: float
     ended_at: float
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ...) -> None: ...
+    created_at: float
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ...) -> None: ...
 
 class ListWarmRequest(_message.Message):
     __slots__ = ()
@@ -434,6 +446,18 @@ class WarmResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class PinRequest(_message.Message):
+    __slots__ = ("pins",)
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    pins: Pins
+    def __init__(self, pins: _Optional[_Union[Pins, _Mapping]] = ...) -> None: ...
+
+class PinResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
 class EvictRequest(_message.Message):
     __slots__ = ("file_versions",)
     FILE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -483,6 +507,18 @@ class ExplainResponse(_message.Message):
     served_bytes: _containers.ScalarMap[str, int]
     filled_bytes: _containers.ScalarMap[str, int]
     def __init__(self, tier: _Optional[str] = ..., resident: _Optional[bytes] = ..., leased: _Optional[bool] = ..., pinned: _Optional[bool] = ..., served_bytes: _Optional[_Mapping[str, int]] = ..., filled_bytes: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class GetResidentRequest(_message.Message):
+    __slots__ = ("file_versions",)
+    FILE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    file_versions: bytes
+    def __init__(self, file_versions: _Optional[bytes] = ...) -> None: ...
+
+class GetResidentResponse(_message.Message):
+    __slots__ = ("resident",)
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    resident: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, resident: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
     __slots__ = ("dry_run",)

@@ -898,6 +898,11 @@ class WorkerStub:
                 request_serializer=cachefs__pb2.WarmRequest.SerializeToString,
                 response_deserializer=cachefs__pb2.WarmResponse.FromString,
                 _registered_method=True)
+        self.Pin = channel.unary_unary(
+                '/cachefs.v1.Worker/Pin',
+                request_serializer=cachefs__pb2.PinRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.PinResponse.FromString,
+                _registered_method=True)
         self.Evict = channel.unary_unary(
                 '/cachefs.v1.Worker/Evict',
                 request_serializer=cachefs__pb2.EvictRequest.SerializeToString,
@@ -907,6 +912,11 @@ class WorkerStub:
                 '/cachefs.v1.Worker/Explain',
                 request_serializer=cachefs__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=cachefs__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.GetResident = channel.unary_unary(
+                '/cachefs.v1.Worker/GetResident',
+                request_serializer=cachefs__pb2.GetResidentRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.GetResidentResponse.FromString,
                 _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/cachefs.v1.Worker/Drain',
@@ -932,6 +942,12 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pin(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Evict(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -939,6 +955,12 @@ class WorkerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetResident(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -963,6 +985,11 @@ def add_WorkerServicer_to_server(servicer, server):
                     request_deserializer=cachefs__pb2.WarmRequest.FromString,
                     response_serializer=cachefs__pb2.WarmResponse.SerializeToString,
             ),
+            'Pin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pin,
+                    request_deserializer=cachefs__pb2.PinRequest.FromString,
+                    response_serializer=cachefs__pb2.PinResponse.SerializeToString,
+            ),
             'Evict': grpc.unary_unary_rpc_method_handler(
                     servicer.Evict,
                     request_deserializer=cachefs__pb2.EvictRequest.FromString,
@@ -972,6 +999,11 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=cachefs__pb2.ExplainRequest.FromString,
                     response_serializer=cachefs__pb2.ExplainResponse.SerializeToString,
+            ),
+            'GetResident': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResident,
+                    request_deserializer=cachefs__pb2.GetResidentRequest.FromString,
+                    response_serializer=cachefs__pb2.GetResidentResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -1046,6 +1078,33 @@ class Worker:
             _registered_method=True)
 
     @staticmethod
+    def Pin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Worker/Pin',
+            cachefs__pb2.PinRequest.SerializeToString,
+            cachefs__pb2.PinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Evict(request,
             target,
             options=(),
@@ -1089,6 +1148,33 @@ class Worker:
             '/cachefs.v1.Worker/Explain',
             cachefs__pb2.ExplainRequest.SerializeToString,
             cachefs__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetResident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Worker/GetResident',
+            cachefs__pb2.GetResidentRequest.SerializeToString,
+            cachefs__pb2.GetResidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

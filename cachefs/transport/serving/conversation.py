@@ -1,4 +1,4 @@
-"""Conversation: bytes in and out of one data-plane connection, each step with a bound in time.
+"""Conversation: bytes in and out of one served connection, each step with a bound in time.
 
 A request's head must come whole within ``HEAD_SECONDS`` of its first byte, however slowly it drips.
 A body must make progress, and must on the whole be read faster than a trickle: a reader that takes
@@ -24,6 +24,9 @@ STALL_SECONDS = 20.0
 """A reader that takes nothing for so long is gone."""
 TRICKLE_BYTES_RATE = 64 * 1024
 """A body must on the whole leave at this many bytes a second."""
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 1024 * 1024
+"""How long, and how much, a refused body is still taken in, so that its sender reads the answer."""
 _RECEIVE_BYTES = 4096
 _HEAD_END = b"\r\n\r\n"
 
@@ -73,6 +76,41 @@ class Conversation:
         head = self._received[:end]
         self._received = self._received[end + len(_HEAD_END) :]
         return head
+
+    def read_body(self, length: int) -> bytes:
+        """Return a request's body of so many bytes, which the caller has found to be few.
+
+        Raises:
+            TimeoutError: It came too slowly.
+            ConnectionError: It ended before.
+        """
+        deadline = self._runtime.monotonic() + HEAD_SECONDS
+        while len(self._received) < length:
+            left = deadline - self._runtime.monotonic()
+            if left <= 0 or not self._readable.poll(left * 1000):
+                raise TimeoutError("the body of a request came too slowly")
+            part = self._receive()
+            if part == b"":
+                raise ConnectionError("a request ended in its body")
+            self._received += part or b""
+        body, self._received = self._received[:length], self._received[length:]
+        return body
+
+    def linger(self) -> None:
+        """End our side, and take in for a moment what the other side is still sending.
+
+        A connection that is closed with bytes unread is reset, and the answer before may be lost.
+        """
+        self._socket.shutdown(socket.SHUT_WR)
+        deadline = self._runtime.monotonic() + LINGER_SECONDS
+        taken = 0
+        while taken < LINGER_BYTES and (left := deadline - self._runtime.monotonic()) > 0:
+            if not self._readable.poll(left * 1000):
+                return
+            part = self._receive()
+            if part == b"":
+                return
+            taken += len(part or b"")
 
     def _receive(self) -> bytes | None:
         try:

@@ -23,7 +23,7 @@ EXHAUSTED_SECONDS = 0.1
 CLOSE_SECONDS = 2.0
 """How long closing waits for the threads; none of them keeps the process alive."""
 
-_log = logging.getLogger("cachefs.worker")
+_log = logging.getLogger("cachefs.serving")
 
 
 class Guest:

@@ -1,8 +1,9 @@
-"""Requests of the data plane: the part of HTTP/1.1 that we speak, parsed strictly.
+"""Requests: the part of HTTP/1.1 that we speak, parsed strictly.
 
-Only what :mod:`cachefs.wire.http` needs is understood: ``GET`` and ``HEAD`` without a body, and one
-byte range. Everything else is refused by name. A strict parser has no request in it that two
-programs could read in two ways.
+What :mod:`cachefs.wire.http` needs is understood: a head without a body, and one byte range.
+Everything else is refused by name. A strict parser has no request in it that two programs could
+read in two ways. The gateway, whose clients are other people's, asks for the target as it was sent
+(a signature covers it), and for the length of a body, which it may then read or refuse.
 """
 
 import re
@@ -17,8 +18,12 @@ HEADERS_LIMIT = 64
 """Header lines of one request."""
 
 _REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.([01])")
+_FOREIGN_LINE = re.compile(
+    r"([A-Z]{1,16}) (?:http://([^/?#@\x00-\x20\x7f-\xff]{1,255}))?(/[\x21-\x7e]*) HTTP/1\.([01])"
+)
 _HEADER_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,30})-(\d{0,30})")
 
 
 class UnsatisfiableRangeError(ConfigError):
@@ -37,37 +42,66 @@ class Request:
     """By lower-case name."""
     keep_alive: bool = True
     """Whether the other side wants to ask again on this connection."""
+    target: str = ""
+    """Path and query as they were sent."""
+    body_length: int = 0
+    """Bytes that follow the head; -1 if nobody can know beforehand."""
 
 
-def parse_head(head: bytes) -> Request:
+def parse_head(head: bytes, *, foreign: bool = False) -> Request:
     """Parse a request's head, without the empty line that ends it.
+
+    Args:
+        head: What was received.
+        foreign: It is from a client of another protocol: a body is for the caller to read or
+            refuse, and so is the query, which stays empty here.
 
     Raises:
         ConfigError: It is not a request that we understand.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
-    match = _REQUEST_LINE.fullmatch(first)
+    match = (_FOREIGN_LINE if foreign else _REQUEST_LINE).fullmatch(first)
     if match is None:
         raise ConfigError("not an HTTP/1.1 request")
-    method, target, minor = match.groups()
+    method, *host, target, minor = match.groups()
     headers = _parse_headers(lines)
-    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+    if any(host) and host != [headers.get("host")]:
+        raise ConfigError("a target and a Host header that name two hosts")
+    body_length = _body_length(headers)
+    if body_length and not foreign:
         raise ConfigError("a request with a body")
     path, _, query = target.partition("?")
+    connection = headers.get("connection", "").lower()
+    return Request(
+        method,
+        unquote(path),
+        {} if foreign else _parse_query(query),
+        headers,
+        keep_alive="close" not in connection if minor == "1" else "keep-alive" in connection,
+        target=target,
+        body_length=body_length,
+    )
+
+
+def _body_length(headers: Mapping[str, str]) -> int:
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers:
+        if "content-length" in headers:
+            raise ConfigError("a body with two lengths")
+        return -1
+    if not _LENGTH.fullmatch(length):
+        raise ConfigError("a content length that is no number")
+    return int(length)
+
+
+def _parse_query(query: str) -> Mapping[str, str]:
     try:
         values = parse_qs(query, keep_blank_values=True, max_num_fields=16)
     except ValueError as error:
         raise ConfigError("a query that cannot be parsed") from error
     if any(len(each) > 1 for each in values.values()):
         raise ConfigError("a query that says something twice")
-    connection = headers.get("connection", "").lower()
-    return Request(
-        method,
-        unquote(path),
-        {name: each[0] for name, each in values.items()},
-        headers,
-        keep_alive="close" not in connection if minor == "1" else "keep-alive" in connection,
-    )
+    return {name: each[0] for name, each in values.items()}
 
 
 def _parse_headers(lines: list[str]) -> dict[str, str]:

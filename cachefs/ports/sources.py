@@ -1,0 +1,159 @@
+"""Other processes of the cluster: who gives bytes, and who knows what they are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachefs.core.datasets import OriginSpec
+from cachefs.core.manifest import FileEntry, Manifest, VersionId
+from cachefs.core.membership import Member, View
+from cachefs.core.names import DatasetName
+from cachefs.ports.runtimes import CancelToken
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """All that is needed to find a file version's bytes anywhere."""
+
+    dataset: DatasetName
+    version: VersionId
+    entry: FileEntry
+    pool: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedBlock:
+    """What came with the bytes of a block."""
+
+    digest: bytes
+    """As the worker that served it has it; 16 bytes (xxh3-128) or 32 (BLAKE3)."""
+    source: str
+    """Where the *worker* had it from: ``memory``, ``disk``, ``peer`` or ``origin``; or ``local``:
+    it was read from the worker's own file, through a descriptor."""
+    vouched: bool = False
+    """The bytes are known to match the digest: nobody has written to the worker's file since the
+    worker said so."""
+
+
+class BlockSource(Protocol):
+    """The data plane of other workers, as a reader or a peer uses it."""
+
+    def fetch(
+        self,
+        member: Member,
+        file: FileRef,
+        index: int,
+        into: memoryview,
+        *,
+        only_cached: bool,
+        verify: bool = False,
+        deadline: float,
+        cancel: CancelToken,
+    ) -> FetchedBlock | None:
+        """Read one whole block from a worker into ``into``, whose length is the block's.
+
+        Returns once ``into`` is full, or raises; after that nobody writes into it any more.
+        Unless the answer is ``vouched``, the bytes are *not* verified: the caller does that. With
+        ``only_cached`` the answer is ``None`` when the worker does not hold the block; else the
+        worker fills it first.
+
+        Args:
+            member: Whom to ask.
+            file: Which file version.
+            index: Which block.
+            into: Receives the bytes.
+            only_cached: Do not make the worker fill the block.
+            verify: Make the worker check its own copy first, because it has just served a wrong
+                one; a copy that has rotted is dropped, and filled anew unless ``only_cached``.
+            deadline: On the runtime's monotonic clock.
+            cancel: Aborts the call, which then raises ``WorkerUnavailableError``.
+
+        Raises:
+            WorkerUnavailableError: It cannot be reached, died, stalled, or was cancelled.
+            OriginError: The worker could not fill the block; asking another worker does not help.
+            CapacityError: The worker is at a limit.
+            DeadlineError: The deadline passed.
+            DeniedError: The token is wrong.
+        """
+        ...
+
+
+class ProofSource(BlockSource, Protocol):
+    """The data plane as workers use it among themselves: its blocks may be unproven ones.
+
+    What a file's known digest has not been compared with yet, only a worker may fetch: it needs the
+    blocks to compare. See :mod:`cachefs.workers.proving.prover`.
+    """
+
+    def proof(
+        self,
+        member: Member,
+        file: FileRef,
+        *,
+        only_cached: bool,
+        deadline: float,
+        on_wait: Callable[[str], None],
+    ) -> bytes | None:
+        """Return the packed digests of a file's blocks from a worker that has proven the file.
+
+        Args:
+            member: Whom to ask.
+            file: Which file version.
+            only_cached: Return ``None`` if the worker has not proven it yet, instead of waiting.
+            deadline: On the runtime's monotonic clock.
+            on_wait: Told now and then what the worker is doing, while it is waited for.
+
+        Raises:
+            OriginError: The file cannot be proven; asking another worker does not help.
+            WorkerUnavailableError: It cannot be reached, died, or stalled.
+            CapacityError: The worker is at a limit.
+            DeadlineError: The deadline passed.
+            DeniedError: The token is wrong.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedVersion:
+    """A version with all that is needed to read and to fill it."""
+
+    dataset: DatasetName
+    origin: OriginSpec
+    client: str
+    """Which origin client to use."""
+    pool: str
+    replicas: int
+    manifest: Manifest
+    listed_at: float = 0.0
+    """When the coordinator first listed it, in seconds since 1970; 0 if nobody said."""
+
+    def file(self, entry: FileEntry) -> FileRef:
+        """Return what names a file's bytes for others."""
+        return FileRef(self.dataset, self.manifest.id, entry, self.pool, self.replicas)
+
+
+class Metadata(Protocol):
+    """What a reader must know before it can ask for bytes; served by any process of the cluster.
+
+    All three answer from the coordinator or, when it is down, from a worker. They raise
+    ``CoordinatorUnavailableError`` when nobody answers before ``deadline``, ``NotKnownError`` when
+    there is no such thing, and ``DeniedError`` when the token is wrong.
+    """
+
+    def view(self, *, deadline: float) -> View:
+        """Return the newest view that can be had."""
+        ...
+
+    def resolve(
+        self, name: DatasetName, version: str | None, *, deadline: float
+    ) -> ResolvedVersion:
+        """Return a version by id, by unambiguous prefix, or the current one for ``None``.
+
+        For ``None`` the dataset's consistency policy is applied first.
+        """
+        ...
+
+    def digests(self, file: FileRef, *, deadline: float) -> Sequence[bytes | None]:
+        """Return the known digest of each block, ``None`` where nobody has filled it yet."""
+        ...
