@@ -38,7 +38,10 @@ app = typer.Typer(
 @app.command("run")
 def run(
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]…", help="[default: all]")
+        list[str] | None,
+        typer.Argument(
+            metavar="SCENARIO", help="`cachefs bench list` lists them; all if none is named."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small sizes, one run: do the scenarios work at all?")

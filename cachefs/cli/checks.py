@@ -8,17 +8,20 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from cachefs.cli.findings import Finding, Level
+from cachefs.cli.mount_checks import check_engine, check_mounts
 from cachefs.cli.session import Session
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.cli.system.statefolder import SHARED_MEMORY, StateFolder, check_private, read_json
-from cachefs.config.discovery import state_folder
+from cachefs.cli.worker import lacking_bytes
+from cachefs.config.discovery import run_folder, state_folder
 from cachefs.config.secrets import read_token
 from cachefs.config.units import format_duration, format_size
 from cachefs.errors import CacheFSError, ConfigError, CoordinatorUnavailableError
+from cachefs.fuse.runfolder import RunFolders
+from cachefs.transport.processes import ProcessRecord
 
 _PYTHON_LEAST = (3, 11)
 _KERNEL_LEAST = (4, 18)
@@ -29,27 +32,16 @@ _SKEW_SECONDS = 2.0
 _CONNECT_SECONDS = 1.0
 _LIBRARIES = ("grpc", "fsspec", "s3fs", "obstore", "fastapi", "sqlalchemy", "xxhash")
 
-Level = Literal["ok", "note", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    level: Level
-    message: str
-    advice: str = ""
-    """What to do about it; empty when there is nothing to do."""
-
 
 def examine(environment: Mapping[str, str], state: Path | None) -> Iterator[Finding]:
     """Run all checks, those of the running system only if one can be found."""
     folder = StateFolder(state_folder(environment, state))
+    mounts = RunFolders(run_folder(environment, os.getuid()))
     by_address = state is None and "CACHEFS_COORDINATOR" in environment
     local: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", _versions),
-        ("fuse", _fuse),
+        ("mounting", check_engine),
+        ("mounts", lambda: check_mounts(mounts)),
         ("open files", _open_files),
         ("memory", _shared_memory),
     ]
@@ -112,27 +104,6 @@ def _versions() -> Iterator[Finding]:
         )
     else:
         yield Finding("libraries", "ok", f"all {len(_LIBRARIES)} that the processes need")
-
-
-def _fuse() -> Iterator[Finding]:
-    device = Path("/dev/fuse")
-    if not device.exists():
-        yield Finding(
-            "fuse",
-            "note",
-            "no /dev/fuse: mounts will not work",
-            "load the kernel module: modprobe fuse",
-        )
-    elif not os.access(device, os.R_OK | os.W_OK):
-        yield Finding(
-            "fuse", "note", "/dev/fuse is not ours to open", "allow this user to open /dev/fuse"
-        )
-    else:
-        helper = shutil.which("fusermount3") or shutil.which("fusermount")
-        if helper is None and os.getuid() != 0:
-            yield Finding("fuse", "note", "no fusermount3", "install the package fuse3")
-        else:
-            yield Finding("fuse", "ok", "/dev/fuse can be opened")
 
 
 def _open_files() -> Iterator[Finding]:
@@ -258,7 +229,16 @@ def _clocks(session: Session) -> Iterator[Finding]:
 def _capacity(session: Session) -> Iterator[Finding]:
     pools: dict[str, float] = {}
     for member in session.api.get("/v1/members")["members"]:
-        pools[member["pool"]] = pools.get(member["pool"], 0.0) + member["weight"]
+        lacking = lacking_bytes(member)
+        if lacking:
+            yield Finding(
+                "capacity",
+                "problem",
+                f"{format_size(lacking)} of worker {member['worker']} do not fit on its full disk",
+                "delete something else there: the worker takes the room as it becomes free",
+            )
+        usable = member["weight"] - lacking
+        pools[member["pool"]] = pools.get(member["pool"], 0.0) + usable
     wanted: dict[str, float] = dict.fromkeys(pools, 0.0)
     for dataset in session.datasets():
         size = _current_size(session, dataset) * dataset["replicas"]

@@ -26,8 +26,9 @@ def read_checksums(file: Path) -> dict[str, str]:
             raise ConfigError("too large for a checksum file", subject=printable(str(file)))
         lines = file.read_text().split("\n")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            "cannot read the file", subject=printable(str(file)), hint=str(error)
+            f"cannot read the file: {reason.lower()}", subject=printable(str(file))
         ) from error
     checksums: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from cachefs.cli.session import no_such_file
 from cachefs.core.manifest import FileEntry, Manifest
 from cachefs.core.names import printable
 from cachefs.errors import (
@@ -24,7 +25,6 @@ from cachefs.errors import (
     CapacityError,
     ConfigError,
     IntegrityError,
-    NotKnownError,
 )
 
 _STEP_BYTES = 32 * 1024 * 1024
@@ -72,7 +72,7 @@ def plan_copies(manifest: Manifest, path: str, destination: Path, name: str) -> 
     """
     entries = list(manifest.below(path))
     if path and not entries:
-        raise NotKnownError("no such file or folder", subject=printable(f"{name}/{path}"))
+        raise no_such_file(manifest, name, path)
     if len(entries) == 1 and entries[0].path == path:
         file_name = path.rpartition("/")[2]
         target = destination / file_name if destination.is_dir() else destination

@@ -20,7 +20,7 @@ app = typer.Typer(
 _LIST_SECONDS = 600.0
 """Listing an origin of a million files takes minutes."""
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="[namespace/]name of a dataset.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A dataset: name, or namespace/name.")]
 Replicas = Annotated[
     int | None,
     typer.Option("--replicas", metavar="N", help="Keep each block on N workers. (default: 1)"),
@@ -47,7 +47,11 @@ Ttl = Annotated[
 def add(
     name: Name,
     url: Annotated[
-        str, typer.Argument(help="Where the files are: s3://bucket/prefix, hf://owner/model, …")
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="Where the files are: s3://bucket/prefix, hf://owner/model, file:///folder, …",
+        ),
     ],
     *,
     state: options.State = None,
@@ -109,6 +113,9 @@ def list_datasets(state: options.State = None, as_json: options.Json = False) ->
     datasets = Session(state).datasets()
     if as_json:
         print_json(datasets)
+        return
+    if not datasets:
+        say("no datasets yet; `cachefs dataset add NAME URL` declares one")
         return
     rows = (
         (

@@ -1,34 +1,45 @@
 """``cachefs doctor``: look at the machine and the system, and say what to fix.
 
 Each check looks at one thing and yields findings: ``ok``, ``note`` (worth knowing), or ``problem``
-with what to do about it. A check never changes anything, and one that fails to look says so instead
-of hiding the others.
+with what to do about it. A check never changes anything (``--fix`` does, before the checks), and one
+that fails to look says so instead of hiding the others.
 """
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cachefs.cli import options
 from cachefs.cli.rendering import console, print_json
 
+if TYPE_CHECKING:
+    from cachefs.cli.findings import Finding
+
 _MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "problem": ("✗", "red")}
 
 
-def doctor(state: options.State = None, as_json: options.Json = False) -> None:
+def doctor(
+    state: options.State = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="First clear away dead mounts; live ones are never touched."),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """Check this machine and the running system, and say what to fix.
 
-    Looks at versions, limits, memory, the state folder, ports, clocks, and whether the datasets fit.
-    The exit code is 1 if something is wrong.
+    Looks at versions, limits, memory, mounts, the state folder, ports, clocks, and whether the
+    datasets fit. The exit code is 1 if something is wrong.
     """
     from rich.text import Text
 
-    from cachefs.cli.checks import Finding, examine
+    from cachefs.cli.checks import examine
     from cachefs.cli.exits import FAILURE
     from cachefs.core.names import printable
 
-    findings: list[Finding] = list(examine(os.environ, state))
+    findings = [*(_fixed() if fix else ()), *examine(os.environ, state)]
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:
         print_json(
@@ -53,6 +64,14 @@ def doctor(state: options.State = None, as_json: options.Json = False) -> None:
         output.print(_verdict(problems))
     if problems:
         raise typer.Exit(FAILURE)
+
+
+def _fixed() -> "list[Finding]":
+    from cachefs.cli.mount_checks import clear_stale
+    from cachefs.cli.mounting import run_folders
+    from cachefs.transport.runtime import ThreadRuntime
+
+    return list(clear_stale(ThreadRuntime(), run_folders()))
 
 
 def _lines(level: str, check: str, message: str) -> Iterator[list[tuple[str, str] | str]]:

@@ -33,6 +33,7 @@ def explain(
             subject=printable(reference),
             hint=f"`cachefs ls {printable(reference)}` lists its files",
         )
+    session.check_paths(named, [named.path])
     query = {"dataset": str(named.dataset), "path": named.path}
     if named.version:
         query["version"] = named.version

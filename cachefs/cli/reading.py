@@ -34,14 +34,13 @@ def list_files(
     as_json: options.Json = False,
 ) -> None:
     """List files."""
-    from cachefs.cli.session import Session
+    from cachefs.cli.session import Session, no_such_file
     from cachefs.core.names import printable
-    from cachefs.errors import NotKnownError
 
     named, version = Session(state).resolve(reference)
     entries = list(version.manifest.below(named.path))
     if named.path and not entries:
-        raise NotKnownError("no such file or folder", subject=printable(reference))
+        raise no_such_file(version.manifest, named.dataset, named.path)
     shown = entries if recursive or as_json else _one_level(entries, named.path)
     if as_json:
         print_json(
@@ -92,9 +91,9 @@ def cat(
 ) -> None:
     """Write a file's bytes to standard output."""
     from cachefs.cli.copying import write_all
-    from cachefs.cli.session import Session
+    from cachefs.cli.session import Session, no_such_file
     from cachefs.core.names import printable
-    from cachefs.errors import ConfigError
+    from cachefs.errors import ConfigError, NotKnownError
 
     session = Session(state)
     named, version = session.resolve(reference)
@@ -104,7 +103,10 @@ def cat(
             subject=printable(reference),
             hint=f"`cachefs ls {printable(reference)}` lists its files",
         )
-    entry = version.manifest.find(named.path)
+    try:
+        entry = version.manifest.find(named.path)
+    except NotKnownError as error:
+        raise no_such_file(version.manifest, named.dataset, named.path) from error
     offset, end = parse_range(byte_range, entry.size)
     buffer = memoryview(bytearray(min(_CAT_BYTES, max(end - offset, 0))))
     with session.open(version) as opened, opened.file(named.path) as file:

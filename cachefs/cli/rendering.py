@@ -5,6 +5,7 @@ name can move the cursor, colour the terminal or forge a line. Tables go to stan
 frames, to be read and to be cut by other tools; what is said about an action goes to standard error.
 """
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,13 @@ from cachefs.errors import CacheFSError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def forgive_encodings() -> None:
+    """Let characters that the terminal's encoding lacks be escaped, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(document: Any) -> None:  # Any: a JSON document

@@ -5,7 +5,7 @@ reader library, which finds its way without a coordinator if it must.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from cachefs.client.reader import OpenDataset, Reader
 from cachefs.config.discovery import Endpoint, discover
 from cachefs.config.load import load
 from cachefs.config.schema import ReaderConfig
+from cachefs.core.manifest import Manifest
 from cachefs.core.names import DatasetName, Reference, parse_reference, printable
+from cachefs.core.nearest import did_you_mean
 from cachefs.errors import ConfigError, NotKnownError
 from cachefs.ports import ResolvedVersion
 from cachefs.transport.api import Api
@@ -34,7 +36,7 @@ class Session:
     def __init__(self, state: Path | None) -> None:
         """Find the system; nothing is sent yet."""
         self.endpoint: Endpoint = discover(os.environ, state=state)
-        self.api = Api(self.endpoint.coordinator, self.endpoint.token)
+        self.api: Api = _SuggestingApi(self.endpoint.coordinator, self.endpoint.token)
         self.runtime = ThreadRuntime()
         self.metadata = HttpMetadata(
             self.runtime,
@@ -51,20 +53,27 @@ class Session:
             try:
                 version = self.metadata.resolve(reading.dataset, reading.version, deadline=deadline)
             except NotKnownError as error:
-                failure = failure or error
+                failure = failure or suggest_dataset(self.api, error)
             else:
                 return reading, version
         raise failure or NotKnownError("no such dataset", subject=printable(text))
 
+    def check_paths(self, reference: Reference, paths: Sequence[str]) -> None:
+        """Check that a version has files or folders of these paths.
+
+        Raises:
+            NotKnownError: It lacks one; the hint names one that is near.
+        """
+        if paths:
+            deadline = self.runtime.monotonic() + _RESOLVE_SECONDS
+            version = self.metadata.resolve(reference.dataset, reference.version, deadline=deadline)
+            for path in paths:
+                if path and not any(version.manifest.below(path)):
+                    raise no_such_file(version.manifest, reference.dataset, path)
+
     def datasets(self) -> list[dict[str, Any]]:  # Any: JSON documents
         """Return all datasets."""
-        found: list[dict[str, Any]] = []
-        after: str | None = ""
-        while after is not None:
-            page = self.api.get(f"/v1/datasets?{urlencode({'after': after})}")
-            found += page["datasets"]
-            after = page["next"]
-        return found
+        return list_datasets(self.api)
 
     def find(self, text: str) -> Reference:
         """Return which reading of a typed reference names a dataset that exists."""
@@ -98,6 +107,55 @@ class Session:
         """Open a version that was resolved for reading."""
         with self.reader() as reader:
             yield OpenDataset(reader, version)
+
+
+class _SuggestingApi(Api):
+    """Calls whose failure names a dataset of nearly the name that is not known."""
+
+    def fetch(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,  # Any: a JSON document
+        *,
+        timeout_seconds: float | None = None,
+    ) -> bytes:
+        try:
+            return super().fetch(method, path, body, timeout_seconds=timeout_seconds)
+        except NotKnownError as error:
+            raise suggest_dataset(self, error) from error
+
+
+def suggest_dataset(api: Api, error: NotKnownError) -> NotKnownError:
+    """Return the error, with the nearest dataset's name if it is about an unknown one."""
+    if error.message != "no such dataset" or "did you mean" in error.hint:
+        return error
+    names = (row["name"] for row in list_datasets(api))
+    meant = did_you_mean(error.subject, names)
+    hint = " ".join(filter(None, (meant, error.hint)))
+    return NotKnownError(error.message, subject=error.subject, hint=hint)
+
+
+def list_datasets(api: Api) -> list[dict[str, Any]]:  # Any: JSON documents
+    """Return all datasets, page by page."""
+    found: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None:
+        page = api.get(f"/v1/datasets?{urlencode({'after': after})}")
+        found += page["datasets"]
+        after = page["next"]
+    return found
+
+
+def no_such_file(manifest: Manifest, dataset: DatasetName | str, path: str) -> NotKnownError:
+    """Return the error for a path that a version lacks."""
+    shown = printable(f"{dataset}/{path}")
+    meant = did_you_mean(path, (entry.path for entry in manifest.files))
+    return NotKnownError(
+        "no such file or folder",
+        subject=shown,
+        hint=printable(meant) or f"`cachefs ls -R {dataset}` lists what is there",
+    )
 
 
 def dataset_path(name: DatasetName) -> str:

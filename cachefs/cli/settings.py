@@ -1,6 +1,7 @@
 """``cachefs config show`` and ``cachefs version``."""
 
 import os
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ def config() -> None:
 @app.command()
 def show(
     pattern: Annotated[
-        str, typer.Argument(metavar="[KEY]", help="Only keys that begin with this.")
+        str, typer.Argument(metavar="KEY", help="Only keys that begin with this.")
     ] = "",
     config: options.Config = None,
     as_json: options.Json = False,
@@ -35,12 +36,19 @@ def show(
     it is CACHEFS_SECTION__KEY. A file wins over the defaults, the environment over a file.
     """
     from cachefs.config.load import load
+    from cachefs.core.names import printable
+    from cachefs.core.nearest import did_you_mean
+    from cachefs.errors import NotKnownError
 
-    settings = [
-        setting
-        for setting in load(file=config, environment=os.environ)
-        if setting.key.startswith(pattern)
-    ]
+    every = list(load(file=config, environment=os.environ))
+    settings = [setting for setting in every if setting.key.startswith(pattern)]
+    if not settings:
+        raise NotKnownError(
+            "no such setting",
+            subject=printable(pattern),
+            hint=did_you_mean(pattern, _names(setting.key for setting in every))
+            or "`cachefs config show` lists all",
+        )
     if as_json:
         print_json(
             [
@@ -53,6 +61,11 @@ def show(
             (setting.key, shown(setting.key, setting.value), setting.source) for setting in settings
         ]
         print_table(("KEY", "VALUE", "FROM"), rows)
+
+
+def _names(keys: Iterable[str]) -> list[str]:
+    """Return the names of all sections and settings: ``worker`` and ``worker.host``."""
+    return sorted({name for key in keys for name in (key, key.partition(".")[0])})
 
 
 def shown(key: str, value: Any) -> str:  # Any: as the setting's type says

@@ -8,7 +8,9 @@ from cachefs.cli.rendering import print_facts, print_json
 
 
 def status(state: options.State = None, as_json: options.Json = False) -> None:
-    """Show the running system: processes, members, datasets, warm-ups."""
+    """Show the running system: processes, members, datasets, warm-ups, mounts, endpoints."""
+    from cachefs.cli.endpoints import environment_of, lines_of
+    from cachefs.cli.mounting import document_of, mounts_of
     from cachefs.cli.session import Session
     from cachefs.cli.worker import local_processes, print_workers
 
@@ -19,6 +21,7 @@ def status(state: options.State = None, as_json: options.Json = False) -> None:
     datasets = session.datasets()
     jobs = [job for job in api.get("/v1/warm")["jobs"] if job["state"] in ("waiting", "running")]
     processes = local_processes(session)
+    mounts = mounts_of(session.endpoint)
     if as_json:
         print_json(
             {
@@ -34,11 +37,20 @@ def status(state: options.State = None, as_json: options.Json = False) -> None:
                     {"name": process.name, "pid": process.pid, "alive": process.alive}
                     for process in processes
                 ],
+                "mounts": [document_of(mount) for mount in mounts],
+                "endpoints": {
+                    name: f"http://{address}" for name, address in session.endpoint.gateway.items()
+                },
             }
         )
         return
     _show(session.endpoint.coordinator, view["epoch"], datasets, jobs)
+    print_facts(("mount", f"{mount.mountpoint}: {mount.source}, {mount.state}") for mount in mounts)
     print_workers(members, processes)
+    if variables := environment_of(session.endpoint):
+        print("\nFor programs that know S3 or the Hugging Face Hub:")
+        for line in lines_of(variables):
+            print(line)
 
 
 def _show(coordinator: str, epoch: int, datasets: list[Any], jobs: list[Any]) -> None:

@@ -23,6 +23,14 @@ from cachefs.errors import CacheFSError, ClusterError
 
 _READY_SECONDS = 60.0
 _DOWN_SECONDS = 30.0
+_Gateway = Annotated[
+    bool | None,
+    typer.Option(
+        "--gateway/--no-gateway",
+        help="Endpoints for programs that know S3 or the Hugging Face Hub. (default: on)",
+        show_default=False,
+    ),
+]
 
 
 def up(
@@ -57,13 +65,14 @@ def up(
             help="The coordinator's store: postgresql://… (default: SQLite in the state folder)",
         ),
     ] = None,
+    gateway: _Gateway = None,
     config: options.Config = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once everything runs in the background.")
     ] = False,
     ready_descriptor: Annotated[int | None, typer.Option("--ready-descriptor", hidden=True)] = None,
 ) -> None:
-    """Start a coordinator and workers on this machine, and keep them running.
+    """Start a coordinator, workers and endpoints on this machine, and keep them running.
 
     What is not given is as it was at the last start with the same state folder. `cachefs down`, or
     Ctrl-C without --detach, stops everything; datasets and blocks on disk stay.
@@ -77,10 +86,13 @@ def up(
         "memory_bytes": None if memory is None else parse_size(memory),
         "disk_bytes": None if disk is None else parse_size(disk),
         "store_url": store,
+        "gateway": gateway,
     }
     if detach:
         given = {"--workers": workers, "--memory": memory, "--disk": disk, "--config": config}
         words = [str(word) for flag in given.items() if flag[1] is not None for word in flag]
+        if gateway is not None:
+            words.append("--gateway" if gateway else "--no-gateway")
         _detach(folder, words, store)
         return
     from cachefs.cli.system.local import run_system
@@ -133,11 +145,16 @@ def _failure(text: str, log: Path) -> CacheFSError:
 
 
 def down(state: options.State = None) -> None:
-    """Stop what `cachefs up` started here. Datasets and blocks on disk stay."""
+    """Stop what `cachefs up` started here. Datasets and blocks on disk stay.
+
+    Mounts of it are unmounted first; one that is in use stays, and you are told by whom.
+    """
+    from cachefs.cli.mounting import unmount_idle
     from cachefs.cli.system.local import stop_system
     from cachefs.config.discovery import state_folder
 
     folder = StateFolder(state_folder(os.environ, state))
+    unmount_idle(folder.path)
     if stop_system(folder, seconds=_DOWN_SECONDS):
         say("stopped")
     else:

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from cachefs.cli.session import Session
 
 _POLL_SECONDS = 0.2
+_NOTHING_TO_DO_SECONDS = 0.05
+"""A warm-up that took less filled nothing worth a rate."""
 _ENDED = ("done", "failed", "cancelled")
 
 Name = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A dataset.")]
 Paths = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH]…", help="Files or folders in it. (default: all)"),
+    typer.Argument(metavar="PATH", help="Files or folders in it; all if none is named."),
 ]
 
 
@@ -73,7 +75,9 @@ def _wanted(session: "Session", name: str, paths: list[str] | None) -> tuple[Any
 
     reference = session.find(name)
     wanted = [parse_path(path.rstrip("/")) for path in paths or []]
-    return reference, [*([reference.path] if reference.path else []), *wanted]
+    wanted = [*([reference.path] if reference.path else []), *wanted]
+    session.check_paths(reference, wanted)
+    return reference, wanted
 
 
 def _follow(session: "Session", job: dict[str, Any]) -> dict[str, Any]:  # Any: a JSON document
@@ -98,12 +102,15 @@ def _follow(session: "Session", job: dict[str, Any]) -> dict[str, Any]:  # Any: 
         raise failures.decode(str(job["failure"]).encode())
     if job["state"] == "cancelled":
         raise ConflictError("somebody cancelled the warm-up", subject=job["id"])
-    seconds = max(job["ended_at"] - job["started_at"], 0.001)
+    seconds = job["ended_at"] - job["started_at"]
     size = job["bytes_total"]
-    say(
-        f"warmed {job['dataset']}: {format_size(size)} in {format_duration(seconds)}, "
-        f"{format_size(size / seconds)}/s"
-    )
+    if seconds < _NOTHING_TO_DO_SECONDS:
+        say(f"{job['dataset']} is warm: {format_size(size)}")
+    else:
+        speed = format_size(size / seconds)
+        say(
+            f"warmed {job['dataset']}: {format_size(size)} in {format_duration(seconds)}, {speed}/s"
+        )
     return job
 
 
@@ -148,5 +155,6 @@ def evict(
         print_json(answer)
         return
     stayed = len(answer["refused"])
-    also = f"; {stayed} files stayed, pinned or in use" if stayed else ""
+    files = "1 file" if stayed == 1 else f"{stayed:,} files"
+    also = f"; {files} stayed, pinned or in use" if stayed else ""
     say(f"evicted {format_size(answer['bytes'])}{also}")

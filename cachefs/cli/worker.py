@@ -10,7 +10,7 @@ from cachefs.cli.rendering import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from cachefs.cli.session import Session
-    from cachefs.cli.system.processes import ProcessRecord
+    from cachefs.transport.processes import ProcessRecord
 
 app = typer.Typer(
     name="worker",
@@ -42,15 +42,17 @@ def list_workers(state: options.State = None, as_json: options.Json = False) -> 
 def show(worker: Worker, state: options.State = None, as_json: options.Json = False) -> None:
     """Show all about a worker."""
     from cachefs.cli.session import Session
+    from cachefs.core.names import printable
+    from cachefs.core.nearest import did_you_mean
     from cachefs.errors import NotKnownError
 
     session = Session(state)
     members = session.api.get("/v1/members")["members"]
     member = next((member for member in members if member["worker"] == worker), None)
     if member is None:
-        raise NotKnownError(
-            "no such worker", subject=worker, hint="`cachefs worker list` lists them"
-        )
+        meant = did_you_mean(worker, (member["worker"] for member in members))
+        hint = meant or "`cachefs worker list` lists them"
+        raise NotKnownError("no such worker", subject=printable(worker), hint=hint)
     if as_json:
         print_json(member)
     else:
@@ -104,8 +106,8 @@ def _drain(session: "Session", worker: str, *, dry_run: bool) -> dict[str, Any]:
 
 def local_processes(session: "Session") -> "list[ProcessRecord]":
     """Return the processes that `cachefs up` runs here; none for a system that is elsewhere."""
-    from cachefs.cli.system.processes import ProcessRecord
     from cachefs.cli.system.statefolder import StateFolder, read_json
+    from cachefs.transport.processes import ProcessRecord
 
     if session.endpoint.state is None:
         return []
@@ -124,7 +126,7 @@ def print_workers(
     rows: list[Sequence[object]] = [
         (
             member["worker"],
-            "draining" if member["draining"] else "member",
+            _state(member),
             pids.get(member["worker"], "-"),
             member["data_address"],
             member["pool"],
@@ -137,10 +139,21 @@ def print_workers(
     rows += [
         (name, "no member", pid, "-", "-", "-", "-", "-")
         for name, pid in sorted(pids.items())
-        if name not in (names | {"supervisor", "coordinator"})
+        if name not in (names | {"supervisor", "coordinator", "gateway"})
     ]
     headings = ("WORKER", "STATE", "PID>", "ADDRESS", "POOL", "ZONE", "HOLDS>", "CAPACITY>")
     print_table(headings, rows)
+
+
+def _state(member: dict[str, Any]) -> str:  # Any: a JSON document
+    state = "draining" if member["draining"] else "member"
+    return f"{state}, disk full" if lacking_bytes(member) else state
+
+
+def lacking_bytes(member: dict[str, Any]) -> int:  # Any: a JSON document
+    """Return how much of a worker's capacity its disks could not take, when it last renewed."""
+    tiers = member.get("statistics", {}).get("tiers", [])
+    return sum(tier.get("lacking_bytes", 0) for tier in tiers)
 
 
 def _resident(member: dict[str, Any]) -> int:  # Any: a JSON document
@@ -158,4 +171,13 @@ def _facts(prefix: str, document: Any) -> Iterable[tuple[str, object]]:  # Any: 
         for index, value in enumerate(document):
             yield from _facts(f"{prefix}[{index}]", value)
     else:
-        yield prefix, "-" if document in ("", None) else document
+        yield prefix, _shown(prefix, document)
+
+
+def _shown(name: str, value: Any) -> object:  # Any: a JSON value
+    from cachefs.config.units import format_size
+
+    is_bytes = "bytes" in name or name == "weight"
+    if is_bytes and isinstance(value, int | float) and not isinstance(value, bool):
+        return format_size(value)
+    return "-" if value in ("", None) else value

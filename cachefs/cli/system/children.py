@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.errors import ClusterError
+from cachefs.transport.processes import ProcessRecord
 
 _PR_SET_PDEATHSIG = 1
 _READY = b"ready "

@@ -15,13 +15,15 @@ from typing import Any
 
 from cachefs.cli.rendering import say
 from cachefs.cli.system.plan import Blueprint, make_plan, save_plan
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.cli.system.statefolder import StateFolder, read_json, write_json
 from cachefs.cli.system.supervision import Supervisor
 from cachefs.config.load import load
+from cachefs.config.secrets import read_token
 from cachefs.config.units import format_size
 from cachefs.errors import CacheFSError
+from cachefs.gateway.credentials import write_keys
 from cachefs.ports import Runtime
+from cachefs.transport.processes import ProcessRecord
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
 
@@ -82,7 +84,8 @@ def _run_locked(
         try:
             deadline = runtime.monotonic() + _START_SECONDS
             supervisor.start([blueprint.coordinator], deadline=deadline)
-            supervisor.start(blueprint.workers, deadline=deadline)
+            supervisor.start([*blueprint.workers, *blueprint.gateways], deadline=deadline)
+            write_keys(folder.endpoints, read_token(folder.token))
             blueprint.publish()
             report("ready", _summary(blueprint))
             supervisor.supervise()
@@ -104,12 +107,18 @@ def _summary(blueprint: Blueprint) -> list[str]:
     tiers = f"{format_size(plan.disk_bytes)} of disk"
     if plan.memory_bytes:
         tiers = f"{format_size(plan.memory_bytes)} of memory, {tiers}"
-    return [
+    lines = [
         f"cachefs is up: a coordinator and {number} with {tiers}",
         f"  state        {folder.path}",
         f"  coordinator  http://{blueprint.addresses['coordinator']['http']}",
-        f"  logs         {folder.logs}",
     ]
+    if blueprint.gateways:
+        own = blueprint.addresses["gateway"]
+        lines.append(
+            f"  endpoints    S3 at http://{own['s3']}, Hugging Face Hub at http://{own['hub']}; "
+            "`cachefs endpoints` shows how to use them"
+        )
+    return [*lines, f"  logs         {folder.logs}"]
 
 
 def _reporter(descriptor: int | None) -> Report:

@@ -24,6 +24,9 @@ from cachefs.config.schema import (
     GIB,
     ClusterConfig,
     CoordinatorConfig,
+    GatewayConfig,
+    GatewayPlan,
+    ReaderConfig,
     TierConfig,
     WorkerConfig,
 )
@@ -49,6 +52,8 @@ class Plan:
     """Of all workers together."""
     store_url: str
     """Empty for the embedded store in the state folder."""
+    gateway: bool = True
+    """Whether there are endpoints for programs that know S3 or the Hugging Face Hub."""
 
     def check(self, folder: StateFolder, cluster: ClusterConfig) -> None:
         """Make sure that the machine can do it.
@@ -88,6 +93,7 @@ def make_plan(folder: StateFolder, **flags: int | str | None) -> Plan:
         "memory_bytes": 0,
         "disk_bytes": min(_DISK_BYTES, shutil.disk_usage(folder.path).free // 2),
         "store_url": "",
+        "gateway": True,
     }
     saved = read_json(folder.plan)
     for source in (saved if isinstance(saved, dict) else {}, flags):
@@ -118,6 +124,7 @@ class Blueprint:
         self.addresses: dict[str, dict[str, str]] = saved if isinstance(saved, dict) else {}
         self.coordinator = CoordinatorService(self)
         self.workers = [WorkerService(self, f"worker-{n}") for n in range(1, plan.workers + 1)]
+        self.gateways = [GatewayService(self)] if plan.gateway else []
 
     def learn(self, name: str, addresses: Addresses) -> None:
         """Keep the addresses of a process that is ready."""
@@ -131,6 +138,8 @@ class Blueprint:
             "cluster": to_document(self.cluster),
             "workers": {worker.name: self.addresses[worker.name] for worker in self.workers},
         }
+        if self.gateways:
+            document["gateway"] = self.addresses["gateway"]
         write_json(self.folder.cluster, document)
 
     def port(self, name: str, purpose: str, wanted: int, host: str) -> int:
@@ -232,11 +241,55 @@ class WorkerService:
         ]
 
 
+class GatewayService:
+    """The endpoints for other programs, as a supervised process."""
+
+    name = "gateway"
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        """Take part in a blueprint."""
+        self._blueprint = blueprint
+        self.log = blueprint.folder.logs / "gateway.log"
+
+    def command(self, failures: int) -> Sequence[str]:
+        """Write its configuration and return its arguments."""
+        own = self._blueprint
+        if failures >= _FAILURES_BEFORE_NEW_PORT:  # somebody may have taken its port meanwhile
+            own.forget(self.name)
+        settings = own.settings.build("gateway", GatewayConfig)
+        settings = replace(
+            settings,
+            s3_port=own.port(self.name, "s3", settings.s3_port, settings.host),
+            hub_port=own.port(self.name, "hub", settings.hub_port, settings.host),
+        )
+        plan = GatewayPlan(
+            coordinator=own.addresses[own.coordinator.name]["http"],
+            workers=tuple(
+                own.addresses[worker.name]["data"]
+                for worker in own.workers
+                if worker.name in own.addresses
+            ),
+            settings=settings,
+            reader=own.settings.build("reader", ReaderConfig),
+        )
+        return _command(own, self.name, "gateway", plan)
+
+    def became_ready(self, addresses: Addresses) -> None:
+        """Keep its addresses."""
+        self._blueprint.learn(self.name, addresses)
+
+
+_MODULES = {
+    "coordinator": "cachefs.coordinator",
+    "worker": "cachefs.workers",
+    "gateway": "cachefs.gateway",
+}
+
+
 def _command(own: Blueprint, name: str, section: str, config: object) -> Sequence[str]:
     path: Path = own.folder.config(name)
     write_process_config(path, section, own.cluster, config)
-    module = "cachefs.coordinator" if section == "coordinator" else "cachefs.workers"
-    return [sys.executable, "-m", module, "--config", os.fspath(path)]
+    return [sys.executable, "-m", _MODULES[section], "--config", os.fspath(path)]
 
 
 def _is_free(host: str, port: int) -> bool:

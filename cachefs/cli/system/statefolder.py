@@ -2,6 +2,7 @@
 
 ====================  ========================================================================
 ``token``             the bearer token, 0600; made once and kept
+``endpoints/``        the keys of the gateway's endpoints, 0600, which follow from the token
 ``cluster.json``      where the running system is (:mod:`cachefs.config.discovery`)
 ``plan.json``         what ``up`` was asked for, so that the next ``up`` goes on with it
 ``lock``              locked by the supervisor while it runs
@@ -28,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cachefs.config.discovery import CLUSTER_FILE, TOKEN_FILE
+from cachefs.config.discovery import CLUSTER_FILE, ENDPOINTS_FOLDER, TOKEN_FILE
 from cachefs.config.secrets import make_token
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError, ConflictError
@@ -44,6 +45,7 @@ class StateFolder:
         self.path = path
         self.token = path / TOKEN_FILE
         self.cluster = path / CLUSTER_FILE
+        self.endpoints = path / ENDPOINTS_FOLDER
         self.plan = path / "plan.json"
         self.processes = path / "processes.json"
         self.logs = path / "logs"
@@ -76,9 +78,9 @@ class StateFolder:
                 make_token(self.token)
         except OSError as error:
             raise ConfigError(
-                "cannot make the state folder",
+                f"cannot make the state folder: {(error.strerror or str(error)).lower()}",
                 subject=printable(str(self.path)),
-                hint=error.strerror or str(error),
+                hint="name another one with --state or CACHEFS_STATE",
             ) from error
 
     @contextmanager

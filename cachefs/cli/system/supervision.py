@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from cachefs.cli.system.children import Child, Service
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.errors import ClusterError, check
 from cachefs.ports import Runtime
+from cachefs.transport.processes import ProcessRecord
 
 _BACKOFF_SECONDS = 0.2
 _BACKOFF_SECONDS_MAX = 10.0
@@ -142,10 +142,9 @@ class Supervisor:
         for name in names:
             if name in self._due:
                 service = self._due[name][2]
+                words = self._last_words.get(name, "it said nothing")
                 raise ClusterError(
-                    f"{name} ended before it was ready",
-                    subject=self._last_words.get(name, ""),
-                    hint=f"see {service.log}",
+                    f"did not start: {words}", subject=name, hint=f"its log is {service.log}"
                 )
 
     def _spawn(self, service: Service, *, failures: int) -> None:
