@@ -1,64 +1,36 @@
 """A whole cluster in one thread: coordinator, workers, readers, an origin, and what may befall them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from random import Random
 
 from cachefs.client.reader import Reader
-from cachefs.config.schema import ClusterConfig, FillConfig, ReaderConfig, TierConfig
 from cachefs.core import placement
 from cachefs.core.blocks import BlockId, FileVersionId, block_count
+from cachefs.core.membership import View
 from cachefs.core.names import WorkerId
-from cachefs.ports import FileRef
-from cachefs.testing.disk import DiskFaults
+from cachefs.errors import CacheFSError, ConflictError, NotKnownError
+from cachefs.ports import FileRef, ResolvedVersion
+from cachefs.testing.drive import DiskFaults
 from cachefs.testing.network import SimNetwork
 from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_coordinator import ADDRESS, Directory, SimCoordinator, SimMetadata
+from cachefs.testing.scheduling import SimTask
+from cachefs.testing.sim_control import Directory
+from cachefs.testing.sim_coordinator import Coordinating, SimCoordinator
+from cachefs.testing.sim_local import SimSockets
 from cachefs.testing.sim_origin import OriginFaults, SimOrigin
-from cachefs.testing.sim_worker import SimWorker, WorkerParts
+from cachefs.testing.sim_reader import SimReader
+from cachefs.testing.sim_worker import Place, SimWorker, Surroundings, WorkerParts
+from cachefs.testing.stored_coordinator import StoredCoordinator
+from cachefs.testing.topology import BLOCK_BYTES, ClusterPlan, tiers_of
+from cachefs.testing.watching import Watch
+from cachefs.transport.local import LocalNode
 
-BLOCK_BYTES = 4096
-"""One page, the smallest unit that a tier counts in."""
-CLUSTER = ClusterConfig(block_size=BLOCK_BYTES, lease_seconds=4.0)
-FILL = FillConfig(
-    inflight_fills_limit=4,
-    attempts_limit=3,
-    backoff_seconds=0.1,
-    failure_memory_seconds=0.5,
-    peer_timeout_seconds=1.0,
-    fill_seconds=8.0,
-    uncached_blocks_limit=4,
-)
-READER = ReaderConfig(
-    deadline_seconds=10.0,
-    stall_seconds=2.5,
-    hedge_seconds_min=0.02,
-    view_seconds=1.0,
-    local=False,
-    readahead_bytes=4 * BLOCK_BYTES,
-    block_cache_bytes=8 * BLOCK_BYTES,
-)
-"""Everything quicker than in production, in the same proportions."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterPlan:
-    """How a cluster is made."""
-
-    workers: int
-    readers: int
-    replicas: int
-    capacity_blocks: int
-    """Of each worker."""
-    eviction: str
-    files: Mapping[str, bytes]
-    with_digests: bool = False
-    """Whether what the files must hash to is known beforehand."""
-    cluster: ClusterConfig = CLUSTER
-    fill: FillConfig = FILL
-    reader: ReaderConfig = READER
+DRAIN_POLL_SECONDS = 0.5
+"""How often a drain is asked how far it has come."""
+DRAIN_ATTEMPTS_LIMIT = 200
+"""So often, then nobody asks any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +39,18 @@ class Parts:
 
     reader: type[Reader] = Reader
     worker: WorkerParts = field(default_factory=WorkerParts)
+    local: type[LocalNode] = LocalNode
 
 
-class SimReader:
-    """A process that reads."""
+@dataclass(slots=True)
+class DrainRecord:
+    """A drain that was begun."""
 
-    def __init__(self, name: str, cluster: "SimCluster", parts: Parts) -> None:
-        """Start the process, and a reader in it."""
-        self.process = cluster.world.process(name)
-        self.reader = parts.reader(
-            self.process,
-            cluster.plan.reader,
-            cluster.plan.cluster,
-            metadata=SimMetadata(self.process, cluster.network, cluster.directory),
-            blocks=cluster.network.source(self.process),
-        )
+    worker: str
+    began: float
+    held: frozenset[BlockId]
+    """What the worker held then."""
+    done: bool = False
 
 
 class SimCluster:
@@ -95,13 +64,28 @@ class SimCluster:
         self.network = SimNetwork(self.random, stall_seconds=plan.reader.stall_seconds)
         self.directory: Directory = {}
         self.origin = SimOrigin(plan.files, self.random, with_digests=plan.with_digests)
-        self.coordinator = SimCoordinator(
-            self.world, self.network, plan.cluster, self.origin, replicas=plan.replicas
+        self.around = Surroundings(
+            world=self.world,
+            network=self.network,
+            directory=self.directory,
+            sockets=SimSockets(),
+            origin=self.origin,
+            cluster=plan.cluster,
+            fill=plan.fill,
+            random=self.random,
         )
-        self.directory[ADDRESS] = self.coordinator
+        make: Callable[[ClusterPlan, Surroundings], Coordinating]
+        make = StoredCoordinator if plan.stored else SimCoordinator
+        self.coordinator = make(plan, self.around)
         self.truth: dict[FileVersionId, bytes] = {}
         """What each file version must read as."""
         self._learn_truth()
+        self.watch = Watch(self.world)
+        self.drains: list[DrainRecord] = []
+        self.retired: set[str] = set()
+        """Workers that were drained and ended, and are not started again."""
+        self._mended = False
+        self._tasks: list[SimTask] = []
         self._parts = parts
         self.workers: dict[str, SimWorker] = {}
         for number in range(plan.workers):
@@ -116,35 +100,39 @@ class SimCluster:
             self.truth[entry.file_version] = self.origin.memory.files[entry.path]
 
     def add_worker(self, name: str) -> SimWorker:
-        """Make a worker with an empty drive."""
-        capacity = self.plan.capacity_blocks * BLOCK_BYTES
-        tier = TierConfig(
-            folder=Path("/tier"),
-            medium="disk",
-            capacity_bytes=capacity,
-            high_mark=0.95,
-            low_mark=0.7,
-            eviction=self.plan.eviction,
+        """Make a worker with empty drives."""
+        plan, number = self.plan, len(self.workers)
+        place = Place(
+            node=f"node-{number % plan.nodes}",
+            zone=f"zone-{number % plan.zones}" if plan.zones > 1 else "",
+            tiers=tiers_of(
+                plan.capacity_blocks * BLOCK_BYTES,
+                memory_bytes=plan.memory_blocks * BLOCK_BYTES,
+                eviction=plan.eviction,
+                marks=plan.marks,
+            ),
+            scrub_seconds=plan.scrub_seconds,
         )
-        worker = self.workers[name] = SimWorker(
-            name,
-            world=self.world,
-            network=self.network,
-            directory=self.directory,
-            coordinator=self.coordinator,
-            origin=self.origin,
-            cluster=self.plan.cluster,
-            fill=self.plan.fill,
-            tier=tier,
-            random=self.random,
-            parts=self._parts.worker,
-        )
+        worker = self.workers[name] = SimWorker(name, place, self.around, self._parts.worker)
+        worker.on_store = partial(self.watch.store, name)
         return worker
 
     def add_reader(self) -> int:
         """Start a process that reads; return its place in :attr:`readers`."""
-        self.readers.append(SimReader(f"reader-{len(self.readers)}", self, self._parts))
-        return len(self.readers) - 1
+        number = len(self.readers)
+        node = f"node-{number % self.plan.nodes}"
+        parts = self._parts
+        reader = SimReader(
+            f"reader-{number}", node, self.plan, self.around, parts.reader, parts.local
+        )
+        self.readers.append(reader)
+        return number
+
+    def crash(self, one: SimReader) -> None:
+        """End a reader's process at once, and start another."""
+        one.process.kill()
+        self.around.sockets.hang_up(one.process)
+        self.add_reader()
 
     def start(self) -> None:
         """Start the coordinator and all workers."""
@@ -152,24 +140,31 @@ class SimCluster:
         for worker in self.workers.values():
             worker.start()
 
+    def view(self) -> View:
+        """Return who is a member."""
+        return self.coordinator.known_view()
+
+    def owners(self, version: ResolvedVersion, block: BlockId) -> list[str]:
+        """Return the names of the workers that shall hold a block."""
+        members = placement.owners(
+            block, self.view().members, pool=version.pool, replicas=version.replicas
+        )
+        return [member.worker for member in members]
+
     def warm(self, job: str) -> None:
         """Have every worker that runs fill the blocks of the current version that it shall hold."""
+        if self.coordinator.warm():
+            return
         version = self.coordinator.known_version(None)
-        view = self.coordinator.known_view()
-        for worker in self.workers.values():
-            wanted: dict[FileRef, list[int]] = {}
-            for entry in version.manifest.files:
-                for index in range(block_count(entry.size, BLOCK_BYTES)):
-                    holders = placement.owners(
-                        BlockId(entry.file_version, index),
-                        view.members,
-                        pool=version.pool,
-                        replicas=version.replicas,
-                    )
-                    if any(member.worker == worker.name for member in holders):
-                        wanted.setdefault(version.file(entry), []).append(index)
-            if worker.filler is not None and worker.process is not None and wanted:
-                worker.process.start("warm", partial(worker.warm, job, wanted))
+        wanted: dict[str, dict[FileRef, list[int]]] = {}
+        for entry in version.manifest.files:
+            for index in range(block_count(entry.size, BLOCK_BYTES)):
+                for name in self.owners(version, BlockId(entry.file_version, index)):
+                    files = wanted.setdefault(name, {})
+                    files.setdefault(version.file(entry), []).append(index)
+        for name, worker in self.workers.items():
+            if worker.ready and worker.process and worker.serving and name in wanted:
+                worker.process.start("warm", partial(worker.serving.warm, job, wanted[name]))
 
     def update_dataset(self) -> None:
         """Write new content to some file at the origin; nobody has listed it yet."""
@@ -185,27 +180,74 @@ class SimCluster:
 
     def mend(self) -> None:
         """End every fault, and start whoever is dead."""
+        self._mended = True
         self.network.heal()
         self.origin.faults = OriginFaults()
         self.list_origin()
         if self.coordinator.process is None:
             self.coordinator.start()
-        for worker in self.workers.values():
-            worker.drive.faults = DiskFaults()
-            if worker.process is None:
+        draining = {record.worker for record in self.drains} - self.retired
+        for name, worker in self.workers.items():
+            for drive in worker.drives.values():
+                drive.faults = DiskFaults()
+            if name in draining:
+                # Who has been drained never comes back by itself; its successor does.
+                worker.kill()
+            if worker.process is None and name not in self.retired:
                 worker.start()
-            elif worker.process.stopped:
+            elif worker.process is not None and worker.process.stopped:
                 worker.process.resume()
+        processes = [one.process for one in self.readers]
+        processes += [worker.process for worker in self.workers.values() if worker.process]
+        for process in processes:
+            process.skew_seconds = 0.0
         self.network.without_power.clear()
 
     def close(self) -> None:
         """End all processes in good order; from a task."""
+        for task in self._tasks:
+            task.join()
         for one in self.readers:
-            one.process.start("close", one.reader.close).join()
+            if not one.process.dead:
+                one.process.start("close", one.close).join()
         for worker in self.workers.values():
             worker.close()
         self.coordinator.kill()
 
-    def drain(self, name: str) -> None:
-        """Take away what a worker owns; it goes on serving."""
-        self.coordinator.drain(WorkerId(name))
+    def drain(self, name: str) -> SimTask | None:
+        """Have a worker hand over what it holds, and end it then; ``None`` if nobody can say so."""
+        process, store = self.coordinator.process, self.workers[name].store
+        if process is None or process.stopped or store is None:
+            return None
+        held = frozenset(store.resident_blocks())
+        record = DrainRecord(name, self.world.monotonic(), held)
+        self.drains.append(record)
+        task = process.start(f"drain {name}", lambda: self._drain(process, record))
+        self._tasks.append(task)
+        return task
+
+    def _drain(self, process: SimRuntime, record: DrainRecord) -> None:
+        """Ask until a worker is drained, as an operator does, and end it then."""
+        name = record.worker
+        for _ in range(DRAIN_ATTEMPTS_LIMIT):
+            if self._mended:
+                return
+            try:
+                record.done = self.coordinator.drain(WorkerId(name))
+            except (ConflictError, NotKnownError):
+                return  # others were faster, or it is gone
+            except CacheFSError as error:
+                process.note(f"{name} cannot be drained now: {error}")
+            if record.done:
+                process.note(f"{name} is drained")
+                if not self._mended:
+                    self.retired.add(name)
+                    self.end(name)
+                return
+            process.sleep(DRAIN_POLL_SECONDS)
+
+    def end(self, name: str) -> None:
+        """End a worker in good order, beside everything else."""
+        worker = self.workers[name]
+        if worker.process is not None and not worker.process.stopped and worker.ready:
+            self._tasks.append(self.world.start(f"close {name}", worker.close))

@@ -1,219 +1,30 @@
 """Disks in memory that fail as disks do.
 
-A :class:`SimDrive` is the medium: it outlives processes, and knows for every sector what would be
-left of it after a power cut. A :class:`SimDisk` is one process's view of it, and implements
-:class:`cachefs.ports.Disk`; it refuses once its process is dead. So a worker that starts again on the
-same drive finds what its predecessor left:
+A :class:`~cachefs.testing.drive.SimDrive` is the medium: it outlives processes, and knows for every
+sector what would be left of it after a power cut. A :class:`SimDisk` is one process's view of it, and
+implements :class:`cachefs.ports.Disk`; it refuses once its process is dead. So a worker that starts
+again on the same drive finds what its predecessor left:
 
 - after ``kill -9``: everything that was written, the last write perhaps in part;
-- after :meth:`SimDrive.cut_power`: what was synced, and of everything else, sector by sector, the
-  old or the new bytes or the beginning of the new ones; a file that was never synced may be gone, a removed
-  one may be back, and a size may be the old one.
+- after :meth:`~cachefs.testing.drive.SimDrive.cut_power`: what was synced, and of everything else,
+  sector by sector, the old or the new bytes or the beginning of the new ones; a file that was never
+  synced may be gone, a removed one may be back, and a size may be the old one.
 
 A write of a living process is split in two with a pause between when there is somebody to be
 interrupted by, so that a kill in the middle leaves a torn write. Faults are switched on by setting
-:attr:`SimDrive.faults`; damage that nobody did on purpose comes from :meth:`SimDrive.damage`.
+:attr:`~cachefs.testing.drive.SimDrive.faults`; damage that nobody did on purpose comes from
+:meth:`~cachefs.testing.drive.SimDrive.damage`. A hole that is made while others have the file open is
+noted in :attr:`~cachefs.testing.drive.SimDrive.holes_under_openers`.
 """
 
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from random import Random
+
+from greenlet import GreenletExit
 
 from cachefs.ports import DiskFile
-
-PAGE_BYTES = 4096
-"""What the drive allocates, as real file systems do."""
-SECTOR_BYTES = 512
-"""What a power cut loses as one, or tears."""
-
-
-@dataclass(slots=True)
-class DiskFaults:
-    """How likely a call fails."""
-
-    write_error: float = 0.0
-    """``EIO`` from a write or a sync."""
-    read_error: float = 0.0
-    """``EIO`` from a read."""
-    full: float = 0.0
-    """``ENOSPC`` from a write, although there is room."""
-
-
-class _Inode:
-    """A file's content now, and what is left of it after a power cut."""
-
-    def __init__(self, stamp: int) -> None:
-        self.content = bytearray()
-        self.durable = bytearray()
-        self.dirty: set[int] = set()
-        self.allocated: set[int] = set()
-        self.stamp = stamp
-
-    def resize(self, size: int) -> None:
-        if size < len(self.content):
-            first = -(-size // PAGE_BYTES)
-            self.allocated = {page for page in self.allocated if page < first}
-            self.dirty.update(_touched(size, len(self.content), SECTOR_BYTES))
-            del self.content[size:]
-        else:
-            self.content.extend(bytes(size - len(self.content)))
-
-    def write(self, data: memoryview, offset: int) -> None:
-        end = offset + len(data)
-        if end > len(self.content):
-            self.resize(end)
-        self.content[offset:end] = data
-        self.dirty.update(_touched(offset, end, SECTOR_BYTES))
-        self.allocated.update(_touched(offset, end, PAGE_BYTES))
-
-    def sync(self) -> None:
-        _resize(self.durable, len(self.content))
-        for sector in self.dirty:
-            at = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
-            self.durable[at] = self.content[at]
-        self.dirty.clear()
-
-    def lose_power(self, random: Random) -> None:
-        """Keep of each sector that was not synced the old bytes, the new ones, or some of both."""
-        size = random.choice((len(self.durable), len(self.content)))
-        after = bytearray(self.durable)
-        _resize(after, max(len(self.content), len(self.durable)))
-        for sector in sorted(self.dirty):
-            kept = random.choice((0, random.randrange(SECTOR_BYTES + 1), SECTOR_BYTES))
-            begin = sector * SECTOR_BYTES
-            new = self.content[begin : begin + kept]
-            after[begin : begin + len(new)] = new
-        _resize(after, size)
-        self.content, self.durable = after, bytearray(after)
-        self.dirty.clear()
-        pages = -(-size // PAGE_BYTES)
-        self.allocated = {page for page in self.allocated if page < pages}
-
-
-def _touched(begin: int, end: int, unit: int) -> range:
-    """Return the numbers of the pages or sectors that bytes lie in."""
-    return range(begin // unit, -(-end // unit))
-
-
-def _resize(content: bytearray, size: int) -> None:
-    if size < len(content):
-        del content[size:]
-    else:
-        content.extend(bytes(size - len(content)))
-
-
-class SimDrive:
-    """A medium with one folder on it."""
-
-    def __init__(self, random: Random, *, capacity_bytes: int) -> None:
-        """Make an empty one.
-
-        Args:
-            random: Decides over faults and what a power cut leaves.
-            capacity_bytes: A write beyond it fails with ``ENOSPC``.
-        """
-        self.random = random
-        self.capacity_bytes = capacity_bytes
-        self.faults = DiskFaults()
-        self.most_allocated_bytes = 0
-        """The most space that files other than journals ever took."""
-        self.files: dict[str, _Inode] = {}
-        self._durable_names: dict[str, _Inode] = {}
-        self._changes = 0
-
-    def next_stamp(self) -> int:
-        """Return a change time that was never there before."""
-        self._changes += 1
-        return self._changes
-
-    def allocated_bytes(self, *, matching: Callable[[str], bool] = lambda _name: True) -> int:
-        """Return the space that files take, holes not included."""
-        return PAGE_BYTES * sum(
-            len(inode.allocated) for name, inode in self.files.items() if matching(name)
-        )
-
-    def free_bytes(self) -> int:
-        """Return what is not allocated."""
-        return self.capacity_bytes - self.allocated_bytes()
-
-    def create(self, name: str) -> _Inode:
-        """Add an empty file, which a power cut may take away until it is synced."""
-        inode = self.files[name] = _Inode(self.next_stamp())
-        return inode
-
-    def sync(self, name: str, inode: _Inode) -> None:
-        """Make a file's content and, while it still has it, its name last."""
-        inode.sync()
-        if self.files.get(name) is inode:
-            self._durable_names[name] = inode
-
-    def sync_all(self) -> None:
-        """Make everything last as it is now."""
-        self._durable_names = dict(self.files)
-        for inode in self.files.values():
-            inode.sync()
-
-    def remove(self, name: str) -> None:
-        """Take a name away, which a power cut may bring back."""
-        self.files.pop(name, None)
-
-    def replace(self, name: str, target: str) -> None:
-        """Rename, so that it lasts."""
-        inode = self.files.pop(name)
-        self.files[target] = inode
-        self._durable_names.pop(name, None)
-        self._durable_names[target] = inode
-
-    def cut_power(self) -> None:
-        """Lose what was not synced; only after every process that uses the drive is dead."""
-        after: dict[str, _Inode] = {}
-        for name in sorted({*self.files, *self._durable_names}):
-            now, durable = self.files.get(name), self._durable_names.get(name)
-            kept = now if now is durable else self.random.choice((now, durable))
-            if kept is not None:
-                after[name] = kept
-        self.files, self._durable_names = after, dict(after)
-        for name in sorted(after):
-            after[name].lose_power(self.random)
-
-    def damage(self, *, matching: Callable[[str], bool] = lambda _name: True) -> str:
-        """Do to one file what bad sectors, people and scripts do; return what it was."""
-        names = sorted(name for name in self.files if matching(name))
-        if not names:
-            return "nothing to damage"
-        name = self.random.choice(names)
-        inode = self.files[name]
-        kind = self.random.choice(("rot", "rot", "scribble", "truncate", "extend", "remove"))
-        self._damage(kind, name, inode)
-        return f"{kind} {name[:12]}"
-
-    def _damage(self, kind: str, name: str, inode: _Inode) -> None:
-        if kind == "remove":
-            del self.files[name]
-            self._durable_names.pop(name, None)
-            return
-        if kind == "rot" and inode.allocated:
-            # The medium forgets; nobody wrote, so the stamp stays.
-            page = self.random.choice(sorted(inode.allocated))
-            at = min(page * PAGE_BYTES + self.random.randrange(PAGE_BYTES), len(inode.content) - 1)
-            if at >= 0:
-                inode.content[at] ^= 1 << self.random.randrange(8)
-                _resize(inode.durable, max(len(inode.durable), at + 1))
-                inode.durable[at] = inode.content[at]
-            return
-        size = len(inode.content)
-        if kind == "scribble" and inode.allocated:
-            at = self.random.choice(sorted(inode.allocated)) * PAGE_BYTES
-            junk = self.random.randbytes(min(self.random.randrange(1, 48), size - at))
-            inode.write(memoryview(junk), at)
-        elif kind == "truncate" and size:
-            inode.resize(self.random.randrange(size))
-        elif kind == "extend":
-            inode.resize(size + self.random.randrange(1, 100))
-        inode.stamp = self.next_stamp()
-        inode.sync()
+from cachefs.testing.drive import PAGE_BYTES, SECTOR_BYTES, Inode, SimDrive, touched
 
 
 class SimDisk:
@@ -243,6 +54,15 @@ class SimDisk:
         self._refuse_if_dead()
         if self._closed:
             raise OSError(errno.EBADF, "the folder was closed")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process lives."""
+        try:
+            self._refuse_if_dead()
+        except GreenletExit:
+            return False
+        return True
 
     def open(self, name: str, *, create: bool = False) -> "SimFile":
         """Open a file for reading and writing."""
@@ -297,16 +117,42 @@ class SimDisk:
 class SimFile:
     """An open file; implements :class:`cachefs.ports.DiskFile`."""
 
-    def __init__(self, disk: SimDisk, name: str, inode: _Inode) -> None:
+    def __init__(self, disk: SimDisk, name: str, inode: Inode) -> None:
         """Open an inode, which lives on when its name is taken away."""
         self._disk = disk
         self._name = name
         self.inode = inode
         self._closed = False
+        inode.openers.add(self)
 
     def fileno(self) -> int:
         """Refuse: there is no descriptor."""
         raise _failure(errno.EBADF, self._name)
+
+    @property
+    def drive(self) -> SimDrive:
+        """The medium that it is on."""
+        return self._disk.drive
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its process lives and has not closed it."""
+        return not self._closed and self._disk.is_alive
+
+    def lend(self) -> int:
+        """Refuse: there is no descriptor."""
+        raise _failure(errno.EBADF, self._name)
+
+    def shared(self) -> bool | None:
+        """Say whether anybody else has the file open; ``None`` if its file system cannot tell."""
+        drive = self._check()
+        return self.inode.is_shared(self) if drive.knows_openers else None
+
+    def takes_room(self, offset: int, length: int) -> bool:
+        """Say whether a page that the range touches is allocated."""
+        self._check()
+        pages = touched(offset, offset + length, PAGE_BYTES)
+        return not self.inode.allocated.isdisjoint(pages)
 
     def pread_into(self, into: memoryview, offset: int) -> int:
         """Read until ``into`` is full or the file ends."""
@@ -346,6 +192,8 @@ class SimFile:
     def truncate(self, size: int) -> None:
         """Set the size; new bytes are a hole and read as zeros."""
         self._check()
+        if size < len(self.inode.content):
+            self._note_change("cut off")
         self.inode.resize(size)
         self._touch()
 
@@ -356,8 +204,10 @@ class SimFile:
         end = min(offset + length, len(inode.content))
         if end <= offset:
             return
+        if not inode.allocated.isdisjoint(touched(offset, end, PAGE_BYTES)):
+            self._note_change("punched out")
         inode.content[offset:end] = bytes(end - offset)
-        inode.dirty.update(_touched(offset, end, SECTOR_BYTES))
+        inode.dirty.update(touched(offset, end, SECTOR_BYTES))
         last = -(-end // PAGE_BYTES) if end == len(inode.content) else end // PAGE_BYTES
         inode.allocated.difference_update(range(-(-offset // PAGE_BYTES), last))
         self._touch()
@@ -387,7 +237,7 @@ class SimFile:
         return self._disk.drive
 
     def _check_room(self, data: memoryview, offset: int) -> None:
-        pages = _touched(offset, offset + len(data), PAGE_BYTES)
+        pages = touched(offset, offset + len(data), PAGE_BYTES)
         more = sum(PAGE_BYTES for page in pages if page not in self.inode.allocated)
         free = self._disk.drive.free_bytes()
         if more > free:
@@ -398,6 +248,10 @@ class SimFile:
             drive = self._disk.drive
             taken = drive.allocated_bytes(matching=lambda name: not name.startswith("journal"))
             drive.most_allocated_bytes = max(drive.most_allocated_bytes, taken)
+
+    def _note_change(self, what: str) -> None:
+        if self.inode.is_shared(self):
+            self._disk.drive.holes_under_openers.append(f"{what} of {self._name}")
 
     def _touch(self) -> None:
         self.inode.stamp = self._disk.drive.next_stamp()

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from types import TracebackType
-from typing import Self
 
-from cachefs.client.reader import LocalFiles, Reader
+from cachefs.client.lenders import LocalFiles
+from cachefs.client.reader import Reader
 from cachefs.config.schema import ClusterConfig, ReaderConfig
 from cachefs.config.secrets import Secret
 from cachefs.core import placement
@@ -14,7 +13,7 @@ from cachefs.core.datasets import OriginSpec
 from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.membership import View
 from cachefs.core.names import DatasetName
-from cachefs.ports import ResolvedVersion
+from cachefs.ports import Closing, ResolvedVersion
 from cachefs.testing.memory_worker import MemoryWorker
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
@@ -23,7 +22,7 @@ DATASET = "model"
 TOKEN = "token-of-a-test"  # noqa: S105 - it guards nothing
 
 
-class MemoryCluster:
+class MemoryCluster(Closing):
     """Workers on real sockets with files from a dictionary; everybody holds every block."""
 
     def __init__(
@@ -113,14 +112,3 @@ class MemoryCluster:
         self._owned.close()
         for worker in self.workers:
             worker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

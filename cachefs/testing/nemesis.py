@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from cachefs.testing.cluster import SimCluster
-from cachefs.testing.disk import DiskFaults
-from cachefs.testing.sim_coordinator import ADDRESS
+from cachefs.testing.drive import DiskFaults, SimDrive
+from cachefs.testing.sim_control import COORDINATOR
 from cachefs.testing.sim_origin import OriginFaults
 from cachefs.testing.sim_worker import SimWorker
 
@@ -26,6 +26,9 @@ FAULTS = (
     "join",
     "leave",
     "warm",
+    "crash",
+    "clock",
+    "pin",
 )
 """Every kind of fault there is."""
 
@@ -58,6 +61,9 @@ class Nemesis:
             "join": self._join,
             "leave": self._leave,
             "warm": self._warm,
+            "crash": self._crash_reader,
+            "clock": self._move_clock,
+            "pin": self._pin,
         }
 
     def run(self, events: int) -> None:
@@ -81,6 +87,9 @@ class Nemesis:
     def _worker(self) -> SimWorker:
         return self._random.choice(list(self._cluster.workers.values()))
 
+    def _drive(self, worker: SimWorker) -> SimDrive:
+        return self._random.choice(list(worker.drives.values()))
+
     def _kill(self, *, power: bool) -> Undo | None:
         worker = self._worker()
         if worker.process is None or worker.leaving:
@@ -90,7 +99,7 @@ class Nemesis:
         return lambda: self._start(worker)
 
     def _start(self, worker: SimWorker) -> None:
-        if worker.process is None:
+        if worker.process is None and worker.name not in self._cluster.retired:
             self._note(f"start {worker.name}")
             worker.start()
 
@@ -111,7 +120,7 @@ class Nemesis:
 
     def _cut(self) -> Undo:
         names = [
-            ADDRESS,
+            COORDINATOR,
             *self._cluster.workers,
             *(one.process.name for one in self._cluster.readers),
         ]
@@ -191,24 +200,35 @@ class Nemesis:
 
     def _trouble_disk(self) -> Undo:
         worker = self._worker()
+        drive = self._drive(worker)
         kind = self._random.choice(("write_error", "read_error", "full"))
         self._note(f"disk of {worker.name} in trouble: {kind}")
-        worker.drive.faults = DiskFaults(**{kind: self._random.choice((0.1, 0.5, 1.0))})
+        drive.faults = DiskFaults(**{kind: self._random.choice((0.1, 0.5, 1.0))})
 
         def end() -> None:
-            worker.drive.faults = DiskFaults()
+            drive.faults = DiskFaults()
 
         return end
 
     def _damage(self) -> None:
         worker = self._worker()
-        self._note(f"damage on {worker.name}: {worker.drive.damage()}")
+        self._note(f"damage on {worker.name}: {self._drive(worker).damage()}")
 
-    def _drain(self) -> None:
-        if len(self._cluster.workers) > 1:
-            name = self._worker().name
-            self._note(f"drain {name}")
-            self._cluster.drain(name)
+    def _drain(self) -> Undo | None:
+        cluster = self._cluster
+        worker = self._worker()
+        staying = cluster.workers.keys() - {record.worker for record in cluster.drains}
+        if worker.leaving or not staying - {worker.name} or worker.name not in staying:
+            return None
+        self._note(f"drain {worker.name}")
+        cluster.drain(worker.name)
+
+        def come_back() -> None:
+            if worker.name in cluster.retired and worker.process is None:
+                cluster.retired.discard(worker.name)
+                self._start(worker)
+
+        return come_back
 
     def _join(self) -> None:
         workers = self._cluster.workers
@@ -220,6 +240,30 @@ class Nemesis:
     def _warm(self) -> None:
         self._note("warm the current version")
         self._cluster.warm("nemesis")
+
+    def _move_clock(self) -> Undo:
+        alive = [one.process for one in self._cluster.readers if not one.process.dead]
+        alive += [worker.process for worker in self._cluster.workers.values() if worker.process]
+        process = self._random.choice(alive)
+        process.skew_seconds = self._random.choice((-1.0, 1.0)) * self._random.uniform(1.0, 1e6)
+        self._note(f"the clock of {process.name} is off by {process.skew_seconds:.0f} s")
+
+        def set_right() -> None:
+            process.skew_seconds = 0.0
+
+        return set_right
+
+    def _pin(self) -> None:
+        paths = [path for path in sorted(self._cluster.plan.files) if self._random.random() < 0.4]
+        self._note(f"pin {', '.join(paths) or 'nothing'}")
+        self._cluster.coordinator.pin(paths)
+
+    def _crash_reader(self) -> None:
+        alive = [one for one in self._cluster.readers if not one.process.dead]
+        if len(self._cluster.readers) < 6:
+            one = self._random.choice(alive)
+            self._note(f"{one.process.name} crashes")
+            self._cluster.crash(one)
 
     def _leave(self) -> Undo | None:
         worker = self._worker()

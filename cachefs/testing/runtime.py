@@ -17,7 +17,8 @@ lists who waits where; when tasks keep running without time passing, it is ``Liv
 that outlives the run, or that ended with an exception, fails the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from types import TracebackType
 
@@ -175,6 +176,8 @@ class SimRuntime:
         self.name = name
         self.dead = False
         self.stopped = False
+        self.skew_seconds = 0.0
+        """By how much the process's calendar is wrong; what leases and deadlines rest on is not."""
         self.held: list[SimTask] = []
         """Tasks that could run if the process were not stopped."""
 
@@ -209,7 +212,7 @@ class SimRuntime:
 
     def wall(self) -> float:
         """Return the simulated seconds since 1970."""
-        return WALL_START + self._scheduler.now
+        return WALL_START + self._scheduler.now + self.skew_seconds
 
     def sleep(self, seconds: float) -> None:
         """Wait, at no cost."""
@@ -233,6 +236,15 @@ class SimRuntime:
         """Perhaps let other tasks run first, where a thread could lose its turn."""
         self.check_alive()
         self._scheduler.preempt()
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Let nobody lose a turn meanwhile, in the whole world."""
+        self._scheduler.uninterrupted += 1
+        try:
+            yield
+        finally:
+            self._scheduler.uninterrupted -= 1
 
     def check_alive(self) -> None:
         """Refuse to do anything for a process that is dead.

@@ -55,6 +55,8 @@ class Scheduler:
         self.seed = seed
         self.preempt_chance = preempt_chance
         self.now = 0.0
+        self.uninterrupted = 0
+        """While it is not 0, nobody loses a turn."""
         self.current: SimTask | None = None
         self.ready: list[SimTask] = []
         self.alive: dict[int, SimTask] = {}
@@ -87,7 +89,12 @@ class Scheduler:
     def preempt(self) -> None:
         """Perhaps let others run first."""
         task = self.current
-        if task is None or not self.ready or self.random.random() >= self.preempt_chance:
+        if (
+            task is None
+            or not self.ready
+            or self.uninterrupted
+            or self.random.random() >= self.preempt_chance
+        ):
             return
         self.make_ready(task)
         self._to_hub(task)

@@ -1,105 +1,137 @@
-"""A coordinator in memory, and how the others of a simulated cluster ask it.
+"""The coordinator of a simulated cluster, as the others see it, and a light one in memory.
 
-The coordinator runs the real :class:`cachefs.core.membership.Membership` over a view that outlives
-its process, as the database does. Readers ask it, or the workers they know when it is silent, as
-``HttpMetadata`` does; workers ask nobody else, and go on with what they know.
+The light one runs the real :class:`cachefs.core.membership.Membership` over a view that outlives its
+process, as the database does. The real one is in :mod:`cachefs.testing.stored_coordinator`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from cachefs.config.schema import ClusterConfig
 from cachefs.core.blocks import FileVersionId, block_count
+from cachefs.core.eviction import Retention
+from cachefs.core.jobs import WarmJob
 from cachefs.core.manifest import Manifest, VersionId
 from cachefs.core.membership import EMPTY_VIEW, Membership, View
-from cachefs.core.names import DatasetName, WorkerId
+from cachefs.core.names import WorkerId
 from cachefs.core.residency import indexes
-from cachefs.errors import (
-    CacheFSError,
-    CoordinatorUnavailableError,
-    NotKnownError,
-    WorkerUnavailableError,
-    check,
-)
+from cachefs.errors import NotKnownError, check
 from cachefs.ports import FileRef, ResolvedVersion
-from cachefs.testing.network import SimNetwork
 from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_origin import SimOrigin
+from cachefs.testing.sim_control import COORDINATOR, DATASET, Answering, SimChannel
+from cachefs.testing.sim_worker import Surroundings
+from cachefs.testing.topology import ClusterPlan
 from cachefs.wire import digests, messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 
-ADDRESS = "coordinator"
-DATASET = DatasetName.parse("weights")
-TIMEOUT_SECONDS = 1.0
-"""How long anybody waits for an answer to a small question."""
 
-Answer = TypeVar("Answer")
+class Coordinating(Answering, Protocol):
+    """A coordinator whose process can die and start again."""
 
+    process: SimRuntime | None
 
-class Knowing(Protocol):
-    """What answers the questions of :class:`cachefs.ports.Metadata`, at one address."""
-
-    def known_view(self) -> View:
-        """Return its view."""
+    def start(self) -> None:
+        """Run, with what is stored."""
         ...
 
-    def known_version(self, version: str | None) -> ResolvedVersion:
-        """Return a version, or raise ``NotKnownError``."""
+    def kill(self) -> None:
+        """End the process; what is stored remains."""
         ...
 
-    def known_digests(self, file: FileRef) -> Sequence[bytes | None]:
-        """Return what digests it knows."""
+    def dispose(self) -> None:
+        """Give up what outlives the process."""
         ...
 
+    def update(self) -> ResolvedVersion:
+        """List the origin again, and make what it holds the current version."""
+        ...
 
-Directory = dict[str, Knowing]
-"""Who can answer at which address."""
+    def warm(self) -> bool:
+        """Start a warm-up of the current version; ``False`` if it has no such jobs."""
+        ...
+
+    def pin(self, paths: Sequence[str]) -> None:
+        """Begin to pin these paths, and no others."""
+        ...
+
+    def jobs(self) -> Sequence[WarmJob]:
+        """Return all warm-ups that were started."""
+        ...
+
+    def drain(self, worker: WorkerId) -> bool:
+        """Drain a worker, or ask how far it has come; ``True`` once it has handed over everything.
+
+        From a task of the coordinator's process.
+
+        Raises:
+            NotKnownError: It is no member.
+            ClusterError: It does not answer.
+        """
+        ...
 
 
 class SimCoordinator:
     """The coordinator's state, and its process while it runs."""
 
-    def __init__(
-        self,
-        world: SimRuntime,
-        network: SimNetwork,
-        cluster: ClusterConfig,
-        origin: SimOrigin,
-        *,
-        replicas: int,
-    ) -> None:
+    def __init__(self, plan: ClusterPlan, around: Surroundings) -> None:
         """Know nobody, and the origin's files as version 1."""
-        self._world = world
-        self._network = network
+        cluster = plan.cluster
+        self._world = around.world
+        self._network = around.network
+        self._directory = around.directory
         self._cluster = cluster
-        self._origin = origin
-        self._replicas = replicas
+        self._origin = around.origin
+        self._replicas = plan.replicas
+        self._pins = plan.pins
+        self._ttl_seconds = plan.ttl_seconds
+        self._versions_kept = plan.versions_kept
+        self._updates = 1
+        self._held: dict[WorkerId, set[tuple[FileVersionId, str]]] = {}
+        """What each worker says that it holds, and in which tier."""
         self._membership = Membership(EMPTY_VIEW, lease_seconds=cluster.lease_seconds, now=0.0)
         self.versions: dict[VersionId, ResolvedVersion] = {}
-        self.current = self._add(origin.manifest())
+        self.current = self._add(self._origin.manifest())
         self._digests: dict[FileVersionId, dict[int, bytes]] = {}
         self.process: SimRuntime | None = None
 
     def start(self) -> None:
         """Run; every member that is stored gets a full lease."""
-        self.process = self._world.process(ADDRESS)
+        self.process = self._world.process(COORDINATOR)
         self._membership = Membership(
             self._membership.view,
             lease_seconds=self._cluster.lease_seconds,
             now=self._world.monotonic(),
         )
-        self._network.listen(ADDRESS, self.process)
+        self._network.listen(COORDINATOR, self.process)
+        self._directory[COORDINATOR] = self
 
     def kill(self) -> None:
         """End the process; what is stored remains."""
         if self.process is not None:
             self.process.kill()
-            self._network.close(ADDRESS)
+            self._network.close(COORDINATOR)
+            self._directory.pop(COORDINATOR, None)
             self.process = None
+
+    def dispose(self) -> None:
+        """Do nothing: there is only memory."""
+
+    def warm(self) -> bool:
+        """Refuse: there are no jobs here."""
+        return False
+
+    def pin(self, paths: Sequence[str]) -> None:
+        """Pin these paths, and no others."""
+        self._pins = tuple(paths)
+        self._updates += 1
+
+    def jobs(self) -> Sequence[WarmJob]:
+        """Return nothing."""
+        return ()
 
     def update(self) -> ResolvedVersion:
         """List the origin again, and make what it holds the current version."""
         self.current = self._add(self._origin.manifest())
+        self._updates += 1
         return self.versions[self.current]
 
     def answer(self, method: str, request: Any) -> Any:  # Any: each method has a class of its own
@@ -116,10 +148,21 @@ class SimCoordinator:
             return pb.LeaveResponse()
         check(method == "Renew", f"an unknown call: {method}")
         view = self._membership.renew(request.worker, request.incarnation, self._world.monotonic())
+        held = self._held.setdefault(request.worker, set())
+        if request.residency_is_whole:
+            held.clear()
         for residency in request.residency:
             self._note_digests(residency)
+            key = (FileVersionId(residency.file_version), residency.tier)
+            (held.add if any(residency.resident) else held.discard)(key)
         news = None if view.epoch == request.epoch else messages.view_to_message(view)
-        return pb.RenewResponse(view=news)
+        live = self._live()
+        is_told = request.pins_revision == self._updates
+        return pb.RenewResponse(
+            view=news,
+            pins=None if is_told else messages.retention_to_message(self._retention()),
+            dropped=sorted({name for name, _ in held if name not in live}),
+        )
 
     def _note_digests(self, residency: pb.Residency) -> None:
         if not residency.digests:
@@ -131,9 +174,16 @@ class SimCoordinator:
             if digest is not None:
                 known.setdefault(index, digest)
 
-    def drain(self, worker: WorkerId) -> View:
-        """Take away what a worker owns."""
-        return self._membership.drain(worker, self._world.monotonic())
+    def drain(self, worker: WorkerId) -> bool:
+        """Take away what a worker owns, and have it hand over what it holds."""
+        now = self._world.monotonic()
+        member = self._membership.advance(now).find(worker)
+        if member is None or self.process is None:
+            raise NotKnownError("no such worker", subject=worker)
+        if not member.draining:
+            self._membership.drain(worker, now)
+        channel = SimChannel(self.process, self._network, self._directory, member.control_address)
+        return bool(channel.call("Drain", pb.DrainRequest()).done)
 
     def known_view(self) -> View:
         """Return the newest view."""
@@ -153,150 +203,24 @@ class SimCoordinator:
         return [known.get(index) for index in range(count)]
 
     def _add(self, manifest: Manifest) -> VersionId:
+        # One that comes back is the newest again.
+        self.versions.pop(manifest.id, None)
         self.versions[manifest.id] = ResolvedVersion(
             DATASET, self._origin.spec, "memory", "default", self._replicas, manifest
         )
         return manifest.id
 
+    def _live(self) -> set[FileVersionId]:
+        """Return the file versions of the versions that are kept."""
+        kept = list(self.versions.values())[-self._versions_kept :]
+        kept.append(self.versions[self.current])
+        return {entry.file_version for each in kept for entry in each.manifest.files}
 
-class SimChannel:
-    """What a worker calls the coordinator through, in place of a gRPC channel."""
-
-    def __init__(
-        self, process: SimRuntime, network: SimNetwork, coordinator: SimCoordinator
-    ) -> None:
-        """Belong to the process that calls."""
-        self._process = process
-        self._network = network
-        self._coordinator = coordinator
-
-    @property
-    def channel(self) -> "SimChannel":
-        """What a generated stub is built on."""
-        return self
-
-    def unary_unary(self, path: str, **_codecs: object) -> str:
-        """Return what the stub keeps as a method: its name."""
-        return path.rpartition("/")[2]
-
-    unary_stream = unary_unary
-
-    def call(self, method: str, request: Any, *, timeout_seconds: float | None = None) -> Any:
-        # Any: each method has a class of its own
-        """Make a call, as ``ControlChannel`` does.
-
-        Raises:
-            CacheFSError: What the coordinator raised, or that it could not be reached.
-        """
-        try:
-            return self._network.call(
-                self._process,
-                ADDRESS,
-                lambda: self._coordinator.answer(method, request),
-                timeout_seconds=timeout_seconds or TIMEOUT_SECONDS,
-            )
-        except WorkerUnavailableError as error:
-            raise CoordinatorUnavailableError(error.message) from error
-
-
-class SimMetadata:
-    """Implements :class:`cachefs.ports.Metadata`: by default the coordinator, else workers."""
-
-    def __init__(
-        self,
-        process: SimRuntime,
-        network: SimNetwork,
-        directory: Directory,
-        *,
-        asks_coordinator: bool = True,
-        workers: Callable[[], View] | None = None,
-    ) -> None:
-        """Ask nobody yet.
-
-        Args:
-            process: Who asks.
-            network: Between it and the others.
-            directory: Who answers where.
-            asks_coordinator: Whether the coordinator is asked, and first.
-            workers: Says which workers are asked; by default those of the last view.
-        """
-        self._process = process
-        self._network = network
-        self._directory = directory
-        self._asks_coordinator = asks_coordinator
-        self._view = EMPTY_VIEW
-        self._workers = workers if workers is not None else lambda: self._view
-        self._resolved: dict[str | None, ResolvedVersion] = {}
-
-    def view(self, *, deadline: float) -> View:
-        """Return the newest view that can be had."""
-        for address, view in self._answers(lambda one: one.known_view(), deadline):
-            if address == ADDRESS or view.epoch >= self._view.epoch:
-                self._view = view
-            return self._view
-        raise CoordinatorUnavailableError("nobody answered with a view")
-
-    def resolve(
-        self, name: DatasetName, version: str | None, *, deadline: float
-    ) -> ResolvedVersion:
-        """Return a version; the last known answer when nobody answers."""
-        if name != DATASET:
-            raise NotKnownError("no such dataset", subject=str(name))
-        for _, resolved in self._answers(lambda one: one.known_version(version), deadline):
-            self._resolved[version] = self._resolved[resolved.manifest.id] = resolved
-            return resolved
-        if version in self._resolved:
-            return self._resolved[version]
-        raise CoordinatorUnavailableError("nobody answered with the version")
-
-    def digests(self, file: FileRef, *, deadline: float) -> Sequence[bytes | None]:
-        """Return the known digest of each block."""
-        for _, known in self._answers(lambda one: one.known_digests(file), deadline):
-            return known
-        raise CoordinatorUnavailableError("nobody answered with digests")
-
-    def _answers(
-        self, question: Callable[[Knowing], Answer], deadline: float
-    ) -> Iterator[tuple[str, Answer]]:
-        workers = [member.data_address for member in self._workers().members]
-        self._process.random.shuffle(workers)
-        for address in (*((ADDRESS,) if self._asks_coordinator else ()), *workers):
-            left = deadline - self._process.monotonic()
-            if left <= 0:
-                return
-            try:
-                answer = ask(
-                    self._process,
-                    self._network,
-                    self._directory,
-                    address,
-                    question,
-                    timeout_seconds=min(left, TIMEOUT_SECONDS),
-                )
-            except NotKnownError:
-                if address == ADDRESS:
-                    raise
-            except CacheFSError:
-                continue
-            else:
-                yield address, answer
-
-
-def ask(
-    process: SimRuntime,
-    network: SimNetwork,
-    directory: Directory,
-    address: str,
-    question: Callable[[Knowing], Answer],
-    *,
-    timeout_seconds: float,
-) -> Answer:
-    """Put a question to whoever listens at an address."""
-
-    def answer() -> Answer:
-        knowing = directory.get(address)
-        if knowing is None:
-            raise WorkerUnavailableError("nobody there", subject=address)
-        return question(knowing)
-
-    return network.call(process, address, answer, timeout_seconds=timeout_seconds)
+    def _retention(self) -> Retention:
+        """Return what workers must keep, and for how long they may keep the rest."""
+        files = [entry for each in self.versions.values() for entry in each.manifest.files]
+        current = self.versions[self.current].manifest.files
+        pinned = frozenset(entry.file_version for entry in current if entry.path in self._pins)
+        mortal = {entry.file_version for entry in files} - pinned if self._ttl_seconds else set()
+        ttls = dict.fromkeys(sorted(mortal), self._ttl_seconds)
+        return Retention(pinned, ttls, self._updates)

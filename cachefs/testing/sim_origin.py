@@ -36,7 +36,9 @@ class OriginFaults:
 class OriginRequest:
     """One request for a range, and how it ended."""
 
+    began: float
     at: float
+    """When it ended."""
     client: str
     """The process that asked, with the number of its start."""
     path: str
@@ -120,6 +122,7 @@ class SimOriginClient:
         origin, process = self._origin, self._process
         faults, random = origin.faults, origin.random
         process.check_alive()
+        began = process.monotonic()
         slow = random.random() < faults.slow
         unavailable = random.random() < faults.unavailable
         unusable = random.random() < faults.protocol
@@ -135,9 +138,9 @@ class SimOriginClient:
                 raise OriginProtocolError("a short body", subject=entry.path)
             data = origin.memory.read_range(entry, offset, length)
         except OriginError:
-            self._note(entry, offset, succeeded=False)
+            self._note(entry, offset, began, succeeded=False)
             raise
-        self._note(entry, offset, succeeded=True)
+        self._note(entry, offset, began, succeeded=True)
         if lies:
             process.note(f"origin lies about {entry.path}@{offset}")
             wrong = bytearray(data)
@@ -148,9 +151,9 @@ class SimOriginClient:
     def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _note(self, entry: FileEntry, offset: int, *, succeeded: bool) -> None:
+    def _note(self, entry: FileEntry, offset: int, began: float, *, succeeded: bool) -> None:
         now = self._process.monotonic()
-        request = OriginRequest(now, self._name, entry.path, offset, succeeded)
+        request = OriginRequest(began, now, self._name, entry.path, offset, succeeded)
         self._origin.requests.append(request)
         outcome = "gives" if succeeded else "refuses"
         self._process.note(f"origin {outcome} {entry.path}@{offset}")

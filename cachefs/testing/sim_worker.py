@@ -1,43 +1,49 @@
-"""A worker of a simulated cluster: the real store, filler and knowledge in a process that can die.
+"""A worker of a simulated cluster: the real parts in a process that can die.
 
-What is simulated is only the shell around them: the process's main loop (recover, register, renew),
-its data plane, and its disk. The drive outlives the process, so a start after a kill is a recovery.
+Simulated are only the shell around them (recover, register, serve, drain, end) and what they stand on:
+network, sockets, disks. The drives outlive the process, so a start after a kill is a recovery; what
+is in memory survives a kill, and no power cut.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import cast
 
 from cachefs.config.schema import ClusterConfig, FillConfig, TierConfig
-from cachefs.core.membership import EMPTY_VIEW, Member, View
+from cachefs.config.secrets import Secret
+from cachefs.core.blocks import BlockId
+from cachefs.core.membership import EMPTY_VIEW, RENEWALS_PER_LEASE, Member
 from cachefs.core.names import WorkerId
-from cachefs.errors import CapacityError, WorkerUnavailableError
-from cachefs.ports import DiskFile, FileRef, ResolvedVersion
-from cachefs.testing.disk import SimDisk, SimDrive
-from cachefs.testing.network import ServedBlock, SimNetwork
+from cachefs.errors import CapacityError
+from cachefs.testing.disk import SimDisk
+from cachefs.testing.drive import SimDrive
+from cachefs.testing.fetches import SimBlockSource
+from cachefs.testing.network import SimNetwork
 from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_coordinator import (
-    DATASET,
-    TIMEOUT_SECONDS,
-    Directory,
-    SimChannel,
-    SimCoordinator,
-    SimMetadata,
-)
+from cachefs.testing.scheduling import SimTask
+from cachefs.testing.sim_control import COORDINATOR, Directory, SimChannel, SimMetadata
+from cachefs.testing.sim_local import SimHandout, SimSockets
 from cachefs.testing.sim_origin import SimOrigin
+from cachefs.testing.sim_serving import SimServing
 from cachefs.transport.control import ControlChannel
+from cachefs.workers.control import WorkerControl
+from cachefs.workers.drain import Drain
+from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
-from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
+from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
 
-TIER_FOLDER = Path("/tier")
+TOKEN = Secret("simulated")
+"""The cluster's."""
+SCRUB_BYTES_RATE = 1e9
+"""So fast that the period alone sets the pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,55 +53,79 @@ class WorkerParts:
     store: type[TieredStore] = TieredStore
     filler: type[Filler] = Filler
     prover: type[Prover] = Prover
+    handout: type[SimHandout] = SimHandout
+    drain: type[Drain] = Drain
+    scrubber: type[Scrubber] = Scrubber
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker is, and on what."""
+
+    node: str
+    zone: str
+    tiers: tuple[TierConfig, ...]
+    scrub_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all processes of a cluster share."""
+
+    world: SimRuntime
+    network: SimNetwork
+    directory: Directory
+    sockets: SimSockets
+    origin: SimOrigin
+    cluster: ClusterConfig
+    fill: FillConfig
+    random: Random
 
 
 class SimWorker:
     """A worker, with its process while that runs."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        world: SimRuntime,
-        network: SimNetwork,
-        directory: Directory,
-        coordinator: SimCoordinator,
-        origin: SimOrigin,
-        cluster: ClusterConfig,
-        fill: FillConfig,
-        tier: TierConfig,
-        random: Random,
-        parts: WorkerParts,
+        self, name: str, place: Place, surroundings: Surroundings, parts: WorkerParts
     ) -> None:
-        """Own an empty drive; nothing runs yet."""
+        """Own empty drives; nothing runs yet."""
         self.name = name
-        self.address = name
-        self.drive = SimDrive(random, capacity_bytes=4 * tier.capacity_bytes)
-        self.tier = tier
+        self.address = f"{name}:1"
+        self.place = place
+        self.drives: dict[Path, SimDrive] = {
+            tier.folder: SimDrive(surroundings.random, capacity_bytes=4 * tier.capacity_bytes)
+            for tier in place.tiers
+        }
+        self.on_store: Callable[[TieredStore], None] = lambda _store: None
+        """Is told of each store when it begins."""
         self.process: SimRuntime | None = None
         self.filler: Filler | None = None
         self.prover: Prover | None = None
         self.store: TieredStore | None = None
         self.knowledge: Knowledge | None = None
         self.renewal: Renewal | None = None
+        self.serving: SimServing | None = None
         self.starts = 0
         self.ready = False
         self.leaving = False
         self._boots = 1
-        self._world = world
-        self._network = network
-        self._directory = directory
-        self._coordinator = coordinator
-        self._origin = origin
-        self._cluster = cluster
-        self._fill = fill
+        self._endings: list[Callable[[], None]] = []
+        self._closing: SimTask | None = None
+        self._around = surroundings
         self._parts = parts
 
+    @property
+    def drive(self) -> SimDrive:
+        """The drive of the last tier, which every worker has: its disk."""
+        return self.drives[self.place.tiers[-1].folder]
+
     def start(self) -> None:
-        """Start a process on the drive as it is."""
+        """Start a process on the drives as they are."""
         self.starts += 1
         self.ready = self.leaving = False
-        self.process = self._world.process(self.name)
+        self._closing = None
+        self._endings = []
+        self.process = self._around.world.process(self.name)
         self.process.start("main", self._main)
 
     def kill(self, *, power: bool = False) -> None:
@@ -106,15 +136,18 @@ class SimWorker:
         process.kill()
         if self.ready:
             if power:
-                self._network.without_power.add(self.address)
-            self._network.close(self.address)
-            self._directory.pop(self.address, None)
+                self._around.network.without_power.add(self.address)
+            self._stop_listening()
         self.process = self.filler = self.store = self.knowledge = self.renewal = None
-        self.prover = None
-        self.ready = False
+        self.prover = self.serving = None
         if power:
             self._boots += 1
-            self.drive.cut_power()
+            for tier in self.place.tiers:
+                drive = self.drives[tier.folder]
+                if tier.medium == "memory":
+                    drive.forget()
+                else:
+                    drive.cut_power()
 
     def close(self) -> None:
         """End the process in good order, from a task that may wait."""
@@ -123,92 +156,177 @@ class SimWorker:
             return
         if self.renewal is not None:  # else it has not come up yet
             self.leaving = True
-            process.start("close", self._close).join()
-        self.kill()
+            if self._closing is None:
+                self._closing = process.start("close", self._close)
+            self._closing.join()
+        if self.process is process:
+            self.kill()
+
+    def _stop_listening(self) -> None:
+        self.ready = False
+        self._around.network.close(self.address)
+        self._around.sockets.close(self.address)
+        self._around.directory.pop(self.address, None)
 
     def _close(self) -> None:
         assert self.renewal is not None
-        assert self.filler is not None
-        assert self.prover is not None
         assert self.store is not None
         self.renewal.leave()
-        self.renewal.close()
-        self._network.close(self.address)
-        self._directory.pop(self.address, None)
-        self.ready = False
-        self.prover.close()
-        self.filler.close()
+        self._stop_listening()
+        for end in reversed(self._endings):
+            end()
         self.store.close()
 
+    def _channel(self, process: SimRuntime, address: str) -> SimChannel:
+        return SimChannel(process, self._around.network, self._around.directory, address)
+
     def _main(self) -> None:
-        process = self.process
+        process, around = self.process, self._around
         assert process is not None
         store = self._open_store(process)
         members = SimMetadata(
             process,
-            self._network,
-            self._directory,
+            around.network,
+            around.directory,
             asks_coordinator=False,
             workers=lambda: knowledge.view(deadline=0.0),
         )
-        proofs = Proofs(self._cluster)
+        proofs = Proofs(around.cluster)
         knowledge = Knowledge(
             process,
-            SimMetadata(process, self._network, self._directory, workers=lambda: EMPTY_VIEW),
+            SimMetadata(process, around.network, around.directory, workers=lambda: EMPTY_VIEW),
             ask_members=lambda name, version, deadline: members.resolve(
                 name, version, deadline=deadline
             ),
             proofs=proofs,
         )
-        source = self._network.source(process, unproven=True)
-        self.store, self.knowledge = store, knowledge
-        self.filler = self._parts.filler(
+        source = SimBlockSource(around.network, process, unproven=True)
+        filler = self._parts.filler(
             process,
             store,
             source,
             knowledge,
-            lambda _resolved: self._origin.open(process),
-            self._fill,
-            cluster=self._cluster,
+            lambda _resolved: around.origin.open(process),
+            around.fill,
+            cluster=around.cluster,
             own=WorkerId(self.name),
         )
-        self.prover = self._parts.prover(
+        prover = self._parts.prover(
             process,
             store,
-            self.filler,
+            filler,
             source,
             knowledge,
-            config=self._fill,
-            cluster=self._cluster,
+            config=around.fill,
+            cluster=around.cluster,
             own=WorkerId(self.name),
             proofs=proofs,
         )
-        self._network.listen(self.address, process, self)
-        self._directory[self.address] = self
-        self.ready = True
-        self.renewal = Renewal(
+        pins = Pins(process, store)
+        renewal = Renewal(
             process,
-            cast("ControlChannel", SimChannel(process, self._network, self._coordinator)),
+            cast("ControlChannel", self._channel(process, COORDINATOR)),
             self._member(),
-            cluster=self._cluster,
+            cluster=around.cluster,
             store=store,
-            filler=self.filler,
-            prover=self.prover,
+            filler=filler,
+            prover=prover,
             knowledge=knowledge,
+            pins=pins,
             statistics=dict,
         )
-        self.renewal.start()
+        self.store, self.knowledge, self.filler, self.prover = store, knowledge, filler, prover
+        self._endings += [filler.close, prover.close, renewal.close]
+        self._serve(
+            process, store, knowledge, filler=filler, prover=prover, pins=pins, renewal=renewal
+        )
+        self.renewal = renewal
+        renewal.start()
+
+    def _serve(
+        self,
+        process: SimRuntime,
+        store: TieredStore,
+        knowledge: Knowledge,
+        *,
+        filler: Filler,
+        prover: Prover,
+        pins: Pins,
+        renewal: Renewal,
+    ) -> None:
+        """Begin to answer, on the network and on the node's socket, and to scrub."""
+        around = self._around
+        drain = self._parts.drain(
+            process,
+            store,
+            knowledge,
+            own=WorkerId(self.name),
+            block_size=around.cluster.block_size,
+            settle_seconds=1.5 * around.cluster.lease_seconds / RENEWALS_PER_LEASE,
+            open_channel=lambda address: cast("ControlChannel", self._channel(process, address)),
+            leave=renewal.leave,
+        )
+        control = WorkerControl(
+            process,
+            store,
+            filler,
+            knowledge,
+            drain,
+            prover=prover,
+            pins=pins,
+            block_size=around.cluster.block_size,
+            served=ByteAccounts(),
+            statistics=dict,
+            tell=renewal.tell,
+        )
+        self.serving = SimServing(
+            process,
+            around.cluster,
+            filler=filler,
+            prover=prover,
+            knowledge=knowledge,
+            control=control,
+        )
+        handout = self._parts.handout(
+            process,
+            store,
+            prover,
+            knowledge,
+            token=TOKEN,
+            cluster=around.cluster,
+            own=WorkerId(self.name),
+        )
+        around.network.listen(self.address, process, self.serving)
+        around.sockets.listen(self.address, process, handout)
+        around.directory[self.address] = self.serving
+        self.ready = True
+        scrubber = self._parts.scrubber(
+            process,
+            store,
+            period_seconds=self.place.scrub_seconds,
+            bytes_rate=SCRUB_BYTES_RATE,
+            refill=lambda block: self._refill(block, filler, knowledge),
+        )
+        self._endings += [drain.close, scrubber.close]
+
+    @staticmethod
+    def _refill(block: BlockId, filler: Filler, knowledge: Knowledge) -> None:
+        """Fill a block again that was found bad."""
+        file = knowledge.known_file(block.file_version)
+        if file is not None:
+            filler.warm(f"scrub {block.file_version} {block.index}", {file: [block.index]})
 
     def _open_store(self, process: SimRuntime) -> TieredStore:
         store = self._parts.store(
-            [self.tier],
-            cluster=self._cluster,
+            list(self.place.tiers),
+            cluster=self._around.cluster,
             runtime=process,
-            open_disk=lambda _folder: SimDisk(
-                self.drive, check_alive=process.check_alive, pause=process.preempt
+            open_disk=lambda folder: SimDisk(
+                self.drives[folder], check_alive=process.check_alive, pause=process.preempt
             ),
             boot_id=f"boot {self._boots}",
         )
+        self.on_store(store)
         try:
             store.recover()
         except CapacityError as error:
@@ -222,96 +340,11 @@ class SimWorker:
         return Member(
             worker=WorkerId(self.name),
             incarnation=f"{self.name}.{self.starts}",
-            node=self.name,
-            zone="",
+            node=self.place.node,
+            zone=self.place.zone,
             pool="default",
-            weight=float(self.tier.capacity_bytes),
+            weight=float(sum(tier.capacity_bytes for tier in self.place.tiers)),
             data_address=self.address,
             control_address=self.address,
-            socket_path="",
+            socket_path=self.address,
         )
-
-    # What the others ask over the network.
-
-    @contextmanager
-    def serve(
-        self,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-        unproven: bool,
-        deadline: float,
-    ) -> Iterator[ServedBlock | None]:
-        """Answer a fetch, as the data plane does."""
-        assert self.filler is not None
-        assert self.prover is not None
-        obtained = (self.filler if unproven else self.prover).obtain(
-            file, index, only_cached=only_cached, verify=verify, deadline=deadline
-        )
-        if obtained is None:
-            yield None
-            return
-        with obtained:
-            yield _Served(obtained, index * self._cluster.block_size)
-
-    def prove(self, file: FileRef, *, only_cached: bool, deadline: float) -> bytes | None:
-        """Answer another worker that wants a proof, as the data plane does."""
-        assert self.prover is not None
-        if only_cached:
-            proof = self.prover.known(file)
-        else:
-            proof = self.prover.prove(file, deadline=deadline)
-        return b"".join(proof) if proof is not None else None
-
-    def warm(self, job: str, wanted: Mapping[FileRef, list[int]]) -> None:
-        """Begin a warm-up, as the control server does."""
-        assert self.filler is not None
-        assert self.prover is not None
-        self.filler.warm(job, wanted)
-        self.prover.begin(file for file, blocks in wanted.items() if 0 in blocks)
-
-    def known_view(self) -> View:
-        """Return the view as of the last renewal."""
-        assert self.knowledge is not None
-        return self.knowledge.view(deadline=0.0)
-
-    def known_version(self, version: str | None) -> ResolvedVersion:
-        """Return a version from what is known here."""
-        assert self.knowledge is not None
-        assert self.process is not None
-        return self.knowledge.resolve_here(
-            DATASET, version, deadline=self.process.monotonic() + TIMEOUT_SECONDS
-        )
-
-    def known_digests(self, file: FileRef) -> list[bytes | None]:
-        """Return digests from what is known here."""
-        assert self.knowledge is not None
-        assert self.process is not None
-        deadline = self.process.monotonic() + TIMEOUT_SECONDS
-        return list(self.knowledge.digests(file, deadline=deadline))
-
-
-class _Served:
-    """A block that the filler has obtained, as the data plane sends it."""
-
-    def __init__(self, obtained: ObtainedBlock, start: int) -> None:
-        self.digest = obtained.digest
-        self.source = obtained.source
-        self._file: DiskFile | None = obtained.held.file if obtained.held is not None else None
-        self._data = obtained.view() if self._file is None else None
-        self._start = start
-
-    def read_into(self, into: memoryview, offset: int) -> None:
-        """Copy bytes out of the tier's file, or out of memory."""
-        if self._data is not None:
-            into[:] = self._data[offset : offset + len(into)]
-            return
-        assert self._file is not None
-        try:
-            count = self._file.pread_into(into, self._start + offset)
-        except OSError as error:
-            raise WorkerUnavailableError("connection reset: its disk failed") from error
-        if count < len(into):
-            raise WorkerUnavailableError("connection reset: its file is short")

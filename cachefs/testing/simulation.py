@@ -1,9 +1,9 @@
 """The simulation: from a seed to a cluster, a schedule of faults, and a verdict.
 
-A seed decides everything: how many workers, what files, which kinds of faults may happen at all
-("swarm testing": a run with few kinds goes deeper into each), when they happen and when they end,
-what readers read, and every interleaving. Readers read at random while a *nemesis* breaks things;
-then all is mended, the cluster is given a moment, and every file must be readable by everybody.
+A seed decides everything: how the cluster is made and which kinds of faults may happen at all
+(:mod:`cachefs.testing.plans`), when they happen and when they end, what readers read, and every
+interleaving. Readers read at random while a *nemesis* breaks things; then all is mended, the cluster
+is given a moment, and every file must be readable by everybody.
 
     report = simulate(81231)
 
@@ -21,35 +21,50 @@ from random import Random
 from cachefs.client.reader import OpenFile
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.membership import RENEWALS_PER_LEASE
-from cachefs.errors import CacheFSError
+from cachefs.errors import CacheFSError, NotKnownError, OriginChangedError, OriginNotFoundError
 from cachefs.testing.checkers import (
     POISON,
     LoggedErrors,
     ReadRecord,
     ViolationError,
     check_buffers,
-    check_capacity,
     check_delivered,
-    check_idle,
     check_origin_paid_once,
     check_read,
     check_requests,
+    check_single_flight,
 )
-from cachefs.testing.cluster import BLOCK_BYTES, CLUSTER, ClusterPlan, Parts, SimCluster, SimReader
-from cachefs.testing.nemesis import FAULTS, Nemesis
+from cachefs.testing.cluster import Parts, SimCluster
+from cachefs.testing.holdings import (
+    check_capacity,
+    check_drained,
+    check_expired,
+    check_idle,
+    check_jobs,
+    check_openers,
+    check_scrubbed,
+    check_spread,
+)
+from cachefs.testing.nemesis import Nemesis
+from cachefs.testing.plans import Plan, plan_of
 from cachefs.testing.scheduling import SimTask
-from cachefs.testing.sim_coordinator import DATASET
+from cachefs.testing.sim_control import DATASET
+from cachefs.testing.sim_reader import SimReader
+from cachefs.testing.stored_coordinator import STALL_SECONDS
+from cachefs.testing.topology import CLUSTER
 
-CALM_SHARE = 0.15
-"""So many of the seeds have no faults at all, and prove that the origin pays once."""
-WARM_SHARE = 0.3
-"""So many begin with a warm-up of everything."""
-DIGESTS_SHARE = 0.4
-"""In so many it is known beforehand what the files must hash to."""
 EVENTS_SHOWN = 80
 """How much of the trace a failure shows."""
 SETTLE_SECONDS = CLUSTER.lease_seconds / RENEWALS_PER_LEASE
 """Within it, every worker has heard of every other one."""
+DRAIN_SECONDS = 100.0
+"""Within it, a drain in a calm cluster has ended."""
+PEACEFUL = frozenset({"update", "warm", "pin", "clock"})
+"""What a reader may notice only by being told that its version is gone."""
+GONE = (OriginChangedError, OriginNotFoundError, NotKnownError)
+"""How it is told."""
+SCRUB_ROUNDS = 2
+"""A round that was under way when something decayed may have passed it; the next one has not."""
 UNTIL_SECONDS = 900.0
 """No run takes longer, in simulated time."""
 
@@ -68,64 +83,17 @@ class Report:
     reads: int
     failed_reads: int
     origin_requests: int
+    local_bytes: int
+    """Read through descriptors."""
+    evictions: int
+    """Blocks that were chosen to go."""
+    drained: int
+    """Workers that handed over everything."""
     switches: int
     seconds: float
     """Simulated."""
     trace: str
     """A digest of all events: equal for equal runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All that a seed decides beforehand."""
-
-    cluster: ClusterPlan
-    faults: tuple[str, ...]
-    events: int
-    readers_tasks: int
-    reads: int
-    warm: bool
-    """Whether a warm-up runs from the beginning, beside the readers."""
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing goes wrong."""
-        return not self.faults
-
-
-def plan_of(seed: int) -> Plan:
-    """Return what a seed stands for."""
-    random = Random(f"plan {seed}")
-    calm = random.random() < CALM_SHARE
-    sizes = [_size(random) for _ in range(random.randint(1, 4))]
-    blocks = sum(-(-size // BLOCK_BYTES) for size in sizes)
-    kinds = [] if calm else random.sample(FAULTS, random.randint(1, 5))
-    return Plan(
-        cluster=ClusterPlan(
-            workers=random.randint(1 if calm else 2, 5),
-            readers=random.randint(1, 3),
-            replicas=random.choice((1, 1, 1, 2)),
-            capacity_blocks=blocks + 8 if calm else random.randint(3, 24),
-            eviction=random.choice(("lru", "tinylfu", "size")),
-            with_digests=random.random() < DIGESTS_SHARE,
-            files={
-                f"model-{number:05}-of-{len(sizes):05}.safetensors": random.randbytes(size)
-                for number, size in enumerate(sizes, 1)
-            },
-        ),
-        faults=tuple(kinds),
-        events=0 if calm else random.randint(2, 10),
-        readers_tasks=random.randint(1, 3),
-        reads=random.randint(1, 6),
-        warm=random.random() < WARM_SHARE,
-    )
-
-
-def _size(random: Random) -> int:
-    if random.random() < 0.1:
-        return 0
-    whole = random.randrange(1, 10) * BLOCK_BYTES
-    return random.choice((whole, whole - random.randrange(BLOCK_BYTES), random.randrange(1, whole)))
 
 
 def simulate(seed: int, *, parts: Parts | None = None, plan: Plan | None = None) -> Report:
@@ -151,6 +119,7 @@ def simulate(seed: int, *, parts: Parts | None = None, plan: Plan | None = None)
     finally:
         logger.removeHandler(logged)
         logger.propagate = propagates
+        simulation.cluster.coordinator.dispose()
     return simulation.report()
 
 
@@ -164,6 +133,8 @@ class Simulation:
         self.cluster = SimCluster(seed, plan.cluster, parts)
         self.random = Random(f"readers {seed}")
         self.reads: list[ReadRecord] = []
+        self._fresh: set[int] = set()
+        """Readers that came after the last fault."""
 
     def run(self, logged: LoggedErrors) -> None:
         """Run it, and check everything.
@@ -178,10 +149,12 @@ class Simulation:
         self.cluster.world.run(self._main, until_seconds=UNTIL_SECONDS)
         cluster, reads = self.cluster, self.reads
         found = [*check_buffers(reads), *check_capacity(cluster), *check_requests(cluster)]
-        found += check_delivered(cluster, reads)
+        found += [*check_delivered(cluster, reads), *check_single_flight(cluster)]
+        found += [*cluster.watch.seen, *check_drained(cluster, calm=self.plan.calm)]
+        found += check_openers(cluster)
         found += [f"an unexpected exception was logged: {message}" for message in logged.messages]
         if self.plan.calm:
-            found += check_origin_paid_once(cluster)
+            found += check_origin_paid_once(cluster, times=2 if self.plan.drain else 1)
         if found:
             raise ViolationError("\n".join(found))
 
@@ -196,6 +169,11 @@ class Simulation:
             reads=len(self.reads),
             failed_reads=sum(read.error is not None for read in self.reads),
             origin_requests=len(self.cluster.origin.requests),
+            local_bytes=sum(
+                one.reader.statistics().bytes_by_source["local"] for one in self.cluster.readers
+            ),
+            evictions=self.cluster.watch.evictions,
+            drained=sum(record.done for record in self.cluster.drains),
             switches=world.switches,
             seconds=world.monotonic(),
             trace=hashlib.blake2b(events.encode(), digest_size=16).hexdigest(),
@@ -222,26 +200,53 @@ class Simulation:
         nemesis = Nemesis(cluster, self.plan.faults)
         hunting = cluster.world.start("nemesis", lambda: nemesis.run(self.plan.events))
         reading = self._start_readers("reads", self._read_at_random)
+        if self.plan.drain:
+            self._drain_one()
         for task in reading:
             task.join()
         hunting.join()
+        if not self.plan.calm:
+            cluster.retired.clear()
         cluster.mend()
         cluster.world.note("mended")
         if not self.plan.calm:
             # Long enough for leases to run out, suspicions to fade and damage to be found.
             cluster.world.sleep(4 * self.plan.cluster.cluster.lease_seconds)
+        if self.plan.cluster.local:
+            fresh = cluster.add_reader()
+            if self.plan.cluster.scrub_seconds:  # else nobody has looked for what media forgot
+                self._fresh.add(fresh)
         for task in self._start_readers("verifies", self._verify):
             task.join()
-        cluster.world.sleep(self.plan.cluster.fill.fill_seconds + 1)
-        idle = list(check_idle(cluster))
-        if idle:
-            raise ViolationError("\n".join(idle))
+        self._check_rest()
         cluster.close()
+
+    def _drain_one(self) -> None:
+        """Drain a worker while everybody reads, and wait until it has left."""
+        cluster = self.cluster
+        cluster.world.sleep(cluster.random.uniform(0.0, 3.0))
+        draining = cluster.drain(cluster.random.choice(sorted(cluster.workers)))
+        if draining is None or not draining.join(DRAIN_SECONDS):
+            raise ViolationError("a drain without any fault does not end")
+
+    def _check_rest(self) -> None:
+        """Check what is true once nobody reads any more."""
+        cluster = self.cluster
+        rounds = SCRUB_ROUNDS * self.plan.cluster.scrub_seconds
+        cluster.world.sleep(max(self.plan.cluster.fill.fill_seconds, rounds) + 1)
+        if any(job.active for job in cluster.coordinator.jobs()):
+            cluster.world.sleep(2 * STALL_SECONDS)
+        found = [*check_idle(cluster), *check_scrubbed(cluster)]
+        found += [*check_jobs(cluster, calm=self.plan.calm), *check_expired(cluster)]
+        if self.plan.calm and self.plan.warm and not self.plan.drain:
+            found += check_spread(cluster)
+        if found:
+            raise ViolationError("\n".join(found))
 
     def _start_readers(self, name: str, body: Callable[[SimReader, Random], None]) -> list[SimTask]:
         tasks = []
         for one in self.cluster.readers:
-            for number in range(self.plan.readers_tasks):
+            for number in range(0 if one.process.dead else self.plan.readers_tasks):
                 random = Random(self.random.getrandbits(64))
                 tasks.append(one.process.start(f"{name}-{number}", partial(body, one, random)))
         return tasks
@@ -271,6 +276,8 @@ class Simulation:
     def _check_expected(self, one: SimReader, error: CacheFSError) -> None:
         if self.plan.calm:
             raise ViolationError(f"{one.process.name} failed without any fault: {error!r}")
+        if PEACEFUL.issuperset(self.plan.faults) and not isinstance(error, GONE):
+            raise ViolationError(f"{one.process.name} failed after an update: {error!r}")
 
     def _open_and_read(
         self, one: SimReader, path: str, random: Random | None
@@ -284,7 +291,9 @@ class Simulation:
         with file:
             if random is None:
                 return self._read(one, file, 0, file.size)
-            for _ in range(random.choice((1, 1, 2))):
+            for turn in range(random.choice((1, 1, 2, 4) if self.plan.linger else (1, 1, 2))):
+                if self.plan.linger and turn:
+                    one.process.sleep(random.uniform(0.0, 2.0))
                 offset = random.randrange(file.size + 1)
                 length = random.randrange(file.size + 2)
                 failure = self._read(one, file, offset, length)
@@ -317,5 +326,6 @@ class Simulation:
         )
         self.reads.append(read)
         one.process.note(str(read))
-        check_read(self.cluster, read)
+        node = None if self.cluster.readers.index(one) in self._fresh else one.node
+        check_read(self.cluster, read, node=node)
         return error

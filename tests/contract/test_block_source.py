@@ -22,6 +22,7 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.ports import BlockSource, CancelToken, FileRef, Runtime
+from cachefs.testing.fetches import SimBlockSource
 from cachefs.testing.memory_worker import MemoryWorker
 from cachefs.testing.network import SimNetwork
 from cachefs.testing.runtime import SimRuntime
@@ -179,7 +180,12 @@ def in_the_simulation() -> Iterator[Harness]:
             raise failures[0]
 
     yield Harness(
-        reader, network.source(reader), member, run, behave, lambda: network.close("worker:1")
+        reader,
+        SimBlockSource(network, reader),
+        member,
+        run,
+        behave,
+        lambda: network.close("worker:1"),
     )
 
 

@@ -1,11 +1,13 @@
 """What the port ``Disk`` promises, of a folder and of the simulated disk alike."""
 
 import random
+import time
 
 import pytest
 
 from cachefs.ports import Disk, DiskFile
-from cachefs.testing.disk import SimDisk, SimDrive
+from cachefs.testing.disk import SimDisk
+from cachefs.testing.drive import SimDrive
 from cachefs.workers.storage.disk import OsDisk
 
 BLOCK_BYTES = 64 * 1024
@@ -221,3 +223,41 @@ def test_two_handles_see_each_others_writes(disk):
     assert read(two, 3) == b"aXc"
     one.close()
     two.close()
+
+
+def test_a_file_is_shared_while_it_is_open_twice(disk):
+    file = disk.open("file", create=True)
+    if file.shared() is None:
+        file.close()
+        pytest.skip("this file system cannot tell who has a file open")
+    assert file.shared() is False
+    other = disk.open("file")
+    assert file.shared() is True
+    disk.remove("file")  # the name does not matter
+    assert file.shared() is True
+    other.close()
+    assert file.shared() is False
+    file.close()
+
+
+def test_a_hole_takes_no_room_and_what_was_written_does(disk):
+    file = disk.open("file", create=True)
+    file.truncate(4 * BLOCK_BYTES)
+    file.pwrite(memoryview(b"x" * BLOCK_BYTES), BLOCK_BYTES)
+    assert not file.takes_room(0, BLOCK_BYTES)
+    assert file.takes_room(BLOCK_BYTES, BLOCK_BYTES)
+    assert file.takes_room(0, 2 * BLOCK_BYTES)
+    assert not file.takes_room(2 * BLOCK_BYTES, 2 * BLOCK_BYTES)
+    file.punch(BLOCK_BYTES, BLOCK_BYTES)
+    assert not file.takes_room(0, 4 * BLOCK_BYTES)
+    file.close()
+
+
+def test_a_removed_name_changes_the_stamp_of_who_has_it_open(disk):
+    file = disk.open("file", create=True)
+    file.pwrite(memoryview(b"x"), 0)
+    before = file.stamp()
+    time.sleep(0.02)  # noqa: TID251 - longer than a tick of the kernel's clock
+    disk.remove("file")
+    assert file.stamp() != before
+    file.close()

@@ -1,38 +1,15 @@
 """Each checker finds the bug that it is there for, within some seeds."""
 
-import itertools
 from dataclasses import replace
 from random import Random
-
-import pytest
 
 from cachefs.client.reader import Reader
 from cachefs.core.blocks import BlockId, FileVersionId
 from cachefs.testing.cluster import Parts
-from cachefs.testing.sim_worker import WorkerParts
-from cachefs.testing.simulation import SimulationError, plan_of, simulate
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.storage.store import TieredStore
-
-SEEDS_LIMIT = 150
-
-
-def find(parts, *, calm=None, fault=None):
-    """Return what the simulation says about a broken part, at the first seed that meets the bug."""
-    tried = 0
-    for seed in itertools.count(5000):
-        plan = plan_of(seed)
-        if (calm is not None and plan.calm != calm) or (fault and fault not in plan.faults):
-            continue
-        tried += 1
-        if tried > SEEDS_LIMIT:
-            pytest.fail(f"not found within {SEEDS_LIMIT} seeds")
-        try:
-            simulate(seed, parts=parts)
-        except SimulationError as error:
-            return str(error)
-    raise AssertionError
+from tests.simulation.finding import find, parts_of_worker
 
 
 class EqualsAll(bytes):
@@ -150,10 +127,6 @@ class UnlockedReader(Reader):
 
 def test_a_reader_that_raises_what_is_none_of_our_errors_is_found():
     assert "KeyError" in find(Parts(reader=UnlockedReader))
-
-
-def parts_of_worker(**parts):
-    return Parts(worker=WorkerParts(**parts))
 
 
 class ManyFlightsFiller(Filler):

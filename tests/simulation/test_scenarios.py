@@ -5,8 +5,9 @@ import random
 import pytest
 
 from cachefs.errors import IntegrityError
-from cachefs.testing.cluster import BLOCK_BYTES, ClusterPlan, Parts, SimCluster
-from cachefs.testing.sim_coordinator import DATASET
+from cachefs.testing.cluster import Parts, SimCluster
+from cachefs.testing.sim_control import DATASET
+from cachefs.testing.topology import BLOCK_BYTES, ClusterPlan
 
 CONTENT = random.Random(1).randbytes(6 * BLOCK_BYTES)
 

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from cachefs.testing.nemesis import FAULTS
-from cachefs.testing.simulation import SimulationError, plan_of, simulate
+from cachefs.testing.plans import plan_of
+from cachefs.testing.simulation import SimulationError, simulate
 
 REGRESSIONS = {
     1241: "rot in every copy of a block: readers met it, and nobody told the workers to look",
@@ -71,6 +72,32 @@ def test_the_seeds_cover_every_kind_of_fault_and_calm():
     assert 20 < sum(plan.calm for plan in plans) < 100
     assert {plan.cluster.workers for plan in plans} == {1, 2, 3, 4, 5}
     assert {plan.cluster.eviction for plan in plans} == {"lru", "tinylfu", "size"}
+
+
+def test_the_seeds_cover_every_shape_of_a_cluster():
+    plans = [plan_of(seed) for seed in range(300)]
+    shapes = [plan.cluster for plan in plans]
+    assert {(shape.zones, shape.nodes) for shape in shapes} == {
+        (zones, nodes) for zones in (1, 2, 3) for nodes in (1, 2, 3)
+    }
+    for share in (
+        sum(shape.local for shape in shapes),
+        sum(shape.memory_blocks > 0 for shape in shapes),
+        sum(shape.scrub_seconds > 0 for shape in shapes),
+        sum(plan.linger for plan in plans),
+    ):
+        assert 40 < share < 260
+    assert any(plan.drain for plan in plans)
+    assert any(shape.pins for shape in shapes)
+    assert any(shape.ttl_seconds for shape in shapes)
+    assert sum(shape.stored for shape in shapes) == 4
+
+
+def test_what_happens_in_calm_and_in_trouble_is_worth_checking():
+    reports = [simulate(seed) for seed in range(200, 260)]
+    assert sum(report.local_bytes for report in reports) > 0
+    assert sum(report.evictions for report in reports) > 0
+    assert sum(report.drained for report in reports) > 0
 
 
 def test_most_reads_succeed_under_faults_and_some_do_not():

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from cachefs.testing.disk import PAGE_BYTES, DiskFaults, SimDisk, SimDrive
+from cachefs.testing.disk import SimDisk
+from cachefs.testing.drive import PAGE_BYTES, DiskFaults, SimDrive
 
 CONTENT = bytes(range(1, 256)) * 8
 
