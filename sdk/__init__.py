@@ -8,9 +8,12 @@
         with llama.open("model-00001-of-00005.safetensors") as shard:
             shard.read_into(0, buffer)
 
-It is light: no server package is imported, and nothing is started before the first read.
+It is light: no server package and no framework is imported, and nothing is started before the first
+read. Weights are loaded by :mod:`cachefs.sdk.safetensors`; coroutines find the same datasets in
+:mod:`cachefs.sdk.asynchronous`.
 """
 
-from cachefs.sdk.dataset import Dataset, File, open_dataset
+from cachefs.sdk.dataset import Dataset, open_dataset
+from cachefs.sdk.files import File
 
 __all__ = ["Dataset", "File", "open_dataset"]
