@@ -23,7 +23,9 @@ class System:
     def __init__(self, state: Path, environment: Mapping[str, str]) -> None:
         """Use the given environment for every command."""
         self.state = state
-        self._environment = {**environment, "CACHEFS_STATE": str(state)}
+        self._mountpoint = state.parent / "mount"
+        folders = {"CACHEFS_STATE": str(state), "CACHEFS_RUN": str(state.parent / "run")}
+        self._environment = {**environment, **folders}
 
     def run(self, *words: str, note: str = "") -> None:
         """Show a command and run it on this terminal.
@@ -76,6 +78,16 @@ class System:
             except subprocess.TimeoutExpired:
                 supervisor.kill()
                 supervisor.wait()
+
+    @contextmanager
+    def mounted(self, dataset: str) -> Iterator[Path]:
+        """Mount a dataset while the context lasts; return where."""
+        self._mountpoint.mkdir()
+        try:
+            self.run("mount", dataset, str(self._mountpoint))
+            yield self._mountpoint
+        finally:
+            self.run("umount", str(self._mountpoint))
 
 
 def show(words: Sequence[str], note: str = "") -> None:

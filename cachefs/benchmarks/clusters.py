@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from cachefs.benchmarks.processes import Process
 from cachefs.benchmarks.readers import open_reader
@@ -28,6 +28,7 @@ from cachefs.config.schema import (
 )
 from cachefs.config.secrets import make_token
 from cachefs.errors import CacheFSError
+from cachefs.ports import Closing
 from cachefs.transport.api import Api
 
 DATASET = "checkpoint"
@@ -50,7 +51,7 @@ class WorkerPlan:
     """Put before the command, to run it in a network namespace."""
 
 
-class Cluster:
+class Cluster(Closing):
     """A coordinator, workers, and what is needed to use them."""
 
     def __init__(
@@ -203,14 +204,6 @@ class Cluster:
         for folder in self.tier_folders():
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(self._memory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it."""
-        self.close()
 
 
 def pause(seconds: float = _POLL_SECONDS) -> None:

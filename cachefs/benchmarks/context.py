@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +50,12 @@ class Bench:
         """Bytes of the checkpoint."""
         return _QUICK_SIZE if self.quick else _SIZE
 
-    def shards(self) -> list[Path]:
-        """Return the files of the checkpoint, made if need be, and in the page cache."""
-        folder = self.folder / f"shards-{self.size}-{self.seed}"
+    def shards(self, size: int | None = None) -> list[Path]:
+        """Return the files of a checkpoint, made if need be, and in the page cache."""
+        size = self.size if size is None else size
+        folder = self.folder / f"shards-{size}-{self.seed}"
         shard_bytes = 16 * MIB if self.quick else 500_000_000
-        paths = make_shards(folder, size=self.size, seed=self.seed, shard_bytes=shard_bytes)
+        paths = make_shards(folder, size=size, seed=self.seed, shard_bytes=shard_bytes)
         for path in paths:
             with path.open("rb", buffering=0) as file:
                 while file.read(16 * MIB):
@@ -80,11 +81,23 @@ class Bench:
         return Nginx(files, self.folder / name, machine=machine, aliases=aliases, digests=digests)
 
     def compare(
-        self, contestants: dict[str, Contestant], *, cluster: Cluster | None, others: Sequence[int]
+        self,
+        contestants: dict[str, Contestant],
+        *,
+        cluster: Cluster | None,
+        others: Sequence[int],
+        coming_and_going: Callable[[], Iterable[psutil.Process]] = tuple,
     ) -> Comparison:
-        """Run contestants in turns; ``others`` are our processes besides the cluster's."""
+        """Run contestants in turns.
+
+        Args:
+            contestants: By name.
+            cluster: Its processes are ours.
+            others: Further processes of ours.
+            coming_and_going: Returns those that are not the same in each turn.
+        """
         ids = [*others, *(process.pid for process in (cluster.processes() if cluster else []))]
-        meter = Meter([psutil.Process(each) for each in ids])
+        meter = Meter([psutil.Process(each) for each in ids], coming_and_going)
         return take_turns(contestants, runs=self.runs, meter=meter, warm_up=not self.quick)
 
 

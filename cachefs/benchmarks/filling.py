@@ -1,32 +1,51 @@
 """Cold reads: through an empty cache from S3, by one reader and by eight at once."""
 
 import os
+from pathlib import Path
 
 from cachefs.benchmarks.clusters import DATASET, Cluster, WorkerPlan
-from cachefs.benchmarks.context import Bench
+from cachefs.benchmarks.context import Bench, CannotRunError
 from cachefs.benchmarks.floors import back_free_memory, prepared
 from cachefs.benchmarks.measuring import Contestant, Row
+from cachefs.benchmarks.namespaces import Network, why_not
 from cachefs.benchmarks.nginx import BUCKET, Nginx
 from cachefs.benchmarks.plain import read_with_boto3, read_with_obstore
 from cachefs.benchmarks.readers import digests_of, finish_reader, read_whole, start_reader
 from cachefs.benchmarks.shards import total_size
-from cachefs.config.schema import GIB, ReaderConfig
+from cachefs.config.schema import GIB, MIB, ReaderConfig
 from cachefs.errors import CacheFSError
 
 _THREADS = 4
 _READERS = 8
+_LINK_BITS = 2_000_000_000
+"""Less than one core can read, and more than one connection to a store gives."""
+_LINK_SIZE = 1_000_000_000
 
 
 def cold(bench: Bench) -> list[Row]:
     """Read everything for the first time; the bytes land on the worker's disk on their way."""
     paths = bench.shards()
+    with bench.nginx(paths[0].parent) as nginx:
+        return [_read_cold(bench, "cold", nginx, paths)]
+
+
+def cold_link(bench: Bench) -> list[Row]:
+    """Read for the first time from an origin behind a link of 2 Gbit/s, as origins are."""
+    reason = why_not()
+    if reason:
+        raise CannotRunError(reason)
+    paths = bench.shards(16 * MIB if bench.quick else _LINK_SIZE)
+    with Network() as network:
+        origin = network.add("origin", bits_rate=_LINK_BITS)
+        with bench.nginx(paths[0].parent, machine=origin) as nginx:
+            return [_read_cold(bench, "coldlink", nginx, paths)]
+
+
+def _read_cold(bench: Bench, name: str, nginx: Nginx, paths: list[Path]) -> Row:
     size = total_size(paths)
     files = [(path.name, path.stat().st_size) for path in paths]
     buffer = prepared(size)
-    with (
-        bench.nginx(paths[0].parent) as nginx,
-        Cluster(bench.folder / "cold") as cluster,
-    ):
+    with Cluster(bench.folder / name) as cluster:
         cluster.start_worker(WorkerPlan(capacity_bytes=size + 2 * GIB))
         cluster.add_dataset(nginx.url, f"s3://{BUCKET}/")
 
@@ -63,7 +82,7 @@ def cold(bench: Bench) -> list[Row]:
             others=nginx.processes(),
         )
     fastest = comparison.fastest(["obstore", "boto3"])
-    return [comparison.row("cold", "cachefs", fastest, at_least=0.85)]
+    return comparison.row(name, "cachefs", fastest, at_least=0.85)
 
 
 def cold_eight(bench: Bench) -> list[Row]:

@@ -21,7 +21,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+
+from cachefs.ports import Closing
 
 _HUGE_PAGE_BYTES = 2 * 1024 * 1024
 _MADV_POPULATE_WRITE = 23
@@ -108,7 +109,7 @@ def read_in_threads(path: Path, into: memoryview, threads: int) -> int:
     return size
 
 
-class RawSender:
+class RawSender(Closing):
     """A process that sends the files it is asked for, and the connections to it."""
 
     def __init__(self, paths: Sequence[Path], connections: int) -> None:
@@ -145,14 +146,6 @@ class RawSender:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self.close()
 
 
 def receive_exactly(connection: socket.socket, into: memoryview) -> None:

@@ -59,11 +59,29 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """What a comparison counts."""
+
+    name: str
+    amount: float
+    """How many bytes, or files, are one of it."""
+
+    @property
+    def rate(self) -> str:
+        """Its name in a row."""
+        return f"{self.name}/s"
+
+
+GIGABYTES = Unit("GB", 1e9)
+THOUSAND_FILES = Unit("thousand files", 1e3)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One repetition of one contestant."""
 
     size: int
-    """Bytes that were moved."""
+    """Bytes that were moved, or files that were looked at."""
     seconds: float
     cpu_seconds: float
     """Of our processes: with two cores, what is used is as telling as how long it took."""
@@ -92,29 +110,34 @@ class Meter:
 
     processes: list[psutil.Process] = field(default_factory=list)
     """Ours, besides this one: with them, what is left of the machine's time is a disturbance."""
+    coming_and_going: Callable[[], Iterable[psutil.Process]] = tuple
+    """Returns further ones; asked at the start of each repetition."""
 
     def take(self, body: Callable[[], int]) -> Sample:
         """Run ``body``, which returns how many bytes it moved."""
-        own_before, all_before = self._own_seconds(), _machine_seconds()
+        own = [psutil.Process(), *self.processes, *self.coming_and_going()]
+        own_before, all_before = cpu_seconds_of(own), _machine_seconds()
         started = time.perf_counter()
         size = body()
         seconds = time.perf_counter() - started
-        cpu_seconds = self._own_seconds() - own_before
+        cpu_seconds = cpu_seconds_of(own) - own_before
         # The kernel's own threads (write-back, soft interrupts) work for us and are not told apart
         # from a stranger; the threshold leaves room for them.
         others = _machine_seconds() - all_before - cpu_seconds
         cores = os.cpu_count() or 1
         return Sample(size, seconds, cpu_seconds, max(0.0, others) / (seconds * cores))
 
-    def _own_seconds(self) -> float:
-        total = 0.0
-        for process in [psutil.Process(), *self.processes]:
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-        return total
+
+def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
+    """Return the CPU seconds that processes have used so far, together."""
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def _machine_seconds() -> float:
@@ -146,27 +169,35 @@ class Comparison:
         """Return the contestant with the highest median rate."""
         return max(names, key=self.rate)
 
-    def row(self, scenario: str, name: str, against: str, *, at_least: float | None) -> Row:
-        """Return the row that compares two contestants, in GB/s."""
+    def row(
+        self,
+        scenario: str,
+        name: str,
+        against: str,
+        *,
+        at_least: float | None,
+        unit: Unit = GIGABYTES,
+    ) -> Row:
+        """Return the row that compares two contestants."""
         ratios = self.ratios(name, against)
         return Row(
             scenario=scenario,
-            value=self.rate(name) / 1e9,
-            unit="GB/s",
-            against=f"{against} ({self.rate(against) / 1e9:.2f} GB/s)",
+            value=self.rate(name) / unit.amount,
+            unit=unit.rate,
+            against=f"{against} ({self.rate(against) / unit.amount:.2f} {unit.rate})",
             ratio=statistics.median(ratios),
             at_least=at_least,
             runs=len(ratios),
             spread=spread(ratios),
-            note=self._note(name, against),
+            note=self._note(name, against, unit),
         )
 
-    def _note(self, name: str, against: str) -> str:
+    def _note(self, name: str, against: str, unit: Unit) -> str:
         cost = " / ".join(
-            f"{statistics.median(s.cpu_seconds / s.size * 1e9 for s in self.samples[one]):.2f}"
+            f"{statistics.median(s.cpu_seconds / s.size for s in self.samples[one]) * unit.amount:.2f}"
             for one in (name, against)
         )
-        parts = [f"CPU s per GB {cost}"]
+        parts = [f"CPU s per {unit.name} {cost}"]
         if self.disturbed:
             parts.append(f"{self.disturbed} disturbed turns left out")
         if self.noisy:

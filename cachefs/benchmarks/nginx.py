@@ -19,12 +19,12 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 from urllib.request import urlopen
 from xml.sax.saxutils import escape
 
 from cachefs.benchmarks.namespaces import Machine
 from cachefs.errors import CacheFSError
+from cachefs.ports import Closing
 from cachefs.wire.http import DIGESTS_HEADER
 
 BUCKET = "models"
@@ -37,7 +37,7 @@ _NAMESPACE_PORT = 8000
 """Every port of a new namespace is free."""
 
 
-class Nginx:
+class Nginx(Closing):
     """One nginx over one folder."""
 
     def __init__(
@@ -132,14 +132,6 @@ class Nginx:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End it."""
-        self.close()
 
 
 def find_nginx() -> str | None:

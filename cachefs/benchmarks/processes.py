@@ -39,7 +39,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **environment},
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - we have one thread when we start it
+                preexec_fn=lambda: end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it allocates nothing
             )
         self.pid = self._popen.pid
         try:
@@ -87,6 +87,6 @@ class Process:
             self._popen.stdout.close()
 
 
-def _die_with_parent() -> None:
-    """Run in the child: ask the kernel to kill it when the benchmark ends, however it ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(number: int) -> None:
+    """Run in the child: ask the kernel to send it a signal when the benchmark ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)

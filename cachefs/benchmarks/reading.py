@@ -38,13 +38,13 @@ def local(bench: Bench) -> list[Row]:
         ours_into, floor_into = prepared(size), prepared(size)
         with cluster.reader(ReaderConfig()) as reader:
             dataset = reader.open(DATASET)
-            tier_file = _tier_file(cluster, dataset, file)
+            backing = tier_file(cluster, dataset, file)
             comparison = bench.compare(
                 {
                     "cachefs": Contestant(
                         lambda: read_file_in_threads(dataset, file, ours_into, _THREADS)
                     ),
-                    "preadv": Contestant(lambda: read_in_threads(tier_file, floor_into, _THREADS)),
+                    "preadv": Contestant(lambda: read_in_threads(backing, floor_into, _THREADS)),
                 },
                 cluster=cluster,
                 others=nginx.processes(),
@@ -151,7 +151,7 @@ def _serve_blocks(bench: Bench, dataset: OpenDataset, reader: Reader, files: Pat
     return bench.nginx(files, "nginx-blocks", aliases=served, digests=headers)
 
 
-def _tier_file(cluster: Cluster, dataset: OpenDataset, path: str) -> Path:
+def tier_file(cluster: Cluster, dataset: OpenDataset, path: str) -> Path:
     """Return the file of a worker's tier that holds a file of the dataset."""
     entry = dataset.resolved.manifest.find(path)
     for folder in cluster.tier_folders():

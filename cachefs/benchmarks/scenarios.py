@@ -4,11 +4,19 @@ import traceback
 from collections.abc import Sequence
 
 from cachefs.benchmarks.context import Bench, CannotRunError, Scenario
-from cachefs.benchmarks.filling import cold, cold_eight
+from cachefs.benchmarks.endpoints import endpoint
+from cachefs.benchmarks.filling import cold, cold_eight, cold_link
 from cachefs.benchmarks.footprint import imports, memory
 from cachefs.benchmarks.links import netns
+from cachefs.benchmarks.loaders.costs import load_costs
+from cachefs.benchmarks.loaders.distant import load_remote
+from cachefs.benchmarks.loaders.node import load
 from cachefs.benchmarks.manyfiles import files
 from cachefs.benchmarks.measuring import Row, failed_row, skipped_row
+from cachefs.benchmarks.mounts.cloud import mount_cloud
+from cachefs.benchmarks.mounts.distant import mount_mmap, mount_remote
+from cachefs.benchmarks.mounts.names import mount_names
+from cachefs.benchmarks.mounts.whole import mount
 from cachefs.benchmarks.reading import local, remote
 from cachefs.errors import CacheFSError, NotKnownError
 
@@ -16,11 +24,21 @@ SCENARIOS: dict[str, Scenario] = {
     "local": local,
     "remote": remote,
     "cold": cold,
+    "coldlink": cold_link,
     "cold8": cold_eight,
     "netns": netns,
+    "endpoint": endpoint,
     "memory": memory,
     "import": imports,
     "files": files,
+    "load": load,
+    "load-remote": load_remote,
+    "load-costs": load_costs,
+    "mount": mount,
+    "mount-remote": mount_remote,
+    "mount-mmap": mount_mmap,
+    "mount-names": mount_names,
+    "mount-cloud": mount_cloud,
 }
 
 

@@ -17,6 +17,8 @@ _NOISE_BYTES = 32 * MIB
 _PIECE_BYTES = MIB
 _HIDDEN = 4096
 """The width of the model's matrices; a row of bfloat16 is twice as many bytes."""
+_LAYOUT = 2
+"""Of what is written; files of another one are made anew."""
 
 
 def make_shards(
@@ -26,14 +28,15 @@ def make_shards(
     count = max(1, round(size / shard_bytes))
     paths = [folder / f"model-{at + 1:05}-of-{count:05}.safetensors" for at in range(count)]
     marker = folder.with_suffix(".json")  # beside it, as the folder is served whole
-    description = {"size": size, "seed": seed, "count": count}
+    description = {"size": size, "seed": seed, "count": count, "layout": _LAYOUT}
     if marker.exists() and json.loads(marker.read_text()) == description:
         return paths
     folder.mkdir(parents=True, exist_ok=True)
     marker.unlink(missing_ok=True)
     noise = _weights(random.Random(seed))
     for at, path in enumerate(paths):
-        _write_shard(path, size // count, noise, random.Random(f"{seed}:{at}"))
+        header = _header(size // count, f"model.{at}")
+        _write_shard(path, header, size // count, noise, random.Random(f"{seed}:{at}"))
     os.sync()  # else its write-back would disturb the first measurement
     marker.write_text(json.dumps(description))
     return paths
@@ -49,8 +52,7 @@ def _weights(source: random.Random) -> bytes:
     return bytes(weights)
 
 
-def _write_shard(path: Path, size: int, noise: bytes, source: random.Random) -> None:
-    header = _header(size)
+def _write_shard(path: Path, header: bytes, size: int, noise: bytes, source: random.Random) -> None:
     with path.open("wb") as shard:
         shard.write(header)
         for length in _pieces(size - len(header)):
@@ -59,15 +61,18 @@ def _write_shard(path: Path, size: int, noise: bytes, source: random.Random) -> 
             shard.write(memoryview(noise)[offset : offset + length])
 
 
-def _header(size: int) -> bytes:
-    """Return the header of a shard that is about ``size`` bytes with it: 8 bytes and JSON."""
+def _header(size: int, prefix: str) -> bytes:
+    """Return the header of a shard that is about ``size`` bytes with it: 8 bytes and JSON.
+
+    Its tensors' names begin with the prefix: no tensor of a checkpoint is in two shards.
+    """
     matrix_bytes = _HIDDEN * _HIDDEN * 2
     tensors: dict[str, object] = {"__metadata__": {"format": "pt"}}
     whole, rest = divmod(size - 16 * 1024, matrix_bytes)
     offset = 0
     for at, length in enumerate([matrix_bytes] * whole + [rest - rest % 2]):
         shape = [_HIDDEN, _HIDDEN] if length == matrix_bytes else [length // 2]
-        tensors[f"model.layers.{at}.weight"] = {
+        tensors[f"{prefix}.layers.{at}.weight"] = {
             "dtype": "BF16",
             "shape": shape,
             "data_offsets": [offset, offset + length],
