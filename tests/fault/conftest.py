@@ -11,7 +11,7 @@ from cachefs.config.schema import ClusterConfig, TierConfig
 from cachefs.ports import FileRef
 from cachefs.testing.blocks import fill_block, read_block
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.workers.storage.disk import OsDisk
+from cachefs.workers.storage.disk import OsDisk, OsDiskFile
 from cachefs.workers.storage.inventory import TierStatistics
 from cachefs.workers.storage.store import TieredStore
 
@@ -27,6 +27,7 @@ class Bench:
         self.boot_id = "boot-1"
         self.open_disk: Callable[[Path], OsDisk] = OsDisk
         self.disks: list[OsDisk] = []
+        self.handles: list[OsDiskFile] = []
         self.store: TieredStore
 
     def open(self, *capacities_in_blocks: int, **settings) -> TieredStore:
@@ -44,7 +45,7 @@ class Bench:
 
     def restart(self) -> TieredStore:
         """Open the same tiers again."""
-        self.disks = []
+        self.disks, self.handles = [], []
         self.store = TieredStore(
             self.tiers,
             cluster=ClusterConfig(block_size=self.block_size),
@@ -56,12 +57,20 @@ class Bench:
         return self.store
 
     def kill(self) -> None:
-        """End as ``kill -9`` does: nothing is synced, nothing is marked."""
-        for disk in self.disks:
-            disk.close()
+        """End as ``kill -9`` does: nothing is synced, nothing is marked, all that was open is closed."""
+        for opened in (*self.handles, *self.disks):
+            opened.close()
 
     def _open(self, folder: Path) -> OsDisk:
         disk = self.open_disk(folder)
+        open_file = disk.open
+
+        def open_and_note(name: str, *, create: bool = False) -> OsDiskFile:
+            handle = open_file(name, create=create)
+            self.handles.append(handle)
+            return handle
+
+        disk.open = open_and_note
         self.disks.append(disk)
         return disk
 

@@ -211,7 +211,7 @@ def test_damage_is_found_before_more_is_written(bench, file, damage):
 @pytest.mark.parametrize("damage", [flip, zero])
 def test_the_scrubber_finds_what_no_stamp_shows(bench, file, damage):
     damage(bench.data_path(file))
-    cached = bench.store._tiers[0].files[file.entry.file_version]
+    cached = bench.store._tiers[0].books.files[file.entry.file_version]
     cached.stamp = cached.handle.stamp()  # as if the medium had changed below the file system
     told = []
     scrubber = Scrubber(

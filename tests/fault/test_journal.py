@@ -179,7 +179,7 @@ def test_after_a_power_cut_every_block_is_verified_before_it_is_served(bench):
     cheated = bench.data_path(file).stat().st_ctime_ns
     bench.boot_id = "boot-2"
     bench.restart()
-    cached = bench.store._tiers[0].files[file.entry.file_version]
+    cached = bench.store._tiers[0].books.files[file.entry.file_version]
     assert cached.stamp == 0
     served = [index for index in range(8) if bench.read(file, index) is not None]
     assert served == [0, 1, 2, 4, 5, 6, 7]
@@ -187,7 +187,7 @@ def test_after_a_power_cut_every_block_is_verified_before_it_is_served(bench):
     assert not cached.doubtful
     bench.kill()
     bench.restart()
-    cached = bench.store._tiers[0].files[file.entry.file_version]
+    cached = bench.store._tiers[0].books.files[file.entry.file_version]
     assert cached.stamp != 0
     assert bench.read(file, 5) == block_bytes(file, 5, BLOCK)
 

@@ -19,11 +19,11 @@ from cachefs.config.files import write_process_config
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret, make_token
 from cachefs.coordinator.http import make_app
-from cachefs.coordinator.process import CoordinatorProcess
+from cachefs.coordinator.process import CoordinatorProcess, HttpServer
 from cachefs.core.manifest import Manifest, VersionId
-from cachefs.errors import DeniedError, NotKnownError
+from cachefs.errors import ClusterError, DeniedError, NotKnownError
 from cachefs.transport.control import ControlChannel, coordinator_channel
-from cachefs.wire import failures
+from cachefs.wire import failures, messages
 from cachefs.wire.http import decode_version, decode_view
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
@@ -74,6 +74,7 @@ def test_a_dataset_lives_its_whole_life_over_http(http: httpx.Client, data: Path
     assert (version["file_count"], version["size"], version["client"]) == (2, 1000, "local")
     head = decode_version(http.get("/v1/versions", params={"dataset": "life/model"}).content)
     assert (head.version, head.replicas) == (version["id"], 2)
+    assert head.listed_at == version["listed_at"]
     encoded = http.get(f"/v1/manifests/{head.version}").content
     manifest = Manifest.decode(encoded, VersionId(head.version))
     file = manifest.find("model.bin").file_version
@@ -144,6 +145,24 @@ def test_a_long_body_is_refused_whether_announced_or_not(http: httpx.Client):
     unannounced = http.post("/v1/datasets", content=chunks)
     assert unannounced.status_code >= 400
     assert http.get("/v1/view").status_code == 200
+
+
+def test_a_refusal_for_the_token_says_where_the_token_is(process: CoordinatorProcess):
+    answer = httpx.get(f"http://{process.http_address}/v1/view", trust_env=False)
+    refusal = failures.decode(answer.content)
+    assert isinstance(refusal, DeniedError)
+    assert "CACHEFS_TOKEN_FILE" in refusal.hint
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do():
+    first = HttpServer("127.0.0.1", 0)
+    try:
+        with pytest.raises(ClusterError) as caught:
+            HttpServer("127.0.0.1", first.port)
+    finally:
+        first.close()
+    assert caught.value.message == "cannot listen: address already in use"
+    assert "coordinator.http_port" in caught.value.hint
 
 
 def test_every_route_but_health_needs_the_token(process: CoordinatorProcess):
@@ -241,7 +260,11 @@ def test_a_worker_registers_renews_and_leaves_over_grpc(
         ),
     )
     assert not renewed.HasField("view")
-    assert [pin.file_version for pin in renewed.pins] == [file]
+    assert messages.retention_from_message(renewed.pins).pinned == {file}
+    again = pb.RenewRequest(
+        worker="w1", incarnation="1", epoch=1, pins_revision=renewed.pins.revision
+    )
+    assert not channel.call(stub.Renew, again).HasField("pins")
     digests = channel.call(stub.GetDigests, pb.GetDigestsRequest(file_version=file)).digests
     assert digests == b"d" * 16 + bytes(16) + b"d" * 16
     assert [one.worker for one in decode_view(http.get("/v1/view").content).members] == ["w1"]

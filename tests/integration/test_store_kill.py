@@ -131,6 +131,9 @@ def recently_filled(said, files) -> set:
 
 
 def abandon(store: TieredStore) -> None:
-    """Let go of the folder without the marks of a clean end."""
+    """Let go of the folder and its files without the marks of a clean end."""
     for tier in store._tiers:
+        for cached in tier.books.files.values():
+            if cached.handle is not None:  # else we have it open, as a stranger would
+                cached.handle.close()
         tier._data.disk.close()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cachefs.cli.system.children import Addresses, BoundedLog
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.cli.system.supervision import Supervisor
 from cachefs.errors import ClusterError
+from cachefs.transport.processes import ProcessRecord
 from cachefs.transport.runtime import ThreadRuntime
 
 CLOCK = ThreadRuntime()
@@ -102,9 +102,9 @@ def test_start_returns_when_all_are_ready_and_tells_their_addresses(fixture):
 
 
 def test_a_service_that_ends_before_it_is_ready_fails_the_start_with_its_last_words(fixture):
-    with pytest.raises(ClusterError, match="bad ended before it was ready") as caught:
+    with pytest.raises(ClusterError, match="did not start: error: the port is taken") as caught:
         fixture.start(fixture.script("bad", FAILS))
-    assert "the port is taken" in caught.value.subject
+    assert caught.value.subject == "bad"
     assert "bad.log" in caught.value.hint
 
 

@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from cachefs.cli.system.processes import ProcessRecord
 from cachefs.cli.system.statefolder import StateFolder
+from cachefs.transport.processes import ProcessRecord
 from cachefs.transport.runtime import ThreadRuntime
 
 CLOCK = ThreadRuntime()
@@ -74,7 +75,7 @@ def system(tmp_path):
 def test_up_starts_everything_once_and_down_stops_it_all(system):
     system.up("--workers", "2", "--memory", "64MiB")
     processes = system.processes()
-    assert set(processes) == {"supervisor", "coordinator", "worker-1", "worker-2"}
+    assert set(processes) == {"supervisor", "coordinator", "worker-1", "worker-2", "gateway"}
     assert system.folder.memory.is_dir()
     again = system.run("up", "--detach")
     assert again.returncode == 10
@@ -125,7 +126,7 @@ def test_no_orphan_outlives_a_killed_supervisor_and_the_next_up_goes_on(system, 
     findings = json.loads(system.run("doctor", "--json").stdout)
     assert [row["level"] for row in findings if row["check"] == "processes"] == ["problem"]
     system.up()
-    assert len(system.processes()) == 4, "the number of workers is as it was"
+    assert len(system.processes()) == 5, "the number of workers is as it was"
     assert system.run("cat", "kept/file").stdout == "content"
 
 
@@ -154,3 +155,44 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(system):
     assert "Traceback" not in done.stderr
     assert not system.folder.is_locked()
     assert not system.folder.processes.exists()
+
+
+def test_the_endpoints_come_with_the_system_and_can_be_left_out(system, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_bytes(b"content")
+    system.up("--workers", "1")
+    assert system.run("dataset", "add", "d", f"file://{tmp_path}/data").returncode == 0
+    shown = system.run("endpoints").stdout
+    assert shown in system.run("status").stdout
+    keys = system.run("endpoints", "--show-keys").stdout
+    for name in ("s3-credentials", "hub-token"):
+        file = system.folder.endpoints / name
+        assert file.stat().st_mode & 0o777 == 0o600
+        secret = file.read_text().split()[-1]
+        assert secret in keys
+        assert secret not in shown
+        assert secret not in "".join(log.read_text() for log in system.folder.logs.iterdir())
+    variables = json.loads(system.run("endpoints", "--show-keys", "--json").stdout)
+    request = urllib.request.Request(  # noqa: S310 - our own URL
+        f"{variables['HF_ENDPOINT']}/d/resolve/main/file",
+        headers={"Authorization": f"Bearer {variables['HF_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own URL
+        assert answer.read() == b"content"
+    before = system.processes()["gateway"]
+    before.send(signal.SIGKILL)
+    until(lambda: system.processes().get("gateway", before).pid != before.pid)
+    assert json.loads(system.run("endpoints", "--show-keys", "--json").stdout) == variables
+    until(lambda: answers(request))
+    system.run("down")
+    system.up("--no-gateway")
+    assert "gateway" not in system.processes()
+    assert system.run("endpoints").returncode == 4
+
+
+def answers(request):
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - our own URL
+            return answer.read() == b"content"
+    except OSError:
+        return False

@@ -1,16 +1,10 @@
 """A coordinator with everything real but the origin, the workers and the pace of the clock."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.coordinator.calls import Account, Drained, Evicted
@@ -19,30 +13,41 @@ from cachefs.coordinator.service import Coordinator, Renewal, Renewed
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Dataset, OriginSpec
+from cachefs.core.eviction import Retention
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.residency import encode_mask, indexes
-from cachefs.errors import OriginNotFoundError, WorkerUnavailableError
+from cachefs.errors import CapacityError, OriginNotFoundError, WorkerUnavailableError
 from cachefs.testing.memory_origin import MemoryOrigin
 from cachefs.transport.runtime import ThreadRuntime
+from tests.integration.databases import Postgres, find_postgres
 
 BLOCK = 100
 CLUSTER = ClusterConfig(block_size=BLOCK)
 
 
 class SkippingRuntime(ThreadRuntime):
-    """The real runtime, whose monotonic clock the test can push forward."""
+    """The real runtime, whose clocks the test can push forward."""
 
     def __init__(self) -> None:
         super().__init__()
         self._skipped = 0.0
+        self._wall_skipped = 0.0
 
     def monotonic(self) -> float:
         return super().monotonic() + self._skipped
 
+    def wall(self) -> float:
+        return super().wall() + self._wall_skipped
+
     def skip(self, seconds: float) -> None:
+        """Push the monotonic clock."""
         self._skipped += seconds
+
+    def skip_wall(self, seconds: float) -> None:
+        """Push the calendar, or with a negative number set it back."""
+        self._wall_skipped += seconds
 
 
 class FakeWorkers:
@@ -52,10 +57,19 @@ class FakeWorkers:
         self.told: dict[tuple[str, WorkerId], dict[FileVersionId, int]] = {}
         self.calls: list[tuple[str, WorkerId]] = []
         self.down: set[WorkerId] = set()
+        self.full: set[WorkerId] = set()
+        self.pinned: dict[WorkerId, Retention] = {}
 
     def warm(self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int]) -> None:
         self._reach(member, "warm")
+        if wanted and member.worker in self.full:
+            raise CapacityError("its share does not fit", hint="add a worker")
         self.told[job.id, member.worker] = dict(wanted)
+
+    def pin(self, member: Member, pins: Retention) -> int:
+        self._reach(member, "pin")
+        self.pinned[member.worker] = pins
+        return pins.revision
 
     def evict(self, member: Member, file_versions: Sequence[FileVersionId]) -> Evicted:
         self._reach(member, "evict")
@@ -175,73 +189,16 @@ def renew(
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Start a private PostgreSQL server on a Unix socket, and return its URL without a database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not found:
-        pytest.skip("there is no PostgreSQL server: apt-get install postgresql")
-    binaries = found[-1].parent
-    # The server refuses root, and pytest's own folders are closed to others.
-    folder = Path(tempfile.mkdtemp(prefix="cachefs-postgres-"))
-    user: dict[str, object] = {}
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    data = folder / "data"
-    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
-    run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-        **user,
-    )
-    settings = {"fsync": "off", "listen_addresses": "", "unix_socket_directories": str(folder)}
-    arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *arguments],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            **user,  # type: ignore[call-overload]
-        )
-        try:
-            url = f"postgresql://postgres@/{{}}?host={folder}"
-            _wait_until_ready(url.format("postgres"), server)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(20)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
-    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    ended = threading.Event()
-    for _ in range(200):
-        assert server.poll() is None, "the server ended"
-        try:
-            with engine.connect():
-                engine.dispose()
-                return
-        except sqlalchemy.exc.OperationalError:
-            ended.wait(0.05)
-    pytest.fail("the server did not become ready")
+def postgres() -> Iterator[Postgres]:
+    """Start a private PostgreSQL server."""
+    with Postgres(find_postgres()) as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_url(postgres: str, request: pytest.FixtureRequest) -> str:
+def postgres_url(postgres: Postgres, request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty database."""
-    name = f"test_{abs(hash(request.node.nodeid)):x}"
-    admin = sqlalchemy.create_engine(
-        postgres.format("postgres").replace("postgresql:", "postgresql+psycopg:"),
-        isolation_level="AUTOCOMMIT",
-    )
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return postgres.format(name)
+    return postgres.make_database(f"test_{abs(hash(request.node.nodeid)):x}")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

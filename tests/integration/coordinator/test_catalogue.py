@@ -179,6 +179,14 @@ def test_max_age_lists_again_when_the_listing_is_old(filled: Kit):
     assert filled.listings == 2
 
 
+def test_a_listing_that_is_still_to_come_by_the_calendar_is_made_again_over_a_restart(filled: Kit):
+    filled.coordinator().catalogue.add(declared("d", consistency=Consistency(60.0)), {})
+    filled.origins[URL].put("new", b"new")
+    filled.runtime.skip_wall(-86400.0)
+    again = filled.coordinator()
+    assert again.catalogue.resolve(NAME, None).version.file_count == 3
+
+
 def test_max_age_serves_the_last_version_while_the_origin_is_down_and_says_so_once(filled: Kit):
     coordinator = filled.coordinator()
     added = coordinator.catalogue.add(declared("d", consistency=Consistency(60.0)), {})
@@ -281,10 +289,11 @@ def test_pins_and_times_to_live_reach_the_workers(filled: Kit):
         entry.path: entry.file_version
         for entry in coordinator.catalogue.manifest(added.current).files
     }
-    pins = {pin.file_version: pin.ttl_seconds for pin in renew(coordinator, "one").pins}
-    assert pins == {files["x.bin"]: None, files["y/z.bin"]: 9.0}
+    pins = renew(coordinator, "one").pins
+    assert (pins.pinned, pins.ttls) == ({files["x.bin"]}, {files["y/z.bin"]: 9.0})
     coordinator.catalogue.change(NAME, DatasetChange(unpin=("x.bin",), ttl_seconds=0.0))
-    assert renew(coordinator, "one").pins == ()
+    pins = renew(coordinator, "one").pins
+    assert (pins.pinned, pins.ttls) == (frozenset(), {})
 
 
 def test_workers_are_told_to_drop_what_no_dataset_has_until_it_is_gone(filled: Kit):

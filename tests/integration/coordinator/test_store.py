@@ -129,6 +129,23 @@ def test_who_follows_residency_by_revision_sees_every_change(store):
         assert [held.tier for held in residency.since(connection, ONE, 0)] == ["memory"]
 
 
+def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_held(store, store_url):
+    with store.write() as connection:
+        datasets.add(connection, declared("a", pins=("x",)), at=1.0)
+        residency.put(connection, ONE, [Holding(ONE, FILE, "disk", 1)], whole=True)
+        connection.exec_driver_sql("ALTER TABLE reports DROP COLUMN gone_at")
+        connection.exec_driver_sql("DELETE FROM counters WHERE name = 'pins'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    again = Store(store_url)
+    with again.read() as connection:
+        # Whoever obeys no pins yet says 0, and must hear of those that there are.
+        assert counters.read(connection)["pins"] > 0
+        assert datasets.every(connection) == (declared("a", pins=("x",)),)
+        assert residency.report(connection, ONE) == (1, 1)
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    again.close()
+
+
 def test_a_newer_schema_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'store.db'}"
     store = Store(url)

@@ -8,6 +8,7 @@ import pytest
 from cachefs.coordinator.warming import FailedFill
 from cachefs.core.names import DatasetName
 from cachefs.errors import (
+    CapacityError,
     NotKnownError,
     OriginChangedError,
     OriginNotFoundError,
@@ -232,6 +233,37 @@ def test_a_job_without_progress_fails_in_the_end(warmable: Kit):
     ended = coordinator.warming.get(job.id)
     assert ended.state == "failed"
     assert "no worker" in failures.decode(ended.failure.encode()).message
+
+
+def test_a_job_whose_share_does_not_fit_fails_and_says_so(warmable: Kit):
+    coordinator = prepared(warmable, "one")
+    warmable.workers.full.add("one")
+    job = coordinator.warming.start(NAME, None, ())
+    warmable.settle(coordinator)
+    ended = coordinator.warming.get(job.id)
+    assert ended.state == "failed"
+    failure = failures.decode(ended.failure.encode())
+    assert isinstance(failure, CapacityError)
+    assert (failure.subject, failure.hint) == ("one", "add a worker")
+
+
+def test_a_share_that_does_not_fit_while_a_worker_is_away_fails_no_job(warmable: Kit):
+    coordinator = prepared(warmable, "one", "two")
+    job = coordinator.warming.start(NAME, None, ())
+    warmable.settle(coordinator)
+    coordinator.members.leave("two", "1")
+    warmable.workers.full.add("one")
+    warmable.settle(coordinator)
+    assert ("warm", "one") in warmable.workers.calls[2:]
+    assert coordinator.warming.get(job.id).state == "running"
+    join(coordinator, "two")
+    warmable.workers.full.clear()
+    warmable.runtime.skip(1.1)
+    warmable.settle(coordinator)
+    for worker in ("one", "two"):
+        fill(coordinator, warmable, job.id, worker)
+    warmable.settle(coordinator)
+    assert coordinator.warming.get(job.id).state == "done"
 
 
 def test_a_job_whose_dataset_is_removed_fails(warmable: Kit):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cachefs.config.secrets import Secret
+from cachefs.core.eviction import Retention
 from cachefs.core.names import WorkerId
 from cachefs.errors import (
     ConflictError,
@@ -13,6 +14,7 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.transport.control import coordinator_channel, worker_channel
+from cachefs.wire import messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 
@@ -107,7 +109,7 @@ def test_pins_and_drops_are_obeyed(site, worker):
     obtain(site, worker, "small")
     file_version = site.file("small").entry.file_version
     site.coordinator.answer = pb.RenewResponse(
-        pins=[pb.Pin(dataset="m", file_version=file_version)]
+        pins=messages.retention_to_message(Retention(frozenset({file_version}), {}, 1))
     )
     site.wait_until(lambda: worker.store.is_pinned(file_version))
     assert call(site, worker, "Evict", pb.EvictRequest(file_versions=[file_version])).refused == [

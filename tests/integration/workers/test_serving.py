@@ -6,9 +6,9 @@ import socket
 import threading
 import time
 
+from cachefs.transport.serving import conversation
 from cachefs.wire import digests
 from cachefs.wire.http import decode_view
-from cachefs.workers.serving import conversation
 
 AUTHORIZED = {"Authorization": "Bearer the-token"}
 
@@ -105,7 +105,7 @@ def test_a_reader_that_was_served_a_wrong_block_makes_the_worker_look_and_fill_i
     assert headers["X-CacheFS-Source"] == "disk"
     # Rot below the file system leaves no trace but this: the bytes do not match their digest.
     [tier] = worker.store._tiers
-    tier.files[site.file("model.bin").entry.file_version].blocks[0].digest = bytes(16)
+    tier.books.files[site.file("model.bin").entry.file_version].blocks[0].digest = bytes(16)
     _, headers, body = ask(worker, target(site), headers=doubting)
     assert headers["X-CacheFS-Source"] == "origin"
     assert body == site.files["model.bin"][: site.cluster.block_size]
@@ -192,7 +192,7 @@ def test_a_changed_file_is_an_error_and_not_a_mixture(site, worker):
 
 
 def test_while_a_fill_is_waited_for_the_worker_says_that_it_is_alive(site, worker, monkeypatch):
-    monkeypatch.setattr("cachefs.workers.filling.filler.PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr("cachefs.workers.filling.fills.PROGRESS_SECONDS", 0.02)
     release = threading.Event()
     bring = worker.filler._bringer.bring
 

@@ -8,7 +8,14 @@ from cachefs.cli.system.plan import Blueprint, make_plan, save_plan
 from cachefs.cli.system.statefolder import StateFolder
 from cachefs.config.files import read_process_config
 from cachefs.config.load import defaults
-from cachefs.config.schema import GIB, MIB, ClusterConfig, CoordinatorConfig, WorkerConfig
+from cachefs.config.schema import (
+    GIB,
+    MIB,
+    ClusterConfig,
+    CoordinatorConfig,
+    GatewayPlan,
+    WorkerConfig,
+)
 from cachefs.errors import CapacityError, ConfigError
 
 
@@ -116,8 +123,33 @@ def test_what_is_published_has_all_addresses_and_no_token(folder):
     plan = blueprint(folder, workers=1, disk_bytes=GIB)
     plan.learn("coordinator", {"http": "127.0.0.1:1", "control": "127.0.0.1:2"})
     plan.learn("worker-1", {"data": "127.0.0.1:3"})
+    plan.learn("gateway", {"s3": "127.0.0.1:4", "hub": "127.0.0.1:5"})
     plan.publish()
     text = folder.cluster.read_text()
+    assert "127.0.0.1:5" in text
     assert "127.0.0.1:1" in text
     assert "127.0.0.1:3" in text
     assert folder.token.read_text().strip() not in text
+
+
+def test_a_gateway_is_told_where_the_system_is_and_keeps_its_ports(folder):
+    settings = defaults().with_flags({"gateway.s3_port": 4321})
+    plan = blueprint(folder, settings=settings, workers=1, disk_bytes=GIB)
+    plan.learn("coordinator", {"http": "127.0.0.1:1", "control": "127.0.0.1:2"})
+    plan.learn("worker-1", {"data": "127.0.0.1:3"})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    plan.learn("gateway", {"s3": "127.0.0.1:4", "hub": f"127.0.0.1:{free}"})
+    (gateway,) = plan.gateways
+    for failures, hub_port in ((0, free), (9, 0)):
+        gateway.command(failures)
+        told = read_process_config(folder.config("gateway"), "gateway", GatewayPlan)[1]
+        assert (told.coordinator, told.workers) == ("127.0.0.1:1", ("127.0.0.1:3",))
+        assert (told.settings.s3_port, told.settings.hub_port) == (4321, hub_port)
+
+
+def test_a_system_without_a_gateway_stays_without_one(folder):
+    save_plan(folder, make_plan(folder, gateway=False, disk_bytes=GIB))
+    assert blueprint(folder).gateways == []
+    assert len(blueprint(folder, gateway=True).gateways) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.config.discovery import discover, state_folder
+from cachefs.config.discovery import discover, run_folder, state_folder
 from cachefs.config.files import to_document
 from cachefs.config.schema import ClusterConfig
 from cachefs.config.secrets import make_token
@@ -78,3 +78,16 @@ def test_a_token_that_others_may_read_is_refused(tmp_path):
     (folder / "token").chmod(0o644)
     with pytest.raises(ConfigError, match="others may read"):
         discover({}, state=folder)
+
+
+def test_the_endpoints_of_a_gateway_are_found_if_there_is_one(tmp_path):
+    assert discover({}, state=made(tmp_path / "without")).gateway == {}
+    document = {**DOCUMENT, "gateway": {"s3": "127.0.0.1:6000", "hub": "127.0.0.1:6001"}}
+    assert discover({}, state=made(tmp_path / "with", document)).gateway == document["gateway"]
+
+
+def test_the_run_folder_is_the_named_one_or_the_systems_or_the_users():
+    assert run_folder({"CACHEFS_RUN": "/r", "XDG_RUNTIME_DIR": "/x"}, 0) == Path("/r")
+    assert run_folder({"XDG_RUNTIME_DIR": "/x"}, 0) == Path("/run/cachefs")
+    assert run_folder({"XDG_RUNTIME_DIR": "/x"}, 1000) == Path("/x/cachefs")
+    assert run_folder({}, 1000) == Path("~/.cache/cachefs/run").expanduser()

@@ -139,3 +139,15 @@ def test_the_fingerprint_changes_with_every_field():
         dataclasses.replace(plain, **{name: value}).fingerprint() for name, value in other.items()
     }
     assert len(prints | {plain.fingerprint()}) == len(other) + 1
+
+
+def test_what_is_not_yaml_is_an_error_that_names_the_line(tmp_path):
+    file = write(tmp_path, "reader:\n  local: [true\n")
+    with pytest.raises(ConfigError, match="not YAML") as caught:
+        load.load(file=file, environment={})
+    assert caught.value.subject == f"{file}:3"
+
+
+def test_a_file_that_is_not_there_is_an_error_that_says_why(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the file: no such file"):
+        load.load(file=tmp_path / "absent.yaml", environment={})

@@ -111,3 +111,20 @@ def test_no_sequence_of_reservations_passes_the_capacity(steps):
             else:
                 kept.append(gone)
         assert room.taken == sum(promised) + sum(kept) <= room.capacity
+
+
+def test_a_lower_limit_keeps_the_marks_shares_and_ends_with_its_cause():
+    room = make_room()
+    room.limit(50)
+    assert (room.capacity, room.high, room.low, room.is_limited) == (50, 45, 25, True)
+    room.limit(1000)
+    assert (room.capacity, room.high, room.low, room.is_limited) == (100, 90, 50, False)
+
+
+def test_what_is_beyond_a_lower_limit_is_kept_until_it_is_evicted():
+    room = make_room()
+    room.restore(80)
+    room.limit(50)
+    assert room.used == 80
+    assert not room.try_reserve(1)
+    assert room.excess(0) == 80 - 25

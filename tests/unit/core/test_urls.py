@@ -82,3 +82,9 @@ def test_hosts_are_allowed_by_globs():
     assert rules.host_fault("example.org") is not None
     assert rules.host_fault("example.org.evil.net") is not None
     assert rules.host_fault("a.exampleXorg") is not None
+
+
+def test_a_bare_path_is_refused_with_the_url_that_was_probably_meant():
+    with pytest.raises(ConfigError) as caught:
+        split_url("/data/images")
+    assert caught.value.hint.endswith("write file:///data/images")

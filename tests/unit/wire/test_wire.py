@@ -3,10 +3,20 @@
 import pytest
 
 from cachefs import errors
+from cachefs.core.blocks import FileVersionId
+from cachefs.core.datasets import OriginSpec
+from cachefs.core.eviction import Retention
+from cachefs.core.manifest import VersionId
 from cachefs.core.membership import Member, View
-from cachefs.core.names import WorkerId
-from cachefs.wire import digests, failures, local
-from cachefs.wire.http import decode_view, encode_view
+from cachefs.core.names import DatasetName, WorkerId
+from cachefs.wire import digests, failures, local, messages
+from cachefs.wire.http import (
+    VersionHead,
+    decode_version,
+    decode_view,
+    encode_version,
+    encode_view,
+)
 
 
 def test_a_view_survives_and_unknown_fields_are_ignored():
@@ -82,3 +92,31 @@ def test_local_messages_have_a_length_and_a_limit():
     for garbage in (b"", b"[]", b"\xff"):
         with pytest.raises(errors.ClusterError):
             local.decode(garbage)
+
+
+def test_a_version_survives_and_one_of_an_older_process_has_no_time():
+    head = VersionHead(
+        DatasetName.parse("ns/name"),
+        VersionId("0" * 40),
+        OriginSpec("file:///folder", {"a": "b"}),
+        "local",
+        "default",
+        2,
+        1234.5,
+    )
+    encoded = encode_version(head)
+    assert decode_version(encoded) == head
+    older = encoded.replace(b', "listed_at": 1234.5', b"")
+    assert older != encoded
+    assert decode_version(older).listed_at == 0
+
+
+def test_what_people_decided_about_keeping_survives():
+    a, b, c = (FileVersionId(digit * 40) for digit in "abc")
+    retention = Retention(frozenset({a}), {b: 60.0, c: 60.0, a: 1.5}, 7)
+    assert messages.retention_from_message(messages.retention_to_message(retention)) == retention
+
+
+def test_names_of_file_versions_that_are_not_whole_are_refused():
+    with pytest.raises(errors.ConfigError, match="length"):
+        list(messages.unpack_file_versions(bytes(21)))

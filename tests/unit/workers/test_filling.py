@@ -75,7 +75,7 @@ def test_each_waits_with_its_own_deadline_and_the_fill_goes_on(make):
 
 
 def test_an_exception_in_one_who_waits_ends_nobody_elses_fill(make, monkeypatch):
-    monkeypatch.setattr("cachefs.workers.filling.filler.PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr("cachefs.workers.filling.fills.PROGRESS_SECONDS", 0.01)
     world = make()
     gate = Gate(world)
 
