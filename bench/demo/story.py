@@ -129,12 +129,12 @@ class Demo:
 
     def _compute_mapped(self, folder: Path) -> None:
         """Map the weights, kill who serves them, and compute; nothing stays mapped."""
+        server = self._system.mount_server()
         with (folder / WEIGHTS).open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        (shown,) = self._system.ask("mount", "list")
         tell(f"{WEIGHTS} is mapped: {format_size(len(mapped))}")
-        command(f"kill -9 {shown['server']}", "it serves the mount")
-        os.kill(shown["server"], signal.SIGKILL)
+        command(f"kill -9 {server}", "it serves the mount")
+        os.kill(server, signal.SIGKILL)
         nearness = _nearness(memoryview(mapped), (folder / VOCABULARY).read_bytes())
         if nearness != self._nearness:
             raise RuntimeError("the mapped weights are others")

@@ -86,8 +86,16 @@ class System:
         try:
             self.run("mount", dataset, str(self._mountpoint))
             yield self._mountpoint
-        finally:
-            self.run("umount", str(self._mountpoint))
+        except BaseException:
+            # What failed may hold a mapping still; clean-up must not fail for that.
+            self.run("umount", "--force", str(self._mountpoint))
+            raise
+        self.run("umount", str(self._mountpoint))
+
+    def mount_server(self) -> int:
+        """Return the pid of who serves our mount; this machine may have others."""
+        shown = self.ask("mount", "list")
+        return next(row["server"] for row in shown if row["mountpoint"] == str(self._mountpoint))
 
 
 def show(words: Sequence[str], note: str = "") -> None:
