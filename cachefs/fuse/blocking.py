@@ -55,9 +55,16 @@ def unmount(mountpoint: Path, *, flags: int = 0, seconds: float) -> int | None:
         return status
     lazily = ["-z"] if flags & DETACHED else []
     status, said = _wait([program, "-u", *lazily, "--", os.fspath(mountpoint)], seconds)
-    if not status:
-        return status
-    return errno.EBUSY if b"busy" in said else errno.EPERM
+    return _errno_said(said.decode(errors="replace")) if status else status
+
+
+def _errno_said(said: str) -> int:
+    """Return the ``errno`` behind what fusermount prints, which ends with 1 whatever it was."""
+    if "not found in" in said:  # the mount table: it is unmounted already
+        return errno.EINVAL
+    # The longest first: some texts are part of others.
+    known = sorted(errno.errorcode, key=lambda number: -len(os.strerror(number)))
+    return next((number for number in known if os.strerror(number) in said), errno.EPERM)
 
 
 def _run_here(name: str, mountpoint: Path, *words: int, seconds: float) -> int | None:
