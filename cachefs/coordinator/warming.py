@@ -8,8 +8,10 @@ a worker twice does no harm. So nothing but the job itself must survive a crash,
 failure of a fill needs no bookkeeping: the worker is told again.
 
 A job ends when a plan finds everything resident, when a worker reports that a wanted block cannot be
-filled, when nothing has moved for ``warm_stall_seconds``, or when somebody cancels it. Then the
-workers are told to forget it (an empty share), and the row is marked as released.
+filled, when it has come no further for ``warm_stall_seconds``, or when somebody cancels it. Then the
+workers are told to forget it (an empty share), and the row is marked as released. To come further is
+to lack fewer blocks than ever before: one whose blocks are evicted or expire as fast as they are
+filled would else cost the origin bytes for ever. Members that change, or begin anew, begin the count anew.
 
 Calls to workers run in threads of their own, one a worker at a time: a worker that is slow to answer
 holds up nobody else.
@@ -110,8 +112,14 @@ class _Running:
     refused: CapacityError | None = None
     """A worker's answer that its share of the assignment does not fit."""
     first_assigned_for: tuple[object, ...] = ()
-    missing: int | None = None
+    settled_for: tuple[object, ...] = ()
+    """The members, their incarnations and what else the shares depend on."""
+    unsettled_until: float = 0.0
+    """That has just changed, and what who holds is not known before."""
+    fewest: int | None = None
+    """So many blocks were missing when the job had come furthest."""
     moved_at: float = 0.0
+    """When that was."""
 
 
 class Warming:
@@ -134,6 +142,7 @@ class Warming:
         self._runtime = runtime
         self._config = config
         self._block_size = cluster.block_size
+        self._lease_seconds = cluster.lease_seconds
         self._events = events
         self._catalogue = catalogue
         self._residency = residency
@@ -264,9 +273,7 @@ class Warming:
         if state.planned_for != planned_for:
             state.plan = self._residency.plan(state.files, state.assignment)
             state.planned_for = planned_for
-        missing = sum(state.plan.missing.values())
-        if missing != state.missing:
-            state.missing, state.moved_at = missing, now
+        self._measure(state, view, now)
         advanced = advance(running, state.plan, wall=self._runtime.wall())
         if advanced != job:
             self._save(advanced)
@@ -290,6 +297,18 @@ class Warming:
             state.assigned_for = assigned_for
             state.first_assigned_for = state.first_assigned_for or assigned_for
             state.refused = None
+
+    def _measure(self, state: _Running, view: View, now: float) -> None:
+        """Note whether a job has come further."""
+        incarnations = tuple(member.incarnation for member in view.members)
+        settled_for = (state.assigned_for, incarnations)
+        if state.settled_for != settled_for:
+            state.settled_for, state.unsettled_until = settled_for, now + self._lease_seconds
+        missing = sum(state.plan.missing.values())
+        if missing == state.fewest:
+            return
+        if state.fewest is None or missing < state.fewest or now < state.unsettled_until:
+            state.fewest, state.moved_at = missing, now
 
     def _tell_all(self, job: WarmJob, state: _Running, view: View, now: float) -> None:
         for member in view.members:
@@ -361,6 +380,9 @@ class Warming:
 
     def _give_up_if_stalled(self, job: WarmJob, state: _Running, now: float) -> None:
         if now - state.moved_at < self._config.warm_stall_seconds:
+            return
+        if state.refused is not None:
+            self._fail(job, state.refused)
             return
         if state.assignment.owned:
             lacks = ", ".join(f"{worker} lacks {n}" for worker, n in state.plan.missing.items())

@@ -1,4 +1,4 @@
-"""Whole clusters under faults: see :mod:`cachefs.testing.simulation`.
+"""Whole clusters under faults: see :mod:`cachefs.testing.simulation.seeds`.
 
 A failure says how to run its seed again: ``pytest tests/simulation --seed=81231``.
 """
@@ -9,12 +9,13 @@ import sys
 
 import pytest
 
-from cachefs.testing.nemesis import FAULTS
-from cachefs.testing.plans import plan_of
-from cachefs.testing.simulation import SimulationError, simulate
+from cachefs.testing.simulation.nemesis import FAULTS
+from cachefs.testing.simulation.plans import plan_of
+from cachefs.testing.simulation.seeds import SimulationError, simulate
 
 REGRESSIONS = {
     1241: "rot in every copy of a block: readers met it, and nobody told the workers to look",
+    5503: "a warm-up whose blocks expired as fast as they were filled went on for ever",
     30531: "a warm-up asked the origin again at once for a block whose fill had just failed",
 }
 """Seeds that once failed, and what they found; ``test_scenarios`` tells it step by step."""
@@ -52,7 +53,7 @@ def test_a_seed_gives_the_same_events_again():
 @pytest.mark.slow
 def test_a_seed_gives_the_same_events_in_another_process():
     """Names hash differently in every process, so a loop over a set of them would show here."""
-    code = "from cachefs.testing.simulation import simulate\nfor s in range(700, 710): print(simulate(s))"
+    code = "from cachefs.testing.simulation.seeds import simulate\nfor s in range(700, 710): print(simulate(s))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -235,6 +235,62 @@ def test_a_job_without_progress_fails_in_the_end(warmable: Kit):
     assert "no worker" in failures.decode(ended.failure.encode()).message
 
 
+def hold(coordinator, job, mask: int, *, incarnation="1", whole=False) -> None:
+    """Have the one worker hold some blocks of the first file, and no others of it."""
+    entry = coordinator.catalogue.manifest(job.version).find("a/x")
+    reported = report(entry.file_version, mask)
+    renew(coordinator, "one", reported, incarnation=incarnation, whole=whole)
+
+
+def test_a_job_whose_blocks_go_as_fast_as_they_come_fails_in_the_end(small_kit: Kit):
+    small_kit.origin("memory://a", {"a/x": b"x" * 950})
+    coordinator = prepared(small_kit, "one")
+    job = coordinator.warming.start(NAME, None, ())
+    for turn in range(12):
+        hold(coordinator, job, 0b111111 if turn % 2 else 0b1111)
+        small_kit.settle(coordinator)
+        small_kit.runtime.skip(small_kit.config.warm_stall_seconds / 8)
+    ended = coordinator.warming.get(job.id)
+    assert ended.state == "failed"
+    message = failures.decode(ended.failure.encode()).message
+    assert "no progress" in message
+    assert "one lacks" in message
+
+
+def test_a_job_that_stalls_for_want_of_room_says_that(small_kit: Kit):
+    small_kit.origin("memory://a", {"a/x": b"x" * 950})
+    coordinator = prepared(small_kit)
+    job = coordinator.warming.start(NAME, None, ())
+    small_kit.settle(coordinator)
+    join(coordinator, "one")
+    small_kit.workers.full.add("one")
+    small_kit.settle(coordinator)
+    assert coordinator.warming.get(job.id).state == "running", "another may be on its way"
+    small_kit.runtime.skip(small_kit.config.warm_stall_seconds + 1)
+    renew(coordinator, "one")
+    small_kit.settle(coordinator)
+    ended = coordinator.warming.get(job.id)
+    assert isinstance(failures.decode(ended.failure.encode()), CapacityError)
+
+
+def test_a_worker_that_lost_everything_may_take_its_time_to_fill_it_again(small_kit: Kit):
+    small_kit.origin("memory://a", {"a/x": b"x" * 950})
+    coordinator = prepared(small_kit, "one")
+    job = coordinator.warming.start(NAME, None, ())
+    hold(coordinator, job, 0b111111111)
+    small_kit.settle(coordinator)
+    coordinator.members.register(member("one", incarnation="2"), CLUSTER.fingerprint())
+    hold(coordinator, job, 0, incarnation="2", whole=True)
+    for count in range(1, 10):
+        small_kit.settle(coordinator)
+        assert coordinator.warming.get(job.id).state == "running"
+        small_kit.runtime.skip(small_kit.config.warm_stall_seconds / 3)
+        hold(coordinator, job, (1 << count) - 1, incarnation="2")
+    hold(coordinator, job, (1 << 10) - 1, incarnation="2")
+    small_kit.settle(coordinator)
+    assert coordinator.warming.get(job.id).state == "done"
+
+
 def test_a_job_whose_share_does_not_fit_fails_and_says_so(warmable: Kit):
     coordinator = prepared(warmable, "one")
     warmable.workers.full.add("one")
