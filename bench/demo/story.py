@@ -15,7 +15,7 @@ from bench.demo.system import System
 from bench.demo.telling import Measured, chapter, command, table, tell
 from cachefs.cli.session import Session
 from cachefs.config.units import format_duration, format_size
-from cachefs.fuse.engines import look_around
+from cachefs.fuse.engines.choice import look_around
 from cachefs.transport.runtime import ThreadRuntime
 
 DATASET = "minilm"

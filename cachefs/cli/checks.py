@@ -20,7 +20,7 @@ from cachefs.config.discovery import run_folder, state_folder
 from cachefs.config.secrets import read_token
 from cachefs.config.units import format_duration, format_size
 from cachefs.errors import CacheFSError, ConfigError, CoordinatorUnavailableError
-from cachefs.fuse.runfolder import RunFolders
+from cachefs.fuse.mounts.runfolder import RunFolders
 from cachefs.transport.processes import ProcessRecord
 
 _PYTHON_LEAST = (3, 11)

@@ -13,8 +13,8 @@ from cachefs.cli.findings import Finding
 from cachefs.config.units import format_size
 from cachefs.core.names import printable
 from cachefs.errors import CacheFSError, ConfigError
-from cachefs.fuse.engines import AUTO, choose, look_around
-from cachefs.fuse.mounts import (
+from cachefs.fuse.engines.choice import AUTO, choose, look_around
+from cachefs.fuse.mounts.mount import (
     DEAD,
     ELSEWHERE,
     FROZEN,
@@ -24,7 +24,7 @@ from cachefs.fuse.mounts import (
     clear,
     list_mounts,
 )
-from cachefs.fuse.runfolder import RunFolders
+from cachefs.fuse.mounts.runfolder import RunFolders
 from cachefs.ports import Runtime
 
 _PAGES_LIMIT = Path("/proc/sys/fs/fuse/max_pages_limit")

@@ -24,9 +24,9 @@ from cachefs.errors import CacheFSError, ClusterError, ConfigError, ConflictErro
 if TYPE_CHECKING:
     from cachefs.config.discovery import Endpoint
     from cachefs.config.schema import MountPlan
-    from cachefs.fuse.engines import Choice
-    from cachefs.fuse.mounts import Mount
-    from cachefs.fuse.runfolder import RunFolder, RunFolders
+    from cachefs.fuse.engines.choice import Choice
+    from cachefs.fuse.mounts.mount import Mount
+    from cachefs.fuse.mounts.runfolder import RunFolder, RunFolders
 
 LIST = "list"
 ALL_SOURCE = "cachefs"
@@ -172,7 +172,7 @@ def umount(
     Works on mounts whose processes are dead or frozen, too. If the mount is in use, says by whom,
     and leaves it alone unless told otherwise.
     """
-    from cachefs.fuse.mounts import find_mount_at, unmount
+    from cachefs.fuse.mounts.mount import find_mount_at, unmount
     from cachefs.transport.runtime import ThreadRuntime
 
     if force and lazy:
@@ -184,7 +184,7 @@ def umount(
 
 def show_list(*, as_json: bool) -> None:
     """Print the mounts of this machine that this user may know of."""
-    from cachefs.fuse.mounts import GONE, list_mounts
+    from cachefs.fuse.mounts.mount import GONE, list_mounts
 
     mounts = [each for each in list_mounts(run_folders()) if each.state != GONE]
     if as_json:
@@ -229,14 +229,14 @@ def _row(found: "Mount") -> Sequence[object]:
 def run_folders() -> "RunFolders":
     """Return where this user's mounts have their run folders."""
     from cachefs.config.discovery import run_folder
-    from cachefs.fuse.runfolder import RunFolders
+    from cachefs.fuse.mounts.runfolder import RunFolders
 
     return RunFolders(run_folder(os.environ, os.getuid()))
 
 
 def mounts_of(endpoint: "Endpoint") -> "list[Mount]":
     """Return the mounts on this machine that read from a system."""
-    from cachefs.fuse.mounts import GONE, list_mounts
+    from cachefs.fuse.mounts.mount import GONE, list_mounts
 
     name = _system_of(endpoint.state, endpoint.coordinator)
     return [each for each in list_mounts(run_folders(), system=name) if each.state != GONE]
@@ -244,7 +244,7 @@ def mounts_of(endpoint: "Endpoint") -> "list[Mount]":
 
 def unmount_idle(state: Path) -> None:
     """Unmount the mounts of a system that stops, but for those in use, of which a person is told."""
-    from cachefs.fuse.mounts import list_mounts, unmount
+    from cachefs.fuse.mounts.mount import list_mounts, unmount
     from cachefs.transport.runtime import ThreadRuntime
 
     for mount in list_mounts(run_folders(), system=_system_of(state, "")):
@@ -277,7 +277,7 @@ def make_mount(request: Request) -> None:
     """
     from cachefs.cli.mountplans import draw_up
     from cachefs.cli.mountpoints import free_folder, prune
-    from cachefs.fuse.runfolder import MountRecord
+    from cachefs.fuse.mounts.runfolder import MountRecord
     from cachefs.transport.processes import ProcessRecord
     from cachefs.transport.runtime import ThreadRuntime
 
@@ -319,7 +319,7 @@ def _why_not(choice: "Choice") -> str:
 
 
 def _become_keeper(folder: "RunFolder") -> None:
-    from cachefs.fuse.serving import CODE, module_command
+    from cachefs.fuse.keeping.servers import CODE, module_command
 
     os.chdir(CODE)
     command = module_command("cachefs.fuse.keeping", "--folder", os.fspath(folder.path))
@@ -330,7 +330,7 @@ def _start_keeper(folder: "RunFolder", plan: "MountPlan") -> None:
     """Start the keeper in the background and wait until it says how it went."""
     import select
 
-    from cachefs.fuse.serving import CODE, module_command
+    from cachefs.fuse.keeping.servers import CODE, module_command
 
     reading, writing = os.pipe()
     words = ["--folder", os.fspath(folder.path), "--ready-descriptor", str(writing)]

@@ -12,8 +12,8 @@ from cachefs.config.load import load
 from cachefs.config.schema import ClusterConfig, MountConfig, MountPlan, ReaderConfig
 from cachefs.core.names import Reference, printable
 from cachefs.errors import ConfigError
-from cachefs.fuse.engines import Choice, choose, look_around
-from cachefs.fuse.mounttable import locate
+from cachefs.fuse.engines.choice import Choice, choose, look_around
+from cachefs.fuse.mounts.table import locate
 
 _MODE_BITS = 0o777
 

@@ -7,9 +7,9 @@ from cachefs.cli.rendering import say
 from cachefs.config.schema import MountPlan
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError, ConflictError, NotKnownError
-from cachefs.fuse.mounts import DEAD, LIVE, clear, find_mount_at
-from cachefs.fuse.mounttable import find_mount, read_table
-from cachefs.fuse.runfolder import RunFolders
+from cachefs.fuse.mounts.mount import DEAD, LIVE, clear, find_mount_at
+from cachefs.fuse.mounts.runfolder import RunFolders
+from cachefs.fuse.mounts.table import find_mount, read_table
 from cachefs.ports import Runtime
 
 

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from cachefs.errors import CacheFSError
-from cachefs.fuse.heartbeat import Heartbeat
-from cachefs.fuse.runfolder import RunFolder
+from cachefs.fuse.keeping.heartbeat import Heartbeat
+from cachefs.fuse.keeping.servers import Control
+from cachefs.fuse.mounts.runfolder import RunFolder
 from cachefs.fuse.server import run
-from cachefs.fuse.serving import Control
 from cachefs.telemetry import logs
 from cachefs.transport.runtime import ThreadRuntime
 

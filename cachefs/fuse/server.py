@@ -23,18 +23,18 @@ from cachefs.config.schema import ClusterConfig, MountPlan
 from cachefs.config.secrets import read_token
 from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError
-from cachefs.fuse.catalogue import HttpCatalogue
-from cachefs.fuse.engines import NATIVE
-from cachefs.fuse.heartbeat import Heartbeat
-from cachefs.fuse.holding import options_of
-from cachefs.fuse.keptmemory import KeptMemory
-from cachefs.fuse.memory import Memory, VersionFolder, VolatileMemory
-from cachefs.fuse.mounttable import find_mount
-from cachefs.fuse.namespace import AllDatasets, Namespace, OneDataset
-from cachefs.fuse.operations import Operations
-from cachefs.fuse.runfolder import RunFolder
-from cachefs.fuse.serving import Control
-from cachefs.fuse.xattrs import ExtendedAttributes
+from cachefs.fuse.engines.choice import NATIVE
+from cachefs.fuse.keeping.heartbeat import Heartbeat
+from cachefs.fuse.keeping.holding import options_of
+from cachefs.fuse.keeping.keptmemory import KeptMemory
+from cachefs.fuse.keeping.servers import Control
+from cachefs.fuse.mounts.runfolder import RunFolder
+from cachefs.fuse.mounts.table import find_mount
+from cachefs.fuse.showing.catalogue import HttpCatalogue
+from cachefs.fuse.showing.memory import Memory, VersionFolder, VolatileMemory
+from cachefs.fuse.showing.namespace import AllDatasets, Namespace, OneDataset
+from cachefs.fuse.showing.operations import Operations
+from cachefs.fuse.showing.xattrs import ExtendedAttributes
 from cachefs.ports import Runtime, Task
 from cachefs.transport.api import Api
 from cachefs.transport.node import node_identity
@@ -190,9 +190,9 @@ def _engine(
 ) -> Engine:
     options = options_of(plan)
     if plan.engine == NATIVE:
-        from cachefs.fuse.native.engine import NativeEngine  # noqa: PLC0415 - one of two
+        from cachefs.fuse.engines.native.engine import NativeEngine  # noqa: PLC0415 - one of two
 
         return NativeEngine(descriptors[0], operations, memory, options, runtime, on_ready=on_ready)
-    from cachefs.fuse.libfuse import LibfuseEngine  # noqa: PLC0415 - the library may be missing
+    from cachefs.fuse.engines.libfuse import LibfuseEngine  # noqa: PLC0415 - the library may be missing
 
     return LibfuseEngine(operations, plan.mountpoint, plan.source, options, on_ready=on_ready)

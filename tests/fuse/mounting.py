@@ -9,10 +9,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from cachefs.fuse import blocking
-from cachefs.fuse.engines import DEVICE, look_around
-from cachefs.fuse.mounttable import find_mount, read_table
-from cachefs.fuse.runfolder import RunFolders
+from cachefs.fuse.engines.choice import DEVICE, look_around
+from cachefs.fuse.mounts import blocking
+from cachefs.fuse.mounts.runfolder import RunFolders
+from cachefs.fuse.mounts.table import find_mount, read_table
 from tests.integration.systems import wait_for
 
 COMMAND_SECONDS = 60

@@ -17,10 +17,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from cachefs.fuse.attributes import FOREVER, Attributes, Found, MountOptions, Statistics
-from cachefs.fuse.keptmemory import KeptMemory, make_memory
-from cachefs.fuse.native import device as system
-from cachefs.fuse.native.engine import EngineLimits, NativeEngine
+from cachefs.fuse.engines.native import device as system
+from cachefs.fuse.engines.native.engine import EngineLimits, NativeEngine
+from cachefs.fuse.keeping.keptmemory import KeptMemory, make_memory
+from cachefs.fuse.showing.attributes import FOREVER, Attributes, Found, MountOptions, Statistics
 from cachefs.transport.runtime import ThreadRuntime
 
 ROOT = Path(__file__).parent.parent.parent

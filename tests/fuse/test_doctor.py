@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.mounts.table import find_mount
 from tests.fuse.mounting import FILES, LARGE, Mounts
 from tests.integration.systems import wait_for
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.mounts.table import find_mount
 from tests.fuse.mounting import FILES, LARGE
 from tests.integration.systems import wait_for
 

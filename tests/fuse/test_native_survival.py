@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cachefs.fuse.native import device as system
+from cachefs.fuse.engines.native import device as system
 from tests.fuse.served_folder import FolderMount
 
 pytestmark = pytest.mark.fuse

@@ -25,10 +25,10 @@ PROGRAM = f"""
 import ctypes, os, stat, subprocess, sys, threading
 from pathlib import Path
 from tests.fuse.served_folder import FolderOperations
-from cachefs.fuse.attributes import MountOptions
-from cachefs.fuse.memory import VolatileMemory
-from cachefs.fuse.native import device
-from cachefs.fuse.native.engine import NativeEngine
+from cachefs.fuse.showing.attributes import MountOptions
+from cachefs.fuse.showing.memory import VolatileMemory
+from cachefs.fuse.engines.native import device
+from cachefs.fuse.engines.native.engine import NativeEngine
 from cachefs.transport.runtime import ThreadRuntime
 
 source, mountpoint, control = map(Path, sys.argv[1:])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.mounts.table import find_mount
 from tests.fuse.mounting import FILES, LARGE, MIB
 from tests.integration.systems import RUNTIME, wait_for
 

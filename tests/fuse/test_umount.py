@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from cachefs.fuse import blocking
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.mounts import blocking
+from cachefs.fuse.mounts.table import find_mount
 from tests.fuse.mounting import FILES, LARGE
 from tests.integration.systems import RUNTIME, wait_for
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.mounts.table import find_mount
 from tests.fuse.mounting import COMMAND_SECONDS, FILES, LARGE, Mounts
 from tests.integration.systems import wait_for
 

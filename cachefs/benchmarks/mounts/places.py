@@ -17,9 +17,9 @@ from cachefs.benchmarks.clusters import DATASET, Cluster, pause
 from cachefs.benchmarks.context import Bench, CannotRunError
 from cachefs.benchmarks.processes import end_with_parent
 from cachefs.errors import CacheFSError, InvariantError
-from cachefs.fuse import blocking
-from cachefs.fuse.engines import look_around
-from cachefs.fuse.mounttable import find_mount
+from cachefs.fuse.engines.choice import look_around
+from cachefs.fuse.mounts import blocking
+from cachefs.fuse.mounts.table import find_mount
 from cachefs.ports import Closing
 
 _READY_SECONDS = 60.0

@@ -10,10 +10,10 @@ from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.membership import Member, View
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import CoordinatorUnavailableError, NotKnownError
-from cachefs.fuse.attributes import ROOT, MountOptions
-from cachefs.fuse.currents import KeptVersion
-from cachefs.fuse.memory import NoVersions, VolatileMemory
-from cachefs.fuse.operations import show_all, show_dataset
+from cachefs.fuse.showing.attributes import ROOT, MountOptions
+from cachefs.fuse.showing.currents import KeptVersion
+from cachefs.fuse.showing.memory import NoVersions, VolatileMemory
+from cachefs.fuse.showing.operations import show_all, show_dataset
 from cachefs.ports import FetchedBlock, ResolvedVersion
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digester
