@@ -22,10 +22,10 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.ports import BlockSource, CancelToken, FileRef, Runtime
-from cachefs.testing.fetches import SimBlockSource
-from cachefs.testing.memory_worker import MemoryWorker
-from cachefs.testing.network import SimNetwork
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.memory.worker import MemoryWorker
+from cachefs.testing.simulation.world.fetches import SimBlockSource
+from cachefs.testing.simulation.world.network import SimNetwork
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.transport.http import HttpBlockSource
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digester

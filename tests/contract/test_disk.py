@@ -6,8 +6,8 @@ import time
 import pytest
 
 from cachefs.ports import Disk, DiskFile
-from cachefs.testing.disk import SimDisk
-from cachefs.testing.drive import SimDrive
+from cachefs.testing.simulation.world.disk import SimDisk
+from cachefs.testing.simulation.world.drive import SimDrive
 from cachefs.workers.storage.disk import OsDisk
 
 BLOCK_BYTES = 64 * 1024

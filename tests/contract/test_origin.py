@@ -18,7 +18,7 @@ from cachefs.origins import open_origin
 from cachefs.ports import Origin, OriginFile
 from cachefs.testing.faulty_origin import FaultyOrigin
 from cachefs.testing.hub import FakeHub
-from cachefs.testing.memory_origin import MemoryOrigin
+from cachefs.testing.memory.origin import MemoryOrigin
 from cachefs.testing.s3 import s3_server
 from cachefs.transport.runtime import ThreadRuntime
 

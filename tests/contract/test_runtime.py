@@ -3,7 +3,7 @@
 import pytest
 
 from cachefs.ports import Runtime
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.transport.runtime import ThreadRuntime
 
 SHORT_SECONDS = 0.02

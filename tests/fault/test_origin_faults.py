@@ -27,7 +27,7 @@ from cachefs.origins import LimitedOrigin, RetryingOrigin, check_spec, open_orig
 from cachefs.origins.addresses import Addresses
 from cachefs.testing.faulty_origin import Fault, FaultyOrigin, etag
 from cachefs.testing.hub import FakeHub
-from cachefs.testing.memory_origin import MemoryOrigin
+from cachefs.testing.memory.origin import MemoryOrigin
 from cachefs.testing.s3 import ENVIRONMENT
 from cachefs.transport.runtime import ThreadRuntime
 

@@ -15,7 +15,7 @@ from cachefs.errors import (
     OriginUnavailableError,
     WorkerUnavailableError,
 )
-from cachefs.testing.memory_cluster import DATASET, MemoryCluster
+from cachefs.testing.memory.cluster import DATASET, MemoryCluster
 
 BLOCK = 4096
 CONTENT = random.Random(3).randbytes(12 * BLOCK + 5)

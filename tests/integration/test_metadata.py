@@ -8,7 +8,7 @@ from cachefs.config.secrets import Secret
 from cachefs.core.manifest import Manifest
 from cachefs.core.names import DatasetName
 from cachefs.errors import CoordinatorUnavailableError, DeniedError, NotKnownError
-from cachefs.testing.memory_cluster import DATASET, TOKEN, MemoryCluster
+from cachefs.testing.memory.cluster import DATASET, TOKEN, MemoryCluster
 from cachefs.transport.api import Api
 from cachefs.transport.http import HttpMetadata
 

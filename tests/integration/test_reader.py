@@ -7,7 +7,7 @@ import pytest
 
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import CoordinatorUnavailableError, NotKnownError
-from cachefs.testing.memory_cluster import DATASET, MemoryCluster
+from cachefs.testing.memory.cluster import DATASET, MemoryCluster
 
 BLOCK = 4096
 FILES = {

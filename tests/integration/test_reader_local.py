@@ -14,7 +14,7 @@ import pytest
 from cachefs.config.schema import ReaderConfig
 from cachefs.config.secrets import Secret
 from cachefs.errors import DeniedError
-from cachefs.testing.memory_cluster import DATASET, TOKEN, MemoryCluster
+from cachefs.testing.memory.cluster import DATASET, TOKEN, MemoryCluster
 from cachefs.transport.local import LocalNode
 from cachefs.transport.node import node_identity
 from cachefs.wire import failures, local

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachefs.errors import CacheFSError
-from cachefs.testing.cluster import BLOCK_BYTES, ClusterPlan, Parts, SimCluster
-from cachefs.testing.sim_coordinator import DATASET
+from cachefs.testing.simulation.cluster import BLOCK_BYTES, ClusterPlan, Parts, SimCluster
+from cachefs.testing.simulation.processes.coordinator import DATASET
 
 PATHS = ("a", "b/c", "empty")
 SIZES = {"a": 5 * BLOCK_BYTES, "b/c": 2 * BLOCK_BYTES + 100, "empty": 0}

@@ -11,8 +11,8 @@ import pytest
 from cachefs.config.schema import ClusterConfig, TierConfig
 from cachefs.errors import CapacityError
 from cachefs.testing.blocks import block_bytes, block_digest, fill_block, make_file, read_block
-from cachefs.testing.disk import SimDisk
-from cachefs.testing.drive import PAGE_BYTES, SimDrive
+from cachefs.testing.simulation.world.disk import SimDisk
+from cachefs.testing.simulation.world.drive import PAGE_BYTES, SimDrive
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.workers.storage.store import TieredStore
 

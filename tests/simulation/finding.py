@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from cachefs.testing.cluster import Parts
-from cachefs.testing.plans import plan_of
-from cachefs.testing.sim_worker import WorkerParts
-from cachefs.testing.simulation import SimulationError, simulate
+from cachefs.testing.simulation.cluster import Parts
+from cachefs.testing.simulation.plans import plan_of
+from cachefs.testing.simulation.processes.worker import WorkerParts
+from cachefs.testing.simulation.seeds import SimulationError, simulate
 
 SEEDS_LIMIT = 150
 

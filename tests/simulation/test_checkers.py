@@ -5,7 +5,7 @@ from random import Random
 
 from cachefs.client.reader import Reader
 from cachefs.core.blocks import BlockId, FileVersionId
-from cachefs.testing.cluster import Parts
+from cachefs.testing.simulation.cluster import Parts
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.storage.store import TieredStore

@@ -1,7 +1,7 @@
 """Each checker of what workers hold, lend and hand over finds the bug that it is there for."""
 
-from cachefs.testing.cluster import Parts
-from cachefs.testing.sim_local import SimHandout
+from cachefs.testing.simulation.cluster import Parts
+from cachefs.testing.simulation.world.local import SimHandout
 from cachefs.transport.connections import Patience
 from cachefs.transport.local import LocalNode
 from cachefs.workers.drain import Drain

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from cachefs.errors import IntegrityError
-from cachefs.testing.cluster import Parts, SimCluster
-from cachefs.testing.sim_control import DATASET
-from cachefs.testing.topology import BLOCK_BYTES, ClusterPlan
+from cachefs.testing.simulation.cluster import Parts, SimCluster
+from cachefs.testing.simulation.topology import BLOCK_BYTES, ClusterPlan
+from cachefs.testing.simulation.world.control import DATASET
 
 CONTENT = random.Random(1).randbytes(6 * BLOCK_BYTES)
 

@@ -19,7 +19,7 @@ from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.residency import encode_mask, indexes
 from cachefs.errors import CapacityError, OriginNotFoundError, WorkerUnavailableError
-from cachefs.testing.memory_origin import MemoryOrigin
+from cachefs.testing.memory.origin import MemoryOrigin
 from cachefs.transport.runtime import ThreadRuntime
 from tests.integration.databases import Postgres, find_postgres
 

@@ -11,7 +11,7 @@ from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.names import DatasetName
 from cachefs.origins.opening import open_origin
 from cachefs.ports import ResolvedVersion
-from cachefs.testing.memory_coordinator import MemoryCoordinator
+from cachefs.testing.memory.coordinator import MemoryCoordinator
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.workers.process import Worker
 

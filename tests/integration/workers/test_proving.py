@@ -17,7 +17,7 @@ from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError, DeadlineError, DeniedError, IntegrityError
 from cachefs.ports import CancelToken, ResolvedVersion
 from cachefs.testing.faulty_origin import Fault, FaultyOrigin, etag
-from cachefs.testing.memory_coordinator import MemoryCoordinator
+from cachefs.testing.memory.coordinator import MemoryCoordinator
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.local import LocalNode
 from cachefs.transport.nearby import NearbyBlockSource

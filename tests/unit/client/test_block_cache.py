@@ -8,7 +8,7 @@ from cachefs.core.blocks import BlockId, FileVersionId
 from cachefs.core.membership import Member
 from cachefs.core.names import WorkerId
 from cachefs.errors import DeadlineError, WorkerUnavailableError
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 
 MEMBER = Member(
     worker=WorkerId("w"),

@@ -6,7 +6,7 @@ import pytest
 
 from cachefs.client.lanes import Lanes
 from cachefs.errors import DeadlineError, WorkerUnavailableError
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.transport.runtime import ThreadRuntime
 
 

@@ -12,7 +12,7 @@ from cachefs.core.names import WorkerId
 from cachefs.errors import OriginUnavailableError
 from cachefs.ports import FetchedBlock
 from cachefs.testing.blocks import block_bytes, block_digest, make_file
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 
 BLOCK = 4096
 FILE = make_file("data.bin", 5 * BLOCK + 77)

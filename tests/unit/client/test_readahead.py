@@ -12,7 +12,7 @@ from cachefs.core.membership import Member
 from cachefs.core.names import WorkerId
 from cachefs.errors import WorkerUnavailableError
 from cachefs.testing.blocks import make_file
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 
 BLOCK = 100
 MEMBER = Member(

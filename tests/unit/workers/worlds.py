@@ -14,7 +14,7 @@ from cachefs.errors import (
     CoordinatorUnavailableError,
 )
 from cachefs.ports import FetchedBlock, ResolvedVersion
-from cachefs.testing.memory_origin import MemoryOrigin
+from cachefs.testing.memory.origin import MemoryOrigin
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digester
 from cachefs.workers.filling.filler import Filler

@@ -18,8 +18,8 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.ports import CancelToken, FetchedBlock, FileRef
-from cachefs.testing.network import BlockServer, ServedBlock, SimNetwork
-from cachefs.testing.runtime import SimRuntime, SimSignal
+from cachefs.testing.simulation.world.network import BlockServer, ServedBlock, SimNetwork
+from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
 from cachefs.wire.http import PROGRESS_SECONDS
 

@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from cachefs.errors import CacheFSError, check
 from cachefs.ports import DiskFile
-from cachefs.testing.disk import SimFile
-from cachefs.testing.drive import Inode, SimDrive
-from cachefs.testing.runtime import SimRuntime, SimSignal
+from cachefs.testing.simulation.world.disk import SimFile
+from cachefs.testing.simulation.world.drive import Inode, SimDrive
+from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.transport.sockets import Line
 from cachefs.wire import failures, local
 from cachefs.workers.serving.handout import Handout

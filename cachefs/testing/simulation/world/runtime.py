@@ -25,7 +25,12 @@ from types import TracebackType
 from greenlet import GreenletExit
 
 from cachefs.errors import InvariantError, check
-from cachefs.testing.scheduling import LeakedTaskError, Scheduler, SimTask, TaskFailedError
+from cachefs.testing.simulation.world.scheduling import (
+    LeakedTaskError,
+    Scheduler,
+    SimTask,
+    TaskFailedError,
+)
 
 WALL_START = 1_700_000_000.0
 """What the simulated calendar shows at the beginning."""

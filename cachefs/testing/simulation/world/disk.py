@@ -1,20 +1,20 @@
 """Disks in memory that fail as disks do.
 
-A :class:`~cachefs.testing.drive.SimDrive` is the medium: it outlives processes, and knows for every
-sector what would be left of it after a power cut. A :class:`SimDisk` is one process's view of it, and
-implements :class:`cachefs.ports.Disk`; it refuses once its process is dead. So a worker that starts
-again on the same drive finds what its predecessor left:
+A :class:`.drive.SimDrive` is the medium: it outlives processes, and knows for every sector what would
+be left of it after a power cut. A :class:`SimDisk` is one process's view of it, and implements
+:class:`cachefs.ports.Disk`; it refuses once its process is dead. So a worker that starts again on the
+same drive finds what its predecessor left:
 
 - after ``kill -9``: everything that was written, the last write perhaps in part;
-- after :meth:`~cachefs.testing.drive.SimDrive.cut_power`: what was synced, and of everything else,
-  sector by sector, the old or the new bytes or the beginning of the new ones; a file that was never
-  synced may be gone, a removed one may be back, and a size may be the old one.
+- after :meth:`.drive.SimDrive.cut_power`: what was synced, and of everything else, sector by sector,
+  the old or the new bytes or the beginning of the new ones; a file that was never synced may be gone,
+  a removed one may be back, and a size may be the old one.
 
 A write of a living process is split in two with a pause between when there is somebody to be
 interrupted by, so that a kill in the middle leaves a torn write. Faults are switched on by setting
-:attr:`~cachefs.testing.drive.SimDrive.faults`; damage that nobody did on purpose comes from
-:meth:`~cachefs.testing.drive.SimDrive.damage`. A hole that is made while others have the file open is
-noted in :attr:`~cachefs.testing.drive.SimDrive.holes_under_openers`.
+:attr:`.drive.SimDrive.faults`; damage that nobody did on purpose comes from
+:meth:`.drive.SimDrive.damage`. A hole that is made while others have the file open is noted in
+:attr:`.drive.SimDrive.holes_under_openers`.
 """
 
 import errno
@@ -24,7 +24,13 @@ from collections.abc import Callable, Iterator
 from greenlet import GreenletExit
 
 from cachefs.ports import DiskFile
-from cachefs.testing.drive import PAGE_BYTES, SECTOR_BYTES, Inode, SimDrive, touched
+from cachefs.testing.simulation.world.drive import (
+    PAGE_BYTES,
+    SECTOR_BYTES,
+    Inode,
+    SimDrive,
+    touched,
+)
 
 
 class SimDisk:

@@ -1,7 +1,7 @@
 """The scheduler of simulated tasks: who runs next, and what time it is.
 
 It knows greenlets and a clock, and nothing of locks or processes but whether a task's process is
-dead or stopped; :mod:`cachefs.testing.runtime` builds those on it, and tells how it all works.
+dead or stopped; :mod:`.runtime` builds those on it, and tells how it all works.
 """
 
 import heapq

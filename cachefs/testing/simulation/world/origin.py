@@ -1,6 +1,6 @@
 """The store of record of a simulated cluster: slow, and now and then in trouble.
 
-The content is a :class:`cachefs.testing.memory_origin.MemoryOrigin`. Each worker opens a client of
+The content is a :class:`cachefs.testing.memory.origin.MemoryOrigin`. Each worker opens a client of
 its own, which waits on that worker's clock and dies with it. Every request is remembered with its
 outcome, so that a checker can tell a retry from a storm.
 """
@@ -14,8 +14,8 @@ from cachefs.core.datasets import OriginSpec
 from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.errors import OriginError, OriginProtocolError, OriginUnavailableError
 from cachefs.ports import OriginFile
-from cachefs.testing.memory_origin import MemoryOrigin
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.memory.origin import MemoryOrigin
+from cachefs.testing.simulation.world.runtime import SimRuntime
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from cachefs.core.blocks import FileVersionId
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.workers.storage.books import Taken
 from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.store import TieredStore

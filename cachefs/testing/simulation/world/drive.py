@@ -1,7 +1,7 @@
 """The medium of a simulated disk: what outlives processes, and what a power cut leaves of it.
 
 It knows for every sector what would be left of it, and for every file who has it open, as the kernel
-does. Processes see it through :class:`cachefs.testing.disk.SimDisk`.
+does. Processes see it through :class:`.disk.SimDisk`.
 """
 
 from collections.abc import Callable

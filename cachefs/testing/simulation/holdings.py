@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from cachefs.core.blocks import BlockId, block_count
 from cachefs.core.membership import RENEWALS_PER_LEASE
-from cachefs.testing.cluster import SimCluster
-from cachefs.testing.sim_worker import SimWorker
-from cachefs.testing.topology import BLOCK_BYTES
+from cachefs.testing.simulation.cluster import SimCluster
+from cachefs.testing.simulation.processes.worker import SimWorker
+from cachefs.testing.simulation.topology import BLOCK_BYTES
 from cachefs.wire.digests import digester
 from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.tier import Tier

@@ -1,7 +1,7 @@
 """The coordinator of a simulated cluster, as the others see it, and a light one in memory.
 
 The light one runs the real :class:`cachefs.core.membership.Membership` over a view that outlives its
-process, as the database does. The real one is in :mod:`cachefs.testing.stored_coordinator`.
+process, as the database does. The real one is in :mod:`.stored_coordinator`.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from cachefs.core.names import WorkerId
 from cachefs.core.residency import indexes
 from cachefs.errors import NotKnownError, check
 from cachefs.ports import FileRef, ResolvedVersion
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_control import COORDINATOR, DATASET, Answering, SimChannel
-from cachefs.testing.sim_worker import Surroundings
-from cachefs.testing.topology import ClusterPlan
+from cachefs.testing.simulation.processes.worker import Surroundings
+from cachefs.testing.simulation.topology import ClusterPlan
+from cachefs.testing.simulation.world.control import COORDINATOR, DATASET, Answering, SimChannel
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.wire import digests, messages
 from cachefs.wire.proto import cachefs_pb2 as pb
 

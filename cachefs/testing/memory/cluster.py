@@ -14,7 +14,7 @@ from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.membership import View
 from cachefs.core.names import DatasetName
 from cachefs.ports import Closing, ResolvedVersion
-from cachefs.testing.memory_worker import MemoryWorker
+from cachefs.testing.memory.worker import MemoryWorker
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 

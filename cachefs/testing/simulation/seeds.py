@@ -1,14 +1,14 @@
 """The simulation: from a seed to a cluster, a schedule of faults, and a verdict.
 
 A seed decides everything: how the cluster is made and which kinds of faults may happen at all
-(:mod:`cachefs.testing.plans`), when they happen and when they end, what readers read, and every
-interleaving. Readers read at random while a *nemesis* breaks things; then all is mended, the cluster
-is given a moment, and every file must be readable by everybody.
+(:mod:`.plans`), when they happen and when they end, what readers read, and every interleaving. Readers
+read at random while a *nemesis* breaks things; then all is mended, the cluster is given a moment, and
+every file must be readable by everybody.
 
     report = simulate(81231)
 
-raises :class:`SimulationError` if a promise of :mod:`cachefs.testing.checkers` is broken, with the
-last events and the line that runs it again. The same seed gives the same events, on any machine.
+raises :class:`SimulationError` if a promise of :mod:`.checkers` is broken, with the last events and the
+line that runs it again. The same seed gives the same events, on any machine.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from cachefs.client.reader import OpenFile
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.membership import RENEWALS_PER_LEASE
 from cachefs.errors import CacheFSError, NotKnownError, OriginChangedError, OriginNotFoundError
-from cachefs.testing.checkers import (
+from cachefs.testing.simulation.checkers import (
     POISON,
     LoggedErrors,
     ReadRecord,
@@ -34,8 +34,8 @@ from cachefs.testing.checkers import (
     check_requests,
     check_single_flight,
 )
-from cachefs.testing.cluster import Parts, SimCluster
-from cachefs.testing.holdings import (
+from cachefs.testing.simulation.cluster import Parts, SimCluster
+from cachefs.testing.simulation.holdings import (
     check_capacity,
     check_drained,
     check_expired,
@@ -45,13 +45,13 @@ from cachefs.testing.holdings import (
     check_scrubbed,
     check_spread,
 )
-from cachefs.testing.nemesis import Nemesis
-from cachefs.testing.plans import Plan, plan_of
-from cachefs.testing.scheduling import SimTask
-from cachefs.testing.sim_control import DATASET
-from cachefs.testing.sim_reader import SimReader
-from cachefs.testing.stored_coordinator import STALL_SECONDS
-from cachefs.testing.topology import CLUSTER
+from cachefs.testing.simulation.nemesis import Nemesis
+from cachefs.testing.simulation.plans import Plan, plan_of
+from cachefs.testing.simulation.processes.reader import SimReader
+from cachefs.testing.simulation.processes.stored_coordinator import STALL_SECONDS
+from cachefs.testing.simulation.topology import CLUSTER
+from cachefs.testing.simulation.world.control import DATASET
+from cachefs.testing.simulation.world.scheduling import SimTask
 
 EVENTS_SHOWN = 80
 """How much of the trace a failure shows."""

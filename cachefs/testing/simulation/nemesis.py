@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from cachefs.testing.cluster import SimCluster
-from cachefs.testing.drive import DiskFaults, SimDrive
-from cachefs.testing.sim_control import COORDINATOR
-from cachefs.testing.sim_origin import OriginFaults
-from cachefs.testing.sim_worker import SimWorker
+from cachefs.testing.simulation.cluster import SimCluster
+from cachefs.testing.simulation.processes.worker import SimWorker
+from cachefs.testing.simulation.world.control import COORDINATOR
+from cachefs.testing.simulation.world.drive import DiskFaults, SimDrive
+from cachefs.testing.simulation.world.origin import OriginFaults
 
 FAULTS = (
     "kill",

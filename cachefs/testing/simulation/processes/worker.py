@@ -17,16 +17,16 @@ from cachefs.core.blocks import BlockId
 from cachefs.core.membership import EMPTY_VIEW, RENEWALS_PER_LEASE, Member
 from cachefs.core.names import WorkerId
 from cachefs.errors import CapacityError
-from cachefs.testing.disk import SimDisk
-from cachefs.testing.drive import SimDrive
-from cachefs.testing.fetches import SimBlockSource
-from cachefs.testing.network import SimNetwork
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.scheduling import SimTask
-from cachefs.testing.sim_control import COORDINATOR, Directory, SimChannel, SimMetadata
-from cachefs.testing.sim_local import SimHandout, SimSockets
-from cachefs.testing.sim_origin import SimOrigin
-from cachefs.testing.sim_serving import SimServing
+from cachefs.testing.simulation.processes.serving import SimServing
+from cachefs.testing.simulation.world.control import COORDINATOR, Directory, SimChannel, SimMetadata
+from cachefs.testing.simulation.world.disk import SimDisk
+from cachefs.testing.simulation.world.drive import SimDrive
+from cachefs.testing.simulation.world.fetches import SimBlockSource
+from cachefs.testing.simulation.world.local import SimHandout, SimSockets
+from cachefs.testing.simulation.world.network import SimNetwork
+from cachefs.testing.simulation.world.origin import SimOrigin
+from cachefs.testing.simulation.world.runtime import SimRuntime
+from cachefs.testing.simulation.world.scheduling import SimTask
 from cachefs.transport.control import ControlChannel
 from cachefs.workers.control import WorkerControl
 from cachefs.workers.drain import Drain

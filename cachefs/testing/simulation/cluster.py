@@ -12,19 +12,19 @@ from cachefs.core.membership import View
 from cachefs.core.names import WorkerId
 from cachefs.errors import CacheFSError, ConflictError, NotKnownError
 from cachefs.ports import FileRef, ResolvedVersion
-from cachefs.testing.drive import DiskFaults
-from cachefs.testing.network import SimNetwork
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.scheduling import SimTask
-from cachefs.testing.sim_control import Directory
-from cachefs.testing.sim_coordinator import Coordinating, SimCoordinator
-from cachefs.testing.sim_local import SimSockets
-from cachefs.testing.sim_origin import OriginFaults, SimOrigin
-from cachefs.testing.sim_reader import SimReader
-from cachefs.testing.sim_worker import Place, SimWorker, Surroundings, WorkerParts
-from cachefs.testing.stored_coordinator import StoredCoordinator
-from cachefs.testing.topology import BLOCK_BYTES, ClusterPlan, tiers_of
-from cachefs.testing.watching import Watch
+from cachefs.testing.simulation.processes.coordinator import Coordinating, SimCoordinator
+from cachefs.testing.simulation.processes.reader import SimReader
+from cachefs.testing.simulation.processes.stored_coordinator import StoredCoordinator
+from cachefs.testing.simulation.processes.worker import Place, SimWorker, Surroundings, WorkerParts
+from cachefs.testing.simulation.topology import BLOCK_BYTES, ClusterPlan, tiers_of
+from cachefs.testing.simulation.watching import Watch
+from cachefs.testing.simulation.world.control import Directory
+from cachefs.testing.simulation.world.drive import DiskFaults
+from cachefs.testing.simulation.world.local import SimSockets
+from cachefs.testing.simulation.world.network import SimNetwork
+from cachefs.testing.simulation.world.origin import OriginFaults, SimOrigin
+from cachefs.testing.simulation.world.runtime import SimRuntime
+from cachefs.testing.simulation.world.scheduling import SimTask
 from cachefs.transport.local import LocalNode
 
 DRAIN_POLL_SECONDS = 0.5

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from cachefs.testing.disk import SimDisk
-from cachefs.testing.drive import PAGE_BYTES, DiskFaults, SimDrive
+from cachefs.testing.simulation.world.disk import SimDisk
+from cachefs.testing.simulation.world.drive import PAGE_BYTES, DiskFaults, SimDrive
 
 CONTENT = bytes(range(1, 256)) * 8
 

@@ -1,8 +1,8 @@
 """A network in memory, whose links are slow, broken and lied over as a seed decides.
 
 Processes listen at addresses, and others call them there. A call, as a fetch of a block
-(:mod:`cachefs.testing.fetches`), runs in a task of the *serving* process, so whatever happens to
-either process happens to its half:
+(:mod:`.fetches`), runs in a task of the *serving* process, so whatever happens to either process
+happens to its half:
 
 - a **killed** server resets its connections, and refuses new ones until something listens again;
 - a machine **without power** answers nothing at all;
@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 
 from cachefs.errors import CacheFSError, WorkerUnavailableError
 from cachefs.ports import FileRef
-from cachefs.testing.runtime import SimRuntime, SimSignal
+from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
 
 Answer = TypeVar("Answer")

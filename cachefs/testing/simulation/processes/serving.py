@@ -11,9 +11,9 @@ from cachefs.config.schema import ClusterConfig
 from cachefs.core.membership import View
 from cachefs.errors import WorkerUnavailableError
 from cachefs.ports import DiskFile, FileRef, ResolvedVersion
-from cachefs.testing.network import ServedBlock
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_control import DATASET, TIMEOUT_SECONDS
+from cachefs.testing.simulation.world.control import DATASET, TIMEOUT_SECONDS
+from cachefs.testing.simulation.world.network import ServedBlock
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.workers.control import WorkerControl
 from cachefs.workers.filling.filler import Filler
 from cachefs.workers.filling.fills import ObtainedBlock

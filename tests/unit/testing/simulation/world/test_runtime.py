@@ -3,8 +3,8 @@
 import pytest
 
 from cachefs.errors import InvariantError
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.scheduling import (
+from cachefs.testing.simulation.world.runtime import SimRuntime
+from cachefs.testing.simulation.world.scheduling import (
     DeadlockError,
     LeakedTaskError,
     LivelockError,
@@ -51,7 +51,7 @@ def test_a_deadlock_says_who_waits_where():
         with condition:
             condition.wait()
 
-    with pytest.raises(DeadlockError, match=r"main/main waits in waits_for_ever \(testing/test_"):
+    with pytest.raises(DeadlockError, match=r"main/main waits in waits_for_ever \(world/test_"):
         runtime.run(waits_for_ever)
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from cachefs.client.reader import Reader
 from cachefs.ports import BlockSource
-from cachefs.testing.fetches import SimBlockSource
-from cachefs.testing.sim_control import SimMetadata
-from cachefs.testing.sim_worker import TOKEN, Surroundings
-from cachefs.testing.topology import ClusterPlan
+from cachefs.testing.simulation.processes.worker import TOKEN, Surroundings
+from cachefs.testing.simulation.topology import ClusterPlan
+from cachefs.testing.simulation.world.control import SimMetadata
+from cachefs.testing.simulation.world.fetches import SimBlockSource
 from cachefs.transport.local import LocalNode
 from cachefs.transport.nearby import NearbyBlockSource
 

@@ -18,8 +18,8 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.ports import FileRef, ResolvedVersion
-from cachefs.testing.network import SimNetwork
-from cachefs.testing.runtime import SimRuntime
+from cachefs.testing.simulation.world.network import SimNetwork
+from cachefs.testing.simulation.world.runtime import SimRuntime
 
 COORDINATOR = "coordinator"
 """The coordinator's address and process name."""

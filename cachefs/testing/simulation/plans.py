@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 from random import Random
 
-from cachefs.testing.nemesis import FAULTS
-from cachefs.testing.topology import BLOCK_BYTES, ClusterPlan
+from cachefs.testing.simulation.nemesis import FAULTS
+from cachefs.testing.simulation.topology import BLOCK_BYTES, ClusterPlan
 
 CALM_SHARE = 0.15
 """So many of the seeds have no faults at all, and prove that the origin pays once."""

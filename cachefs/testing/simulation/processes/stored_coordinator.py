@@ -29,10 +29,10 @@ from cachefs.core.membership import Member, View
 from cachefs.core.names import WorkerId
 from cachefs.errors import WorkerUnavailableError, check
 from cachefs.ports import FileRef, Origin, ResolvedVersion
-from cachefs.testing.runtime import SimRuntime
-from cachefs.testing.sim_control import COORDINATOR, DATASET, SimChannel
-from cachefs.testing.sim_worker import TOKEN, Surroundings
-from cachefs.testing.topology import ClusterPlan
+from cachefs.testing.simulation.processes.worker import TOKEN, Surroundings
+from cachefs.testing.simulation.topology import ClusterPlan
+from cachefs.testing.simulation.world.control import COORDINATOR, DATASET, SimChannel
+from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.transport.control import ControlChannel
 from cachefs.wire import digests
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
@@ -107,7 +107,7 @@ class SimCalls(WorkerCalls):
 
 
 class StoredCoordinator:
-    """Implements :class:`cachefs.testing.sim_coordinator.Coordinating`."""
+    """Implements :class:`.coordinator.Coordinating`."""
 
     def __init__(self, plan: ClusterPlan, around: Surroundings) -> None:
         """Declare the dataset, as version 1 what the origin holds."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from cachefs.core.blocks import FileVersionId
 from cachefs.errors import CacheFSError
-from cachefs.testing.cluster import SimCluster
-from cachefs.testing.sim_origin import OriginRequest
+from cachefs.testing.simulation.cluster import SimCluster
+from cachefs.testing.simulation.world.origin import OriginRequest
 from cachefs.workers.storage.cachedfile import DATA_SUFFIX
 
 POISON = 0xA5
