@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cachefs.cli.findings import Finding, Level
-from cachefs.cli.mount_checks import check_engine, check_mounts
+from cachefs.cli.mounting.checks import check_engine, check_mounts
 from cachefs.cli.session import Session
 from cachefs.cli.system.statefolder import SHARED_MEMORY, StateFolder, check_private, read_json
 from cachefs.cli.worker import lacking_bytes

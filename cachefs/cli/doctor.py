@@ -67,8 +67,8 @@ def doctor(
 
 
 def _fixed() -> "list[Finding]":
-    from cachefs.cli.mount_checks import clear_stale
-    from cachefs.cli.mounting import run_folders
+    from cachefs.cli.mounting.checks import clear_stale
+    from cachefs.cli.mounting.listing import run_folders
     from cachefs.transport.runtime import ThreadRuntime
 
     return list(clear_stale(ThreadRuntime(), run_folders()))

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cachefs.cli.mounting import Request, make_mount
+from cachefs.cli.mounting.request import Request
+from cachefs.cli.mounting.starting import make_mount
 from cachefs.cli.rendering import forgive_encodings, print_error
 from cachefs.core.names import printable
 from cachefs.errors import CacheFSError, ConfigError

@@ -23,7 +23,6 @@ from cachefs.cli import (
     endpoints,
     exits,
     explain,
-    mounting,
     reading,
     rendering,
     settings,
@@ -32,6 +31,7 @@ from cachefs.cli import (
     warming,
     worker,
 )
+from cachefs.cli.mounting import commands as mounting
 from cachefs.errors import CacheFSError, CapacityError
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -10,7 +10,7 @@ from cachefs.cli.rendering import print_facts, print_json
 def status(state: options.State = None, as_json: options.Json = False) -> None:
     """Show the running system: processes, members, datasets, warm-ups, mounts, endpoints."""
     from cachefs.cli.endpoints import environment_of, lines_of
-    from cachefs.cli.mounting import document_of, mounts_of
+    from cachefs.cli.mounting.listing import document_of, mounts_of
     from cachefs.cli.session import Session
     from cachefs.cli.worker import local_processes, print_workers
 

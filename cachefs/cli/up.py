@@ -149,7 +149,7 @@ def down(state: options.State = None) -> None:
 
     Mounts of it are unmounted first; one that is in use stays, and you are told by whom.
     """
-    from cachefs.cli.mounting import unmount_idle
+    from cachefs.cli.mounting.listing import unmount_idle
     from cachefs.cli.system.local import stop_system
     from cachefs.config.discovery import state_folder
 

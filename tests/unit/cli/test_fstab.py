@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cachefs.cli.fstab import parse_request
-from cachefs.cli.mounting import Request
+from cachefs.cli.mounting.request import Request
 from cachefs.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from cachefs.cli.mounting import ALL_SOURCE, Request
+from cachefs.cli.mounting.request import ALL_SOURCE, Request
 from cachefs.cli.session import Session
 from cachefs.client.connecting import cluster_of
 from cachefs.config.discovery import TOKEN_FILE, state_folder
