@@ -5,8 +5,9 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GROUP := $(VENV)/.group-
+FRAMEWORKS := .cache/frameworks
 
-.PHONY: demo test check bench proto constraints clean
+.PHONY: demo test test-frameworks check bench proto constraints clean
 
 demo: $(GROUP)demo
 	@$(BIN)/python -m bench.demo
@@ -14,6 +15,9 @@ demo: $(GROUP)demo
 test: $(GROUP)test
 	@.ci/debian postgresql nginx-light fuse3 fio git rsync sqlite3 || echo "going on without them: their tests are skipped" >&2
 	@$(BIN)/python -m pytest -n 2 tests
+
+test-frameworks: $(FRAMEWORKS)/.group-frameworks  # what `make test` skips for want of torch, Ray, …
+	@$(FRAMEWORKS)/bin/python -m pytest -n 2 -m frameworks tests
 
 check: $(GROUP)check
 	@$(BIN)/ruff format --check .
@@ -39,7 +43,11 @@ clean:
 constraints: $(GROUP)check  # the newest versions that fit together; run the tests before committing them
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
-		--group pyproject.toml:check --group pyproject.toml:bench pyproject.toml --output-file constraints.txt
+		--group pyproject.toml:check --group pyproject.toml:bench --group pyproject.toml:frameworks \
+		pyproject.toml --output-file constraints.txt
 
 $(GROUP)%: pyproject.toml constraints.txt
 	@.ci/venv $*
+
+$(FRAMEWORKS)/.group-%: pyproject.toml constraints.txt
+	@VENV=$(FRAMEWORKS) .ci/venv $*

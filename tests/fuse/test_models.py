@@ -202,6 +202,7 @@ def test_safetensors_loads_whole_files_and_slices(folders):
     same(folders, program, *SHARDS)
 
 
+@pytest.mark.frameworks
 @has("torch")
 @pytest.mark.parametrize("mapped", [True, False])
 def test_torch_loads_a_state_and_safetensors(folders, mapped):
@@ -215,6 +216,7 @@ def test_torch_loads_a_state_and_safetensors(folders, mapped):
     same(folders, program)
 
 
+@pytest.mark.frameworks
 @has("torch", "safetensors")
 def test_torch_takes_the_tensors_of_safetensors(folders):
     program = (
@@ -227,6 +229,7 @@ def test_torch_takes_the_tensors_of_safetensors(folders):
     same(folders, program, *SHARDS)
 
 
+@pytest.mark.frameworks
 @has("torch", "transformers")
 def test_transformers_loads_a_model_of_several_shards(folders):
     program = (
@@ -242,6 +245,7 @@ def test_transformers_loads_a_model_of_several_shards(folders):
 
 
 @needs_wheel
+@pytest.mark.frameworks
 @has("torch", "transformers")
 def test_transformers_loads_the_demos_model(folders):
     program = (

@@ -34,6 +34,7 @@ def test_what_a_rank_reads_and_what_memory_is_taken_keep_to_their_limits(tmp_pat
     assert budget.is_good
 
 
+@pytest.mark.frameworks
 def test_a_chart_is_drawn_where_matplotlib_is_installed(tmp_path):
     path = tmp_path / "chart.png"
     drawn = draw_rates(path, "GB/s", {"cachefs": 3.0, "another": 1.5})

@@ -12,7 +12,7 @@ from cachefs.sdk.safetensors.header import DTYPE_BITS
 from tests.integration.sdk_systems import running
 from tests.unit.sdk.safetensors.files import safetensors_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.frameworks]
 
 
 def is_installed(*packages):

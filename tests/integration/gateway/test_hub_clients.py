@@ -126,6 +126,7 @@ with fs.open("default/m/weights.bin") as file:
     assert end == FILES["weights.bin"][-5:].hex()
 
 
+@pytest.mark.frameworks
 def test_transformers_loads_a_configuration(site, tmp_path):
     pytest.importorskip("transformers")
     program = """

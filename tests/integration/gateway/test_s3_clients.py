@@ -169,6 +169,7 @@ def test_rclone_copies_and_compares(site, tmp_path):
         assert (tmp_path / "got" / path).read_bytes() == content
 
 
+@pytest.mark.frameworks
 def test_the_run_ai_streamer_reads_safetensors(site, tmp_path):
     pytest.importorskip("runai_model_streamer")
     import sys  # noqa: PLC0415 - only where there is such a program
