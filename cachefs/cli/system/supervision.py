@@ -9,14 +9,13 @@ this; this is for one machine.
 
 import selectors
 import signal
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 
 from cachefs.cli.system.children import Child, Service
 from cachefs.errors import ClusterError, check
 from cachefs.ports import Runtime
+from cachefs.transport.events import handle_events, taking_signals
 from cachefs.transport.processes import ProcessRecord
 
 _BACKOFF_SECONDS = 0.2
@@ -66,21 +65,8 @@ class Supervisor:
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Take SIGINT, SIGTERM and SIGHUP as the wish to stop, as long as the context lasts."""
-        waker, woken = socket.socketpair()
-        for end in (waker, woken):
-            end.setblocking(False)
-        self._selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(64))
-        before = [signal.signal(number, self._on_signal) for number in _SIGNALS]
-        wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        try:
+        with taking_signals(self._selector, _SIGNALS, self._note_signal):
             yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in zip(_SIGNALS, before, strict=True):
-                signal.signal(number, handler)
-            self._selector.unregister(woken)
-            waker.close()
-            woken.close()
 
     def start(self, services: Sequence[Service], *, deadline: float) -> None:
         """Start services and wait until all are ready.
@@ -160,10 +146,7 @@ class Supervisor:
 
     def _pump(self, timeout_seconds: float | None) -> None:
         """Wait for something to happen, and handle what did."""
-        for key, _ in self._selector.select(timeout_seconds):
-            # An earlier event of the same round may have closed this one's descriptor.
-            if key.fd in self._selector.get_map():
-                key.data()
+        handle_events(self._selector, timeout_seconds)
 
     def _drain_output(self, child: Child) -> None:
         if not child.read_output():
@@ -201,6 +184,5 @@ class Supervisor:
     def _changed(self) -> None:
         self._on_change([child.record for child in self._children.values()])
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+    def _note_signal(self, _number: int) -> None:
         self._signals_seen += 1

@@ -29,13 +29,11 @@ import logging
 import os
 import selectors
 import signal
-import socket
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from cachefs.config.schema import MountPlan
 from cachefs.errors import CacheFSError, ClusterError
@@ -44,6 +42,7 @@ from cachefs.fuse.keeping.holding import HeldMount
 from cachefs.fuse.keeping.servers import PREPARED, SERVING, STARTING, TOLD, Server, module_command
 from cachefs.fuse.mounts.runfolder import MountRecord, RunFolder, RunFolders
 from cachefs.ports import Runtime
+from cachefs.transport.events import handle_events, taking_signals
 
 Report = Callable[[CacheFSError | None], None]
 """Told once how the start went: ``None`` if the mount is there."""
@@ -116,13 +115,10 @@ class Keeper:
         with suppress(OSError):
             self._oom_score = _OOM_SCORE.read_text().strip()
             _OOM_SCORE.write_text(_OOM_SCORE_KEEPER)
-        with self._taking_signals():
+        with taking_signals(self._selector, _SIGNALS, self._signals.append):
             self._start()
             while self._status is None:
-                for key, _ in self._selector.select(LOOK_SECONDS):
-                    # An earlier event of the same round may have closed this one's descriptor.
-                    if key.fd in self._selector.get_map():
-                        key.data()
+                handle_events(self._selector, LOOK_SECONDS)
                 while self._signals and self._status is None:
                     self._on_signal(self._signals.popleft())
                 if self._status is None:
@@ -273,28 +269,6 @@ class Keeper:
         return Watchdog(self._plan.settings.watchdog_seconds, look_seconds=LOOK_SECONDS)
 
     # Signals
-
-    @contextmanager
-    def _taking_signals(self) -> Iterator[None]:
-        waker, woken = socket.socketpair()
-        for end in (waker, woken):
-            end.setblocking(False)
-        self._selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(64))
-        before = [signal.signal(number, self._note_signal) for number in _SIGNALS]
-        wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in zip(_SIGNALS, before, strict=True):
-                signal.signal(number, handler)
-            self._selector.unregister(woken)
-            waker.close()
-            woken.close()
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self._signals.append(number)
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
