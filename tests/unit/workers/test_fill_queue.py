@@ -1,16 +1,19 @@
 """The order of fills, and their limits: demand first, room before bytes."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from cachefs.config.schema import FillConfig
+from cachefs.core.blocks import FileVersionId
 from cachefs.core.membership import View
+from cachefs.core.names import DatasetName
 from cachefs.errors import (
     CapacityError,
     OriginNotFoundError,
 )
-from tests.unit.workers.worlds import DIGEST, Gate, block, member
+from tests.unit.workers.worlds import BLOCK, DIGEST, Gate, block, member
 
 
 def test_a_read_without_room_is_served_from_memory(make):
@@ -121,6 +124,28 @@ def test_too_many_reads_that_wait_are_refused(make):
     gate.opened.set()
     for reader in readers:
         reader.join(5)
+
+
+def test_an_origin_that_stands_still_does_not_keep_others_waiting(make):
+    world = make(config=FillConfig(inflight_fills_limit=2))
+    opened = threading.Event()
+    world.origin.hook = lambda _, __, offset, ___: offset // BLOCK == 5 or opened.wait(10)
+    readers = [
+        threading.Thread(target=lambda at=index: world.obtain(at).close()) for index in (0, 1, 2)
+    ]
+    for reader in readers:
+        reader.start()
+    world.wait_until(lambda: world.filler.statistics().queued_fills == 1)
+    entry = world.file.entry._replace(file_version=FileVersionId("2" * 40))
+    other = replace(world.file, dataset=DatasetName("default", "other"), entry=entry)
+    deadline = world.runtime.monotonic() + 5.0
+    world.filler.obtain(other, 5, only_cached=False, deadline=deadline).close()
+    assert world.store.blocks[entry.file_version, 5] == block(5)
+    assert world.filler.statistics().queued_fills == 1
+    opened.set()
+    for reader in readers:
+        reader.join(5)
+    assert len(world.store.blocks) == 4
 
 
 def test_closing_fails_who_waits_in_the_queue(make):
