@@ -11,14 +11,10 @@ comes within a few seconds whatever the others do.
 """
 
 import ctypes
-import json
 import logging
-import os
 import resource
 import secrets
-import signal
 import socket
-import sys
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -41,8 +37,9 @@ from cachefs.transport.control import (
 )
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
 from cachefs.transport.node import node_identity
+from cachefs.transport.running import StopSignals, say_ready
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.transport.serving.listening import Listener
+from cachefs.transport.serving.listening import Listener, listen
 from cachefs.wire import digests
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.control import WorkerControl
@@ -59,8 +56,6 @@ from cachefs.workers.statistics import WorkerStatistics, sampler
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
 
-BACKLOG = 512
-"""Connections that wait in the kernel's queue."""
 LOCAL_CONNECTIONS_LIMIT = 1024
 """Processes on this node that may hold descriptors at once, counted by connections."""
 LARGE_BUFFER_BYTES = 1024 * 1024
@@ -68,8 +63,6 @@ LARGE_BUFFER_BYTES = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # as malloc.h has it
 OPEN_FILES_MAX = 65536
 """More descriptors than all limits together can ask for."""
-POLL_SECONDS = 0.5
-"""How often the main thread looks whether a signal came; signals interrupt it anyway."""
 
 _log = logging.getLogger("cachefs.worker")
 
@@ -140,7 +133,7 @@ class Worker:
             proofs=proofs,
         )
         stack.callback(self.prover.close)
-        self._data_socket = _listen(config.host, config.data_port)
+        self._data_socket = listen(config.host, config.data_port, setting="worker.data_port")
         stack.callback(self._data_socket.close)
         self._local_socket, socket_path = open_socket(config.state_folder)
         stack.callback(_remove_socket, self._local_socket, socket_path)
@@ -334,19 +327,6 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(
-            f"cannot listen: {reason.lower()}",
-            subject=f"{host}:{port}",
-            hint="worker.data_port names another port; 0 takes any that is free",
-        ) from error
-
-
 def _remove_socket(listening: socket.socket, path: Path) -> None:
     listening.close()
     path.unlink(missing_ok=True)
@@ -379,32 +359,16 @@ def run(config: WorkerConfig, cluster: ClusterConfig, token: Secret) -> int:
     """Run a worker until SIGTERM or SIGINT; return the process's exit status."""
     _give_large_buffers_back()
     _allow_open_files()
-    runtime = ThreadRuntime()
-    worker = Worker(config, cluster, token, runtime)
-    stopping = runtime.condition()
-    stopped = False
-
-    def stop(_number: int, _frame: object) -> None:
-        # No lock here: the main thread may be interrupted while it holds it.
-        nonlocal stopped
-        stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    try:
+    worker = Worker(config, cluster, token, ThreadRuntime())
+    with closing(worker), StopSignals() as signals:
         worker.start()
         ready = {
             "data": worker.member.data_address,
             "control": worker.member.control_address,
             "socket": worker.member.socket_path,
         }
-        sys.stdout.write(f"ready {json.dumps(ready)}\n")
-        sys.stdout.flush()
+        say_ready(ready)
         _log.info("worker ready", extra={"worker": config.name, **ready})
-        while not (stopped or worker.renewal.superseded):
-            with stopping:
-                stopping.wait(POLL_SECONDS)
-    finally:
-        worker.close()
+        signals.wait(unless=lambda: worker.renewal.superseded)
     _log.info("worker stopped", extra={"worker": config.name})
     return int(worker.renewal.superseded)

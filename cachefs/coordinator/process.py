@@ -4,13 +4,8 @@ The HTTP server is uvicorn in a thread of ours, on a socket that we bound, so th
 before anything is answered and nobody else can take it in between.
 """
 
-import json
 import logging
-import os
-import signal
 import socket
-import sys
-from types import FrameType
 
 import uvicorn
 
@@ -24,17 +19,17 @@ from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.backoff import Backoff
 from cachefs.core.datasets import OriginSpec
-from cachefs.errors import ClusterError
 from cachefs.origins.decorators import RetryingOrigin
 from cachefs.origins.opening import open_origin
-from cachefs.ports import Origin, Runtime, Task
+from cachefs.ports import Closing, Origin, Runtime, Task
 from cachefs.telemetry.metrics import Metrics
+from cachefs.transport.running import StopSignals, say_ready
 from cachefs.transport.runtime import ThreadRuntime
+from cachefs.transport.serving.listening import BACKLOG, listen
 
 _LOG = logging.getLogger("cachefs.coordinator")
 
 _LISTING_BACKOFF = Backoff(attempts_limit=4, first_seconds=0.5)
-_BACKLOG = 512
 _CONNECTIONS_LIMIT = 1000
 """HTTP connections at once; more are answered 503."""
 _IDLE_SECONDS = 60
@@ -62,24 +57,12 @@ class HttpServer:
         """Bind the port.
 
         Raises:
-            ClusterError: The address is taken or is not ours.
+            ConfigError: The address is taken or is not ours.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # asyncio switches Nagle's delay off only for sockets that say that they are TCP.
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
-            # From now on connections wait for the server, so whoever reads "ready" may connect.
-            self._socket.listen(_BACKLOG)
-        except OSError as error:
-            self._socket.close()
-            reason = (error.strerror or str(error)).lower()
-            raise ClusterError(
-                f"cannot listen: {reason}",
-                subject=f"{host}:{port}",
-                hint="coordinator.http_port names another port; 0 takes any that is free",
-            ) from error
+        listening = listen(host, port, setting="coordinator.http_port")
+        # asyncio switches Nagle's delay off only for sockets that say that they are TCP. One made
+        # from a descriptor asks the kernel what it is.
+        self._socket = socket.socket(fileno=listening.detach())
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._task: Task | None = None
@@ -93,7 +76,7 @@ class HttpServer:
                 access_log=False,
                 lifespan="off",
                 ws="none",
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 limit_concurrency=_CONNECTIONS_LIMIT,
                 timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=int(_GRACE_SECONDS),
@@ -111,7 +94,7 @@ class HttpServer:
         self._socket.close()
 
 
-class CoordinatorProcess:
+class CoordinatorProcess(Closing):
     """All that runs in the process. The owner closes it."""
 
     def __init__(
@@ -126,8 +109,9 @@ class CoordinatorProcess:
         """Open the store, bind the ports, and begin to answer.
 
         Raises:
-            ConfigError: The store's URL is of no use, or a newer cachefs wrote it.
-            ClusterError: The store does not answer, or an address is taken.
+            ConfigError: The store's URL is of no use, a newer cachefs wrote it, or the HTTP API's
+                address is taken.
+            ClusterError: The store does not answer, or the control address is taken.
         """
         runtime = runtime or ThreadRuntime()
         self._store = Store(config.store_url)
@@ -169,26 +153,11 @@ class CoordinatorProcess:
 
 def run(config: CoordinatorConfig, cluster: ClusterConfig, token: Secret) -> int:
     """Run a coordinator until SIGTERM or SIGINT; return the exit status."""
-    # A handler may only do what is safe between any two instructions: it writes one byte.
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        os.write(writing, b"\0")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    process = CoordinatorProcess(config, cluster, token)
-    try:
+    with StopSignals() as signals, CoordinatorProcess(config, cluster, token) as process:
         ready = {"http": process.http_address, "control": process.control_address}
-        sys.stdout.write(f"ready {json.dumps(ready)}\n")
-        sys.stdout.flush()
+        say_ready(ready)
         _LOG.info("ready", extra=ready)
-        os.read(reading, 1)
-    finally:
-        process.close()
-        os.close(reading)
-        os.close(writing)
+        signals.wait()
     _LOG.info("ended")
     return 0
 

@@ -4,12 +4,8 @@ A gateway keeps nothing: it may be killed and started again at any moment, and a
 serve one cluster. It reads through the reader library, with a block cache of its own.
 """
 
-import json
 import logging
-import os
-import signal
 import socket
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -17,7 +13,6 @@ from cachefs.client.connecting import connect
 from cachefs.config.discovery import Endpoint
 from cachefs.config.schema import ClusterConfig, GatewayPlan
 from cachefs.config.secrets import Secret
-from cachefs.errors import ConfigError
 from cachefs.gateway.credentials import access_key, hub_token
 from cachefs.gateway.datasets import Datasets
 from cachefs.gateway.files import OpenFiles
@@ -27,13 +22,9 @@ from cachefs.gateway.hub.service import HubService
 from cachefs.gateway.s3.service import S3Service
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.api import Api
+from cachefs.transport.running import StopSignals, say_ready
 from cachefs.transport.runtime import ThreadRuntime
-from cachefs.transport.serving.listening import Listener
-
-BACKLOG = 512
-"""Connections that wait in the kernel's queue."""
-POLL_SECONDS = 0.5
-"""How often the main thread looks whether a signal came; signals interrupt it anyway."""
+from cachefs.transport.serving.listening import Listener, listen
 
 _log = logging.getLogger("cachefs.gateway")
 
@@ -60,11 +51,11 @@ class Gateway(Closing):
         endpoint = Endpoint(plan.coordinator, token, plan.workers, cluster, None)
         with ExitStack() as stack:
             sockets = [
-                stack.enter_context(_listen(settings.host, port, name))
+                stack.enter_context(listen(settings.host, port, setting=f"gateway.{name}"))
                 for name, port in (("s3_port", settings.s3_port), ("hub_port", settings.hub_port))
             ]
             self.reader = stack.enter_context(connect(endpoint, reading, runtime))
-            self._files = stack.enter_context(OpenFiles(runtime))
+            self.files = stack.enter_context(OpenFiles(runtime))
             datasets = Datasets(self.reader, Api(plan.coordinator, token))
             s3 = S3Service(
                 runtime,
@@ -84,16 +75,11 @@ class Gateway(Closing):
             }
             self._stack = stack.pop_all()
 
-    @property
-    def open_files(self) -> int:
-        """How many files are open."""
-        return len(self._files)
-
     def _serve(
         self, stack: ExitStack, listening: socket.socket, front: Front, name: str
     ) -> FrontLoop:
         settings = self._plan.settings
-        loop = FrontLoop(self._runtime, front, self._files, idle_seconds=settings.idle_seconds)
+        loop = FrontLoop(self._runtime, front, self.files, idle_seconds=settings.idle_seconds)
         listener = Listener(
             self._runtime,
             listening,
@@ -109,38 +95,11 @@ class Gateway(Closing):
         self._stack.close()
 
 
-def _listen(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(
-            f"cannot listen: {reason.lower()}",
-            subject=f"{host}:{port}",
-            hint=f"gateway.{setting} names another port; 0 takes any that is free",
-        ) from error
-
-
 def run(plan: GatewayPlan, cluster: ClusterConfig, token: Secret) -> int:
     """Run a gateway until SIGTERM or SIGINT; return the process's exit status."""
-    runtime = ThreadRuntime()
-    stopping = runtime.condition()
-    stopped = False
-
-    def stop(_number: int, _frame: object) -> None:
-        # No lock here: the main thread may be interrupted while it holds it.
-        nonlocal stopped
-        stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    with Gateway(plan, cluster, token, runtime) as gateway:
-        sys.stdout.write(f"ready {json.dumps(gateway.addresses)}\n")
-        sys.stdout.flush()
+    with StopSignals() as signals, Gateway(plan, cluster, token, ThreadRuntime()) as gateway:
+        say_ready(gateway.addresses)
         _log.info("gateway ready", extra=dict(gateway.addresses))
-        while not stopped:
-            with stopping:
-                stopping.wait(POLL_SECONDS)
+        signals.wait()
     _log.info("gateway stopped")
     return 0

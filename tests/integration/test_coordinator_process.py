@@ -21,7 +21,7 @@ from cachefs.config.secrets import Secret, make_token
 from cachefs.coordinator.http import make_app
 from cachefs.coordinator.process import CoordinatorProcess, HttpServer
 from cachefs.core.manifest import Manifest, VersionId
-from cachefs.errors import ClusterError, DeniedError, NotKnownError
+from cachefs.errors import DeniedError, NotKnownError
 from cachefs.transport.control import ControlChannel, coordinator_channel
 from cachefs.wire import failures, messages
 from cachefs.wire.http import decode_version, decode_view
@@ -157,7 +157,7 @@ def test_a_refusal_for_the_token_says_where_the_token_is(process: CoordinatorPro
 def test_a_port_that_is_taken_is_named_with_what_to_do():
     first = HttpServer("127.0.0.1", 0)
     try:
-        with pytest.raises(ClusterError) as caught:
+        with pytest.raises(ConfigError) as caught:
             HttpServer("127.0.0.1", first.port)
     finally:
         first.close()

@@ -10,10 +10,12 @@ belong to something else.
 import contextlib
 import errno
 import logging
+import os
 import select
 import socket
 from collections.abc import Callable
 
+from cachefs.errors import ConfigError
 from cachefs.ports import Runtime
 
 ACCEPT_POLL_SECONDS = 0.5
@@ -22,8 +24,33 @@ EXHAUSTED_SECONDS = 0.1
 """A pause when the process has no descriptor or thread left for a new connection."""
 CLOSE_SECONDS = 2.0
 """How long closing waits for the threads; none of them keeps the process alive."""
+BACKLOG = 512
+"""Connections that wait in the kernel's queue."""
 
 _log = logging.getLogger("cachefs.serving")
+
+
+def listen(host: str, port: int, *, setting: str) -> socket.socket:
+    """Return a socket that listens; from now on connections wait in the kernel's queue.
+
+    Args:
+        host: An address of this machine.
+        port: 0 for any that is free.
+        setting: What the port is called in the configuration, for the error's hint.
+
+    Raises:
+        ConfigError: The address is taken or is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(
+            f"cannot listen: {reason.lower()}",
+            subject=f"{host}:{port}",
+            hint=f"{setting} names another port; 0 takes any that is free",
+        ) from error
 
 
 class Guest:

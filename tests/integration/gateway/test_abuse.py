@@ -116,7 +116,7 @@ def test_a_client_that_takes_nothing_is_given_up_and_the_file_let_go(site, monke
         raw.connect((host, int(port)))
         raw.sendall(b"GET /default/m/weights.bin HTTP/1.1\r\nHost: x\r\n\r\n")
         assert raw.recv(15) == b"HTTP/1.1 200 OK"
-        wait_for(lambda: gateway.open_files == 0, what="the file is kept open")
+        wait_for(lambda: len(gateway.files) == 0, what="the file is kept open")
 
 
 def test_requests_that_follow_each_other_on_a_connection_are_each_answered(site):

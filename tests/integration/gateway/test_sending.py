@@ -73,7 +73,7 @@ def test_a_whole_file_leaves_by_sendfile_and_is_let_go_when_idle(system, monkeyp
         fetch(gateway, "m/w.bin")
         fetch(gateway, "m/w.bin")
         assert sent[-1:] == ([SIZE] if one else [])
-        wait_for(lambda: gateway.open_files == 0, what="the file is kept open")
+        wait_for(lambda: len(gateway.files) == 0, what="the file is kept open")
 
 
 def test_a_file_that_is_written_to_while_it_is_sent_never_looks_whole(
