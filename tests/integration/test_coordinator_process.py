@@ -21,7 +21,7 @@ from cachefs.config.secrets import Secret, make_token
 from cachefs.coordinator.http import make_app
 from cachefs.coordinator.process import CoordinatorProcess, HttpServer
 from cachefs.core.manifest import Manifest, VersionId
-from cachefs.errors import DeniedError, NotKnownError
+from cachefs.errors import ConfigError, DeniedError, NotKnownError
 from cachefs.transport.control import ControlChannel, coordinator_channel
 from cachefs.wire import failures, messages
 from cachefs.wire.http import decode_version, decode_view
