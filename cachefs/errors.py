@@ -23,6 +23,7 @@
     │   └── LeaseExpiredError                            stop serving, register anew
     ├── CapacityError                                    a limit was reached
     └── FlowError                                        a step failed; names flow, step, line
+        └── StepCancelledError                           somebody cancelled the step, or its run
     InvariantError                                       a bug in cachefs; report it
 
 An error carries its message (a lower-case phrase), the ``subject`` it is about, and a ``hint`` that
@@ -159,6 +160,10 @@ class CapacityError(CacheFSError):
 
 class FlowError(CacheFSError):
     """A step of a flow failed."""
+
+
+class StepCancelledError(FlowError):
+    """A step ended because somebody cancelled it, or its run."""
 
 
 class InvariantError(Exception):

@@ -1,0 +1,209 @@
+"""The interfaces of a flow to the world: what steps are, and what of the cache they use.
+
+A step reconciles. ``observe`` says whether the world is already as the step wants it, and changes
+nothing; ``apply`` makes it so, and may be called any number of times with the same key, by processes that
+know nothing of each other but the checkpoint. So after a crash nobody needs to know how far a step had
+come: it is observed, and applied if need be. A step has succeeded when ``observe`` says so, whatever
+``apply`` returned.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cachefs.core.jobs import WarmJob
+from cachefs.core.membership import View
+from cachefs.core.names import DatasetName
+from cachefs.dataflow.records import Progress
+from cachefs.dataflow.spec.model import Value
+from cachefs.ports import CancelToken, ResolvedVersion, Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a step found of the world."""
+
+    done: bool
+    progress: Progress = field(default_factory=Progress)
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    """When done."""
+
+
+class StepContext(Protocol):
+    """What a step has besides its arguments. Safe from any thread."""
+
+    run: str
+    """The run's id."""
+    step: str
+    """The step's id, with the instance's number: ``copy[0]``."""
+    key: str
+    """Of idempotency: the same for each attempt, another for each run and step."""
+    namespace: str
+    """The flow's; names of datasets without one are in it."""
+    runtime: Runtime
+    cancel: CancelToken
+    """Steps look at it at least once a second, and end with ``StepCancelledError``."""
+    deadline: float
+    """Of this attempt, on the runtime's monotonic clock."""
+
+    def report(self, progress: Progress) -> None:
+        """Note how far it is; cheap, may be called often."""
+        ...
+
+    def checkpoint(self) -> Mapping[str, Value]:
+        """Return what was noted last, by this attempt or an earlier one."""
+        ...
+
+    def note(self, checkpoint: Mapping[str, Value]) -> None:
+        """Store a checkpoint; it is durable when this returns.
+
+        Raises:
+            LeaseExpiredError: Another coordinator has taken the run over; the step must end.
+        """
+        ...
+
+    def tell(self, message: str) -> None:
+        """Append an event to the run."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless cancelled or out of time.
+
+        Raises:
+            DeadlineError: The attempt's time is over.
+            StepCancelledError: The step was cancelled.
+        """
+        ...
+
+
+class StepKind(Protocol):
+    """One kind of step."""
+
+    def observe(self, context: StepContext, arguments: Mapping[str, Value]) -> Observed:
+        """Say whether the world is as the step wants it; changes nothing.
+
+        Raises:
+            CacheFSError: That cannot be known now.
+        """
+        ...
+
+    def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
+        """Make it so; returns when :meth:`observe` may be asked again.
+
+        Raises:
+            CacheFSError: It cannot be; ``retryable`` says whether it may be later.
+        """
+        ...
+
+    def compensate(
+        self,
+        context: StepContext,
+        arguments: Mapping[str, Value],
+        how: Mapping[str, Value],
+    ) -> None:
+        """Undo it, as the step's ``compensate`` says; idempotent like :meth:`apply`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """How much of some files is in the cache, verified."""
+
+    bytes_total: int
+    bytes_by_zone: Mapping[str, int]
+    """Of each zone with workers: bytes of which at least one copy is there."""
+    bytes_by_tier: Mapping[str, int]
+    bytes_resident: int
+    """Of which at least one copy is anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool of workers, as it shall be and as it is."""
+
+    name: str
+    wanted: int | None
+    """``None`` while nobody has said."""
+    wanted_by_zone: Mapping[str, int]
+    live: int
+    live_by_zone: Mapping[str, int]
+    draining: int
+
+
+class Cache(Protocol):
+    """What steps ask of the cache. The coordinator's own service behind it, or its API."""
+
+    def view(self) -> View:
+        """Return the members."""
+        ...
+
+    def resolve(self, name: DatasetName, version: str | None) -> ResolvedVersion:
+        """Return a version with its manifest.
+
+        Raises:
+            NotKnownError: There is no such dataset or version.
+        """
+        ...
+
+    def add_dataset(self, name: DatasetName, url: str, options: Mapping[str, str]) -> None:
+        """Declare a dataset, or do nothing if the very same is declared.
+
+        Raises:
+            ConflictError: Another origin is declared under the name.
+            OriginError: It cannot be listed.
+        """
+        ...
+
+    def update_dataset(self, name: DatasetName) -> str:
+        """List the origin again; return the id of the version that is current then."""
+        ...
+
+    def make_current(self, name: DatasetName, version: str) -> None:
+        """Have new opens see a version that is kept already."""
+        ...
+
+    def warm(
+        self,
+        name: DatasetName,
+        version: str | None,
+        paths: Sequence[str],
+        *,
+        key: str,
+        zone: str = "",
+        copies: int = 0,
+        rate: int = 0,
+    ) -> WarmJob:
+        """Start a warm-up, or return the one that was started with the same key.
+
+        ``zone`` restricts it to the workers of one; ``copies`` 0 is the dataset's own number;
+        ``rate`` is in bytes a second, over all workers, 0 for no limit.
+        """
+        ...
+
+    def warm_job(self, job: str) -> WarmJob:
+        """Return a warm-up as it stands."""
+        ...
+
+    def cancel_warm(self, job: str) -> None:
+        """End a warm-up; what it has filled stays."""
+        ...
+
+    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
+        """Say how much of the files is resident and verified, at this moment."""
+        ...
+
+    def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> int:
+        """Drop files from all workers; return the bytes that went."""
+        ...
+
+    def pool(self, name: str) -> PoolStatus:
+        """Return a pool as it stands."""
+        ...
+
+    def pool_of(self, name: DatasetName) -> str:
+        """Return the pool of a dataset."""
+        ...
+
+    def scale(self, pool: str, workers: int, *, by_zone: Mapping[str, int]) -> None:
+        """Say how many workers a pool shall have; returns at once. Leaving ones drain first."""
+        ...

@@ -1,0 +1,112 @@
+"""Runs and steps as they stand: what is stored, what is shown, what decisions are made from.
+
+A step of a flow has one record; with ``foreach`` it has one more for each value, whose id is
+``ID[0]``, ``ID[1]``, … in the order of the values. The record of the step itself then sums them up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cachefs.dataflow.spec.model import Value
+
+StepState = Literal[
+    "Pending",
+    "Blocked",
+    "Running",
+    "Retrying",
+    "Succeeded",
+    "Failed",
+    "Skipped",
+    "UpstreamFailed",
+    "Cancelled",
+    "TimedOut",
+    "Compensating",
+    "Compensated",
+]
+RunState = Literal[
+    "Planned", "Queued", "Running", "Paused", "Succeeded", "Failed", "Cancelled", "RolledBack"
+]
+
+STEP_OVER: frozenset[StepState] = frozenset(
+    ("Succeeded", "Failed", "Skipped", "UpstreamFailed", "Cancelled", "TimedOut", "Compensated")
+)
+"""States in which a step stays unless somebody retries it or undoes it."""
+STEP_GOOD: frozenset[StepState] = frozenset(("Succeeded", "Skipped"))
+"""What satisfies those that need the step."""
+RUN_OVER: frozenset[RunState] = frozenset(("Succeeded", "Failed", "Cancelled", "RolledBack"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a step has come. Units are bytes where bytes move, else what the step counts."""
+
+    done: float = 0.0
+    total: float = 0.0
+    """0 while it is not known."""
+    unit: str = "bytes"
+    rate: float = 0.0
+    """Units a second, lately."""
+    note: str = ""
+    """What a person should see: ``approve: waiting for alice``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """A step, or one instance of it, in a run."""
+
+    id: str
+    state: StepState = "Pending"
+    attempt: int = 0
+    """Tries begun, in all."""
+    not_before: float = 0.0
+    """Seconds since 1970; a retry waits for it."""
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+    """What the attempt was begun with: ``with``, rendered."""
+    checkpoint: Mapping[str, Value] = field(default_factory=dict)
+    """What the step noted for whoever goes on after a crash."""
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    progress: Progress = Progress()
+    failure: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it stays as it is."""
+        return self.state in STEP_OVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a flow."""
+
+    id: str
+    flow: str
+    """``namespace/name``."""
+    state: RunState = "Queued"
+    document: str = ""
+    """The flow as it was submitted; a run never changes its flow."""
+    params: Mapping[str, Value] = field(default_factory=dict)
+    group: str = ""
+    """Of concurrency, rendered; empty for none."""
+    key: str = ""
+    """Of idempotency: a second submission with it returns this run."""
+    cause: str = "manual"
+    """Who or what started it: ``manual``, ``cron``, ``event dataset-version 3f…``, ``webhook``."""
+    wants: Literal["", "pause", "cancel"] = ""
+    """What somebody asked of it."""
+    keep_cache: bool = False
+    """A cancelled run leaves what it has done, instead of compensating."""
+    failure: str = ""
+    created_at: float = 0.0
+    """Seconds since 1970, as the two that follow."""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    fence: int = 0
+    """Grows with each coordinator that takes the run over; who holds an older one writes nothing."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in RUN_OVER

@@ -1,0 +1,1 @@
+"""What users write: a flow as a YAML document, checked as far as it can be before anything runs."""
