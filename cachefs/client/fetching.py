@@ -32,7 +32,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.ports import BlockRequest, BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
 from cachefs.wire.digests import Digester
 
 _PAUSE_SECONDS = 0.05
@@ -276,22 +276,19 @@ class BlockFetcher:
         *,
         only_cached: bool,
     ) -> FetchedBlock | None:
-        def fetch(*, verify: bool) -> FetchedBlock | None:
-            return self._blocks.fetch(
-                member,
-                wanted.file,
-                wanted.index,
-                into,
+        # Wrong bytes are most often a copy that rotted on the worker's disk, which cannot see that.
+        # Told so, the worker looks, and fills the block anew; a second wrong answer is a lie.
+        for verify in (False, True):
+            request = BlockRequest(
+                file=wanted.file,
+                index=wanted.index,
+                into=into,
                 only_cached=only_cached,
                 verify=verify,
                 deadline=wanted.deadline,
                 cancel=cancel,
             )
-
-        # Wrong bytes are most often a copy that rotted on the worker's disk, which cannot see that.
-        # Told so, the worker looks, and fills the block anew; a second wrong answer is a lie.
-        for verify in (False, True):
-            fetched = fetch(verify=verify)
+            fetched = self._blocks.fetch(member, request)
             if fetched is None or self._is_right(fetched, into, wanted.known):
                 return fetched
             self._counters.distrust(member.worker)

@@ -17,6 +17,7 @@ from cachefs.ports.disks import Disk, DiskFile
 from cachefs.ports.origins import Origin, OriginFile
 from cachefs.ports.runtimes import CancelToken, Condition, Runtime, Task
 from cachefs.ports.sources import (
+    BlockRequest,
     BlockSource,
     FetchedBlock,
     FileRef,
@@ -27,6 +28,7 @@ from cachefs.ports.sources import (
 from cachefs.ports.stores import BlockStore, FileLease, HeldBlock, Reservation
 
 __all__ = [
+    "BlockRequest",
     "BlockSource",
     "BlockStore",
     "CancelToken",

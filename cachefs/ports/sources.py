@@ -36,38 +36,35 @@ class FetchedBlock:
     worker said so."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest:
+    """What is asked of a worker: one whole block, and where its bytes go."""
+
+    file: FileRef
+    index: int
+    into: memoryview
+    """Receives the bytes; as long as the block."""
+    only_cached: bool
+    """Do not make the worker fill the block."""
+    verify: bool = False
+    """Make the worker check its own copy first, because it has just served a wrong one; a copy that
+    has rotted is dropped, and filled anew unless ``only_cached``."""
+    deadline: float
+    """On the runtime's monotonic clock."""
+    cancel: CancelToken
+    """Aborts the call, which then raises ``WorkerUnavailableError``."""
+
+
 class BlockSource(Protocol):
     """The data plane of other workers, as a reader or a peer uses it."""
 
-    def fetch(
-        self,
-        member: Member,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        *,
-        only_cached: bool,
-        verify: bool = False,
-        deadline: float,
-        cancel: CancelToken,
-    ) -> FetchedBlock | None:
-        """Read one whole block from a worker into ``into``, whose length is the block's.
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
+        """Read one whole block from a worker.
 
-        Returns once ``into`` is full, or raises; after that nobody writes into it any more.
+        Returns once ``request.into`` is full, or raises; after that nobody writes into it any more.
         Unless the answer is ``vouched``, the bytes are *not* verified: the caller does that. With
         ``only_cached`` the answer is ``None`` when the worker does not hold the block; else the
         worker fills it first.
-
-        Args:
-            member: Whom to ask.
-            file: Which file version.
-            index: Which block.
-            into: Receives the bytes.
-            only_cached: Do not make the worker fill the block.
-            verify: Make the worker check its own copy first, because it has just served a wrong
-                one; a copy that has rotted is dropped, and filled anew unless ``only_cached``.
-            deadline: On the runtime's monotonic clock.
-            cancel: Aborts the call, which then raises ``WorkerUnavailableError``.
 
         Raises:
             WorkerUnavailableError: It cannot be reached, died, stalled, or was cancelled.

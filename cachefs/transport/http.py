@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from cachefs.config.secrets import Secret
@@ -34,7 +34,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import CancelToken, FetchedBlock, FileRef, ResolvedVersion, Runtime
+from cachefs.ports import BlockRequest, CancelToken, FetchedBlock, FileRef, ResolvedVersion, Runtime
 from cachefs.transport.connections import (
     BrokenAnswerError,
     Connection,
@@ -67,11 +67,12 @@ _PASSED_ON = (OriginError, CapacityError, DeniedError)
 Answer = TypeVar("Answer")
 
 
-class _Request(NamedTuple):
+class _Question(NamedTuple, Generic[Answer]):
     address: str
     head: bytes
-    content_range: str
-    """What the answer's ``Content-Range`` must be."""
+    take: Callable[[Connection, Head], Answer]
+    """Makes of a successful answer what was asked for, receiving its body."""
+    on_wait: Callable[[str], None] | None = None
 
 
 class HttpBlockSource:
@@ -106,33 +107,23 @@ class HttpBlockSource:
         self._pool = ConnectionPool(runtime, idle_limit=idle_limit, idle_seconds=idle_seconds)
         self._authorization = f"Authorization: Bearer {token.reveal()}\r\n"
 
-    def fetch(
-        self,
-        member: Member,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        *,
-        only_cached: bool,
-        verify: bool = False,
-        deadline: float,
-        cancel: CancelToken,
-    ) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
         """Read one whole block from a worker; see the port."""
-        first = index * self._block_size
-        last = first + len(into) - 1
-        directives = [ONLY_CACHED] * only_cached + [VERIFY] * verify
-        target = file_target(file, unproven=self._unproven)
+        first = request.index * self._block_size
+        last = first + len(request.into) - 1
+        directives = [ONLY_CACHED] * request.only_cached + [VERIFY] * request.verify
+        target = file_target(request.file, unproven=self._unproven)
         head = self._head(member, target, directives, f"Range: bytes={first}-{last}\r\n")
-        request = _Request(member.data_address, head, f"bytes {first}-{last}/{file.entry.size}")
-        patience = Patience(deadline, self._stall_seconds)
-        with _named_failures(member, cancel):
-            return self._call(
-                request.address,
-                patience,
-                cancel,
-                lambda connection: self._converse(connection, request, into),
-            )
+        content_range = f"bytes {first}-{last}/{request.file.entry.size}"
+
+        def take(connection: Connection, answer: Head) -> FetchedBlock:
+            fetched = _described(answer, content_range, request.into)
+            connection.read_into(request.into)
+            return fetched
+
+        patience = Patience(request.deadline, self._stall_seconds)
+        question = _Question(member.data_address, head, take)
+        return self._ask(member, question, patience, request.cancel)
 
     def proof(
         self,
@@ -145,25 +136,9 @@ class HttpBlockSource:
     ) -> bytes | None:
         """Return the packed digests of a proven file; see the port."""
         head = self._head(member, file_target(file, kind="proofs"), [ONLY_CACHED] * only_cached)
-        cancel = CancelToken()
-
-        def converse(connection: Connection) -> bytes | None:
-            try:
-                connection.send(head)
-                answer = connection.read_head(on_wait)
-                body = connection.read_body(answer)
-            except BaseException:
-                connection.close()
-                raise
-            self._pool.give(member.data_address, connection)
-            if answer.status == 200:
-                return body
-            _raise_failure(answer, body)
-            return None
-
         patience = Patience(deadline, PROOF_STALL_SECONDS)
-        with _named_failures(member, cancel):
-            return self._call(member.data_address, patience, cancel, converse)
+        question = _Question(member.data_address, head, Connection.read_body, on_wait)
+        return self._ask(member, question, patience, CancelToken())
 
     def close(self) -> None:
         """Close idle connections."""
@@ -179,44 +154,40 @@ class HttpBlockSource:
             f"{self._authorization}{headers}\r\n"
         ).encode()
 
-    def _call(
-        self,
-        address: str,
-        patience: Patience,
-        cancel: CancelToken,
-        converse: Callable[[Connection], Answer],
-    ) -> Answer:
-        pooled = self._pool.take(address, patience, cancel)
-        if pooled is not None:
-            try:
-                return converse(pooled)
-            except ConnectionError:
-                # The worker may have closed it while it was idle. That shows before any byte of
-                # an answer, and then the request was not acted upon.
-                if pooled.received or cancel.cancelled:
-                    raise
-        return converse(Connection(self._runtime, address, patience, cancel))
+    def _ask(
+        self, member: Member, question: _Question[Answer], patience: Patience, cancel: CancelToken
+    ) -> Answer | None:
+        """Return the answer; ``None`` if it is that nothing is cached."""
+        with _named_failures(member, cancel):
+            pooled = self._pool.take(question.address, patience, cancel)
+            if pooled is not None:
+                try:
+                    return self._converse(pooled, question)
+                except ConnectionError:
+                    # The worker may have closed it while it was idle. That shows before any byte of
+                    # an answer, and then the request was not acted upon.
+                    if pooled.received or cancel.cancelled:
+                        raise
+            connection = Connection(self._runtime, question.address, patience, cancel)
+            return self._converse(connection, question)
 
-    def _converse(
-        self, connection: Connection, request: _Request, into: memoryview
-    ) -> FetchedBlock | None:
-        fetched = None
-        body = b""
+    def _converse(self, connection: Connection, question: _Question[Answer]) -> Answer | None:
+        answer = None
+        failure = b""
         try:
-            connection.send(request.head)
-            head = connection.read_head()
+            connection.send(question.head)
+            head = connection.read_head(question.on_wait)
             if head.status in {200, 206}:
-                fetched = _described(head, request.content_range, into)
-                connection.read_into(into)
+                answer = question.take(connection, head)
             else:
-                body = connection.read_body(head)
+                failure = connection.read_body(head)
         except BaseException:
             connection.close()
             raise
-        self._pool.give(request.address, connection)
-        if fetched is None:
-            _raise_failure(head, body)
-        return fetched
+        self._pool.give(question.address, connection)
+        if answer is None:
+            _raise_failure(head, failure)
+        return answer
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.ports import BlockRequest, BlockSource, FetchedBlock, Runtime
 from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
 from cachefs.transport.sockets import UNIX_LINES, LentFile, Lines, LocalWorker
@@ -78,33 +78,13 @@ class NearbyBlockSource:
         self._failed_at: dict[str, float] = {}
         self._closed = False
 
-    def fetch(
-        self,
-        member: Member,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        *,
-        only_cached: bool,
-        verify: bool = False,
-        deadline: float,
-        cancel: CancelToken,
-    ) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
         """Read one whole block from a worker; see the port."""
-        if member.node == self._node and not only_cached and not verify:
-            fetched = self._fetch_near(member, file, index, into, deadline, cancel)
+        if member.node == self._node and not request.only_cached and not request.verify:
+            fetched = self._fetch_near(member, request)
             if fetched is not None:
                 return fetched
-        return self._remote.fetch(
-            member,
-            file,
-            index,
-            into,
-            only_cached=only_cached,
-            verify=verify,
-            deadline=deadline,
-            cancel=cancel,
-        )
+        return self._remote.fetch(member, request)
 
     def close(self) -> None:
         """Close the idle connections; those in use close when they are given back."""
@@ -115,28 +95,20 @@ class NearbyBlockSource:
         for connection in closing:
             connection.close()
 
-    def _fetch_near(  # noqa: PLR0917 - a port's arguments, passed on
-        self,
-        member: Member,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        deadline: float,
-        cancel: CancelToken,
-    ) -> FetchedBlock | None:
+    def _fetch_near(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
         """Fetch through the socket; ``None`` if the network must do."""
-        connection = self._take(member, deadline)
+        connection = self._take(member, request.deadline)
         if connection is None:
             return None
         try:
-            with connection.cancelled_by(cancel):
-                return self._fill_and_read(connection, file, index, into, deadline)
+            with connection.cancelled_by(request.cancel):
+                return self._fill_and_read(connection, request)
         except (OriginError, DeniedError, DeadlineError) as error:
-            if isinstance(error, DeadlineError) and self._runtime.monotonic() < deadline:
+            if isinstance(error, DeadlineError) and self._runtime.monotonic() < request.deadline:
                 raise WorkerUnavailableError(str(error), subject=member.worker) from error
             raise
         except WorkerUnavailableError as error:
-            if isinstance(error.__cause__, TimeoutError) or cancel.cancelled:
+            if isinstance(error.__cause__, TimeoutError) or request.cancel.cancelled:
                 raise
             return None
         except CacheFSError:
@@ -144,36 +116,32 @@ class NearbyBlockSource:
         finally:
             self._give(connection)
 
-    def _fill_and_read(
-        self,
-        connection: LocalWorker,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        deadline: float,
-    ) -> FetchedBlock | None:
-        seconds = min(deadline - self._runtime.monotonic(), _FILL_SECONDS_MAX)
-        request = {
+    def _fill_and_read(self, connection: LocalWorker, request: BlockRequest) -> FetchedBlock | None:
+        file = request.file
+        seconds = min(request.deadline - self._runtime.monotonic(), _FILL_SECONDS_MAX)
+        question = {
             "op": "fill",
             "dataset": str(file.dataset),
             "version": file.version,
             "file": file.entry.file_version,
-            "index": index,
+            "index": request.index,
             "deadline_seconds": max(seconds, 0.001),
         }
-        answer, descriptor = connection.ask(request, Patience(deadline, self._stall_seconds))
+        patience = Patience(request.deadline, self._stall_seconds)
+        answer, descriptor = connection.ask(question, patience)
         try:
-            return self._read(answer, descriptor, index, into)
+            return self._read(answer, descriptor, request)
         finally:
             # The bytes are here; if the worker falls silent now, its lease ends with the connection.
             with contextlib.suppress(CacheFSError):
-                patience = Patience(deadline, self._timeout)
+                patience = Patience(request.deadline, self._timeout)
                 connection.ask({"op": "close", "lease": int(answer["lease"])}, patience)
 
     def _read(
-        self, answer: dict[str, object], descriptor: LentFile | None, index: int, into: memoryview
+        self, answer: dict[str, object], descriptor: LentFile | None, request: BlockRequest
     ) -> FetchedBlock | None:
-        if descriptor is None or not descriptor.read_at(index * self._block_size, into):
+        offset = request.index * self._block_size
+        if descriptor is None or not descriptor.read_at(offset, request.into):
             return None
         source = str(answer["source"])
         return FetchedBlock(

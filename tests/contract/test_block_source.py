@@ -21,7 +21,7 @@ from cachefs.errors import (
     OriginUnavailableError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockSource, CancelToken, FileRef, Runtime
+from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Runtime
 from cachefs.testing.memory.worker import MemoryWorker
 from cachefs.testing.simulation.world.fetches import SimBlockSource
 from cachefs.testing.simulation.world.network import SimNetwork
@@ -72,15 +72,15 @@ class Harness:
         seconds: float = 10.0,
         cancel: CancelToken | None = None,
     ) -> Any:
-        return self.source.fetch(
-            self.member,
-            FILE,
-            index,
-            memoryview(into),
+        request = BlockRequest(
+            file=FILE,
+            index=index,
+            into=memoryview(into),
             only_cached=only_cached,
             deadline=self.runtime.monotonic() + seconds,
             cancel=cancel or CancelToken(),
         )
+        return self.source.fetch(self.member, request)
 
 
 class SimServer:
@@ -91,24 +91,15 @@ class SimServer:
         self.behaviour: str | CacheFSError = "hold"
 
     @contextmanager
-    def serve(
-        self,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-        unproven: bool,
-        deadline: float,
-    ) -> Iterator[Any]:
+    def serve(self, request: BlockRequest, *, unproven: bool) -> Iterator[Any]:
         if isinstance(self.behaviour, CacheFSError):
             raise self.behaviour
         if self.behaviour == "fill":
-            if only_cached:
+            if request.only_cached:
                 yield None
                 return
             self.process.sleep(3 * STALL_SECONDS)
-        yield SimServed(block(index), "origin" if self.behaviour == "fill" else "memory")
+        yield SimServed(block(request.index), "origin" if self.behaviour == "fill" else "memory")
 
 
 class SimServed:

@@ -91,7 +91,7 @@ class FillingHedgesReader(Reader):
     def __init__(self, *args, blocks, **kwargs):
         super().__init__(*args, blocks=blocks, **kwargs)
         fetch = blocks.fetch
-        blocks.fetch = lambda *rest, **named: fetch(*rest, **{**named, "only_cached": False})
+        blocks.fetch = lambda member, request: fetch(member, replace(request, only_cached=False))
 
 
 def test_a_reader_whose_hedges_cause_fills_is_found():

@@ -36,7 +36,7 @@ from cachefs.errors import (
     OriginError,
     OriginUnavailableError,
 )
-from cachefs.ports import BlockSource, CancelToken, FileRef, Metadata, Runtime
+from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Metadata, Runtime
 from cachefs.wire import digests
 from cachefs.workers.filling.origins import OpenOrigins
 from cachefs.workers.filling.peers import Candidates, Peers
@@ -161,16 +161,16 @@ class Bringer:
         length = self._length(errand)
         buffer = memoryview(mmap.mmap(-1, length)) if errand.buffer is None else errand.buffer
         buffer = buffer[:length]
+        request = BlockRequest(
+            file=errand.file,
+            index=errand.index,
+            into=buffer,
+            only_cached=not copies,
+            deadline=min(errand.deadline, now + patience),
+            cancel=CancelToken(),
+        )
         try:
-            fetched = self._source.fetch(
-                member,
-                errand.file,
-                errand.index,
-                buffer,
-                only_cached=not copies,
-                deadline=min(errand.deadline, now + patience),
-                cancel=CancelToken(),
-            )
+            fetched = self._source.fetch(member, request)
         except OriginError:
             # The first owner has asked the origin as often as is allowed.
             raise

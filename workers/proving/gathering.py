@@ -20,7 +20,15 @@ from cachefs.core.blocks import BlockId, block_count, block_range
 from cachefs.core.membership import Member
 from cachefs.core.names import WorkerId
 from cachefs.errors import CacheFSError, CapacityError, ClusterError, OriginError
-from cachefs.ports import BlockSource, BlockStore, CancelToken, FileRef, Metadata, Runtime
+from cachefs.ports import (
+    BlockRequest,
+    BlockSource,
+    BlockStore,
+    CancelToken,
+    FileRef,
+    Metadata,
+    Runtime,
+)
 from cachefs.wire import digests
 from cachefs.wire.http import PROGRESS_SECONDS
 from cachefs.workers.filling.filler import Filler
@@ -158,17 +166,17 @@ class Gatherer:
     ) -> Gathered | None:
         """Return a block from another worker, which fills it if need be."""
         for verify in (False, True):
+            request = BlockRequest(
+                file=file,
+                index=index,
+                into=into,
+                only_cached=False,
+                verify=verify,
+                deadline=self._block_deadline(),
+                cancel=CancelToken(),
+            )
             try:
-                fetched = self._source.fetch(
-                    member,
-                    file,
-                    index,
-                    into,
-                    only_cached=False,
-                    verify=verify,
-                    deadline=self._block_deadline(),
-                    cancel=CancelToken(),
-                )
+                fetched = self._source.fetch(member, request)
             except OriginError:
                 raise
             except CacheFSError as error:

@@ -8,7 +8,7 @@ import pytest
 
 from cachefs.config.schema import TierConfig
 from cachefs.errors import OriginChangedError, WorkerUnavailableError
-from cachefs.ports import CancelToken
+from cachefs.ports import BlockRequest, CancelToken
 from cachefs.transport.http import HttpBlockSource
 from cachefs.transport.nearby import NearbyBlockSource
 from cachefs.wire import local
@@ -26,9 +26,9 @@ class Network(HttpBlockSource):
         super().__init__(site.runtime, site.token, block_size=BLOCK)
         self.fetches = 0
 
-    def fetch(self, *arguments, **options):
+    def fetch(self, member, request):
         self.fetches += 1
-        return super().fetch(*arguments, **options)
+        return super().fetch(member, request)
 
 
 class Fetcher:
@@ -50,16 +50,16 @@ class Fetcher:
     def fetch(self, index, *, cancel=None, seconds=10.0, **options):
         content = self.site.files["model.bin"][index * BLOCK : (index + 1) * BLOCK]
         into = bytearray(len(content))
-        fetched = self.source.fetch(
-            self.member,
-            self.site.file("model.bin"),
-            index,
-            memoryview(into),
+        request = BlockRequest(
+            file=self.site.file("model.bin"),
+            index=index,
+            into=memoryview(into),
             only_cached=options.pop("only_cached", False),
             deadline=self.site.runtime.monotonic() + seconds,
             cancel=cancel or CancelToken(),
             **options,
         )
+        fetched = self.source.fetch(self.member, request)
         if fetched is not None:
             assert into == content
             assert fetched.digest == DIGEST(into)

@@ -15,7 +15,7 @@ from cachefs.core.datasets import OriginSpec
 from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError, DeadlineError, DeniedError, IntegrityError
-from cachefs.ports import CancelToken, ResolvedVersion
+from cachefs.ports import BlockRequest, CancelToken, ResolvedVersion
 from cachefs.testing.faulty_origin import Fault, FaultyOrigin, etag
 from cachefs.testing.memory.coordinator import MemoryCoordinator
 from cachefs.transport.http import HttpBlockSource, HttpMetadata
@@ -354,15 +354,15 @@ def test_an_unproven_block_is_not_served_from_cache_but_to_workers(cluster):
     fetched = {}
     for unproven in (False, True):
         with closing(cluster.source(unproven=unproven)) as source:
-            fetched[unproven] = source.fetch(
-                owner.member,
-                cluster.file,
-                1,
-                memoryview(bytearray(BLOCK)),
+            request = BlockRequest(
+                file=cluster.file,
+                index=1,
+                into=memoryview(bytearray(BLOCK)),
                 only_cached=True,
                 deadline=deadline,
                 cancel=CancelToken(),
             )
+            fetched[unproven] = source.fetch(owner.member, request)
     assert fetched[False] is None
     assert fetched[True].digest == DIGEST(CONTENT[BLOCK : 2 * BLOCK])
 

@@ -43,12 +43,12 @@ class Workers:
     def digests(self, file, *, deadline: float) -> list[bytes | None]:
         return []
 
-    def fetch(self, member, file, index, into, **_) -> FetchedBlock:
-        self.fetched.append(index)
+    def fetch(self, member, request) -> FetchedBlock:
+        self.fetched.append(request.index)
         if self.fails:
             raise OriginUnavailableError("no such bytes today")
-        into[:] = block_bytes(file, index, BLOCK)
-        return FetchedBlock(block_digest(file, index, BLOCK), "disk")
+        request.into[:] = block_bytes(request.file, request.index, BLOCK)
+        return FetchedBlock(block_digest(request.file, request.index, BLOCK), "disk")
 
 
 class Local:

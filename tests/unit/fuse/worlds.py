@@ -136,13 +136,13 @@ class Cloud:
         return ()
 
     # Blocks
-    def fetch(self, member, file, index, into, *, only_cached, verify=False, deadline, cancel):
+    def fetch(self, member, request):
         if self.failure is not None:
             raise self.failure
-        where = block_range(index, file.entry.size, BLOCK)
-        content = self.contents[file.entry.file_version]
-        into[:] = content[where.offset : where.end]
-        return FetchedBlock(digester(self.cluster.digest)(into), "memory")
+        where = block_range(request.index, request.file.entry.size, BLOCK)
+        content = self.contents[request.file.entry.file_version]
+        request.into[:] = content[where.offset : where.end]
+        return FetchedBlock(digester(self.cluster.digest)(request.into), "memory")
 
     # Catalogue, for the two lists and the residency
     def datasets(self, *, timeout_seconds):

@@ -83,17 +83,17 @@ class Peers:
         self.held = {}
         self.asked = []
 
-    def fetch(self, member, file, index, into, *, only_cached, deadline, cancel):
-        self.asked.append((member.worker, only_cached))
-        answer = self.held.get((member.worker, index))
-        if answer is None and not only_cached:
+    def fetch(self, member, request):
+        self.asked.append((member.worker, request.only_cached))
+        answer = self.held.get((member.worker, request.index))
+        if answer is None and not request.only_cached:
             answer = self.held.get((member.worker, "fills"))
         if answer is None:
             return None
         if isinstance(answer, Exception):
             raise answer
         data, digest = answer
-        into[:] = data
+        request.into[:] = data
         return FetchedBlock(digest, "memory")
 
 

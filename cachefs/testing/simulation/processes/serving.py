@@ -10,7 +10,7 @@ from typing import Any
 from cachefs.config.schema import ClusterConfig
 from cachefs.core.membership import View
 from cachefs.errors import WorkerUnavailableError
-from cachefs.ports import DiskFile, FileRef, ResolvedVersion
+from cachefs.ports import BlockRequest, DiskFile, FileRef, ResolvedVersion
 from cachefs.testing.simulation.world.control import DATASET, TIMEOUT_SECONDS
 from cachefs.testing.simulation.world.network import ServedBlock
 from cachefs.testing.simulation.world.runtime import SimRuntime
@@ -43,25 +43,20 @@ class SimServing:
         self._control = control
 
     @contextmanager
-    def serve(
-        self,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-        unproven: bool,
-        deadline: float,
-    ) -> Iterator[ServedBlock | None]:
+    def serve(self, request: BlockRequest, *, unproven: bool) -> Iterator[ServedBlock | None]:
         """Answer a fetch, as the data plane does."""
         obtained = (self._filler if unproven else self._prover).obtain(
-            file, index, only_cached=only_cached, verify=verify, deadline=deadline
+            request.file,
+            request.index,
+            only_cached=request.only_cached,
+            verify=request.verify,
+            deadline=request.deadline,
         )
         if obtained is None:
             yield None
             return
         with obtained:
-            yield _Served(obtained, index * self._cluster.block_size)
+            yield _Served(obtained, request.index * self._cluster.block_size)
 
     def prove(self, file: FileRef, *, only_cached: bool, deadline: float) -> bytes | None:
         """Answer another worker that wants a proof, as the data plane does."""

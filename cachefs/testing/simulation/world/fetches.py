@@ -17,7 +17,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import CancelToken, FetchedBlock, FileRef
+from cachefs.ports import BlockRequest, FetchedBlock, FileRef
 from cachefs.testing.simulation.world.network import BlockServer, ServedBlock, SimNetwork
 from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
@@ -36,28 +36,17 @@ class SimBlockSource:
         self._client = client
         self._unproven = unproven
 
-    def fetch(
-        self,
-        member: Member,
-        file: FileRef,
-        index: int,
-        into: memoryview,
-        *,
-        only_cached: bool,
-        verify: bool = False,
-        deadline: float,
-        cancel: CancelToken,
-    ) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
         """Read one whole block from a worker; see the port."""
         network, client = self._network, self._client
         client.check_alive()
         heard = client.signal()
-        conversation = _Conversation(network, client, into, heard)
-        cancel.on_cancel(
+        conversation = _Conversation(network, client, request, heard)
+        request.cancel.on_cancel(
             lambda: conversation.fail(WorkerUnavailableError("cancelled", subject=member.worker))
         )
         try:
-            patience = _Patience(client, deadline, network.stall_seconds, member)
+            patience = _Patience(client, request.deadline, network.stall_seconds, member)
             patience.wait(heard, network.latency())
             if conversation.error is not None:
                 raise conversation.error
@@ -69,21 +58,13 @@ class SimBlockSource:
                 conversation.server = process
                 network.begin(conversation)
                 process.start(
-                    f"serve {file.entry.path}#{index}",
-                    lambda: conversation.answer(
-                        server,
-                        file,
-                        index,
-                        only_cached=only_cached,
-                        verify=verify,
-                        unproven=self._unproven,
-                        deadline=deadline,
-                    ),
+                    f"serve {request.file.entry.path}#{request.index}",
+                    lambda: conversation.answer(server, unproven=self._unproven),
                 )
             return patience.listen(conversation)
         finally:
             network.end(conversation)
-            cancel.on_cancel(None)
+            request.cancel.on_cancel(None)
 
     def proof(
         self,
@@ -164,12 +145,13 @@ class _Conversation:
     """One request and its answer."""
 
     def __init__(
-        self, network: SimNetwork, client: SimRuntime, into: memoryview, heard: SimSignal
+        self, network: SimNetwork, client: SimRuntime, request: BlockRequest, heard: SimSignal
     ) -> None:
         self.network = network
         self.client = client
         self.server: SimRuntime | None = None
-        self.into = into
+        self.request = request
+        self.into = request.into
         self.heard = heard
         self.heard_at = 0.0
         self.is_open = True
@@ -196,31 +178,14 @@ class _Conversation:
         self.is_done = True
         self.heard.set()
 
-    def answer(
-        self,
-        server: BlockServer | None,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-        unproven: bool,
-        deadline: float,
-    ) -> None:
+    def answer(self, server: BlockServer | None, *, unproven: bool) -> None:
         """Find the block and send it; this is the server's task."""
         if server is None:
             self.fail(WorkerUnavailableError("it does not serve blocks"))
             return
         self.is_filling = True
         try:
-            with server.serve(
-                file,
-                index,
-                only_cached=only_cached,
-                verify=verify,
-                unproven=unproven,
-                deadline=deadline,
-            ) as served:
+            with server.serve(self.request, unproven=unproven) as served:
                 self.is_filling = False
                 if served is not None:
                     self._send(served)

@@ -21,7 +21,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from cachefs.errors import CacheFSError, WorkerUnavailableError
-from cachefs.ports import FileRef
+from cachefs.ports import BlockRequest, FileRef
 from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
 
@@ -43,14 +43,7 @@ class BlockServer(Protocol):
     """What a simulated worker answers fetches with."""
 
     def serve(
-        self,
-        file: FileRef,
-        index: int,
-        *,
-        only_cached: bool,
-        verify: bool,
-        unproven: bool,
-        deadline: float,
+        self, request: BlockRequest, *, unproven: bool
     ) -> AbstractContextManager[ServedBlock | None]:
         """Find or fill a block; ``None`` if only a cached one was wanted and it is not here."""
         ...
