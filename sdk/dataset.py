@@ -61,7 +61,7 @@ def open_dataset(
             f"{printable(reference)!r} names a file",
             hint="open the dataset, then the file with .open(path)",
         )
-    endpoint = _find_system(coordinator, token_file, state)
+    endpoint = find_system(coordinator, token_file, state)
     return _connect(endpoint, readings, reference, config)[0]
 
 
@@ -78,12 +78,13 @@ def open_reference(
     Raises:
         CacheFSError: As :func:`open_dataset`.
     """
-    return _connect(_find_system(None, None, state), parse_reference(reference), reference, config)
+    return _connect(find_system(None, None, state), parse_reference(reference), reference, config)
 
 
-def _find_system(
+def find_system(
     coordinator: str | None, token_file: str | Path | None, state: str | Path | None
 ) -> Endpoint:
+    """Find the running system; arguments and errors as of :func:`open_dataset`."""
     environment = dict(os.environ)
     if coordinator is not None:
         environment["CACHEFS_COORDINATOR"] = coordinator

@@ -12,6 +12,7 @@ are escaped wherever a path is shown.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NewType
 
@@ -90,7 +91,7 @@ def parse_reference(text: str) -> tuple[Reference, ...]:
     readings.append(_reference("", first, at, version, segments[1:]))
     if not at and len(segments) > 1:
         second, at, version = segments[1].partition("@")
-        if _NAME.fullmatch(second):
+        with suppress(ConfigError):  # then it is of the file's path: icon@2x.png, v1..v2
             readings.append(_reference(first, second, at, version, segments[2:]))
     return tuple(readings)
 

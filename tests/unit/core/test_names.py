@@ -58,6 +58,8 @@ def test_an_illegal_name_is_refused_and_shown_escaped(text):
         ("a/b/c/d", [("a", None, "b/c/d"), ("a/b", None, "c/d")]),
         ("a@beef/b", [("a", "beef", "b")]),
         ("a/b@beef/c", [("a", None, "b@beef/c"), ("a/b", "beef", "c")]),
+        ("a/icon@2x.png", [("a", None, "icon@2x.png")]),
+        ("a/v1..v2/c", [("a", None, "v1..v2/c")]),
     ],
 )
 def test_a_reference_has_one_reading_or_two(text, readings):
