@@ -158,6 +158,20 @@ class System:
     def wait_for_members(self, *names):
         wait_for(lambda: self.members() == set(names), what=lambda: f"members {self.members()}")
 
+    def settle(self, *names):
+        """Wait until these are the members, and all of them know it: then members change no more."""
+
+        def agreed():
+            epoch = self.api.get("/v1/view")["epoch"]
+            views = [Api(self.processes[n].addresses["data"], self.token) for n in names]
+            try:
+                return all(view.get("/v1/view")["epoch"] == epoch for view in views)
+            except CacheFSError:
+                return False
+
+        self.wait_for_members(*names)
+        wait_for(agreed, what="the workers do not know each other")
+
     def add(self, name, url, **options):
         body = {"name": name, "origin": {"url": url}, **options}
         return self.api.post("/v1/datasets", body)

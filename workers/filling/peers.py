@@ -12,7 +12,8 @@ renewal only. So peers are left out only where it is certain enough: this worker
 first owner, the coordinator knows no digest, and the members have not changed for longer than
 renewals take. While anyone drains, nothing is certain enough.
 
-A peer that did not answer is left alone for a while, or every block would wait for it anew. One that
+A peer that did not answer is left alone for a while, or every block would wait for it anew; but not
+any more once it has registered anew, or what it holds would be paid for again. One that
 served bytes which do not match their digest is a *suspect*: it is not asked again, and the
 coordinator hears of it with the next renewal.
 """
@@ -61,7 +62,8 @@ class Peers:
         self._lock = threading.Lock()
         self._views: list[View] = []
         self._changed_at = runtime.monotonic()
-        self._avoided_until: dict[WorkerId, float] = {}
+        self._silent_until: dict[WorkerId, float] = {}
+        self._suspected_until: dict[WorkerId, float] = {}
         self._suspects: set[WorkerId] = set()
 
     def candidates(self, file: FileRef, index: int, view: View) -> Candidates:
@@ -72,7 +74,12 @@ class Peers:
         with self._lock:
             earlier = self._views[1:]
             settled = now - self._changed_at > self._settle_seconds
-            avoided = {worker for worker, until in self._avoided_until.items() if until > now}
+            avoided = {
+                worker
+                for reasons in (self._silent_until, self._suspected_until)
+                for worker, until in reasons.items()
+                if until > now
+            }
         order = placement.order(block, view.members, pool=file.pool)
         # An owner that the newest view does not list is gone; one that it lists is asked at its
         # present address. The owners of before come first: after a drain or a join, they filled it.
@@ -101,23 +108,29 @@ class Peers:
         """Take note of a view; every new one must be seen, not only those that a fill meets."""
         with self._lock:
             if not self._views or view.epoch > self._views[0].epoch:
+                for member in view.members if self._views else ():
+                    before = self._views[0].find(member.worker)
+                    if before is None or before.incarnation != member.incarnation:
+                        self._silent_until.pop(member.worker, None)
                 self._views = [view, *self._views][:VIEWS_KEPT]
                 self._changed_at = self._runtime.monotonic()
 
     def avoid_silent(self, worker: WorkerId) -> None:
         """Leave a peer alone that did not answer."""
         with self._lock:
-            self._avoided_until[worker] = self._runtime.monotonic() + SILENCE_SECONDS
+            self._silent_until[worker] = self._runtime.monotonic() + SILENCE_SECONDS
 
     def avoids(self, worker: WorkerId) -> bool:
         """Say whether a peer is left alone for now."""
+        now = self._runtime.monotonic()
         with self._lock:
-            return self._avoided_until.get(worker, 0.0) > self._runtime.monotonic()
+            silent, suspected = self._silent_until, self._suspected_until
+            return max(silent.get(worker, 0.0), suspected.get(worker, 0.0)) > now
 
     def suspect(self, worker: WorkerId) -> None:
         """Leave a peer alone that served wrong bytes, and report it."""
         with self._lock:
-            self._avoided_until[worker] = self._runtime.monotonic() + SUSPICION_SECONDS
+            self._suspected_until[worker] = self._runtime.monotonic() + SUSPICION_SECONDS
             self._suspects.add(worker)
 
     def suspects(self) -> frozenset[WorkerId]:

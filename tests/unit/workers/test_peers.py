@@ -101,6 +101,31 @@ def test_a_silent_peer_is_left_alone_for_a_while(clock):
     assert peers.candidates(FILE, 0, View(1, MEMBERS)).first_owner is not None
 
 
+@pytest.mark.parametrize("incarnation", ["1", "2"], ids=["after its lease ran out", "restarted"])
+def test_a_silent_peer_is_asked_again_as_soon_as_it_has_registered_anew(clock, incarnation):
+    peers = peers_of(clock, ORDER[1])
+    peers.observe(View(1, MEMBERS))
+    peers.avoid_silent(ORDER[0])
+    if incarnation == "1":
+        peers.observe(View(2, tuple(each for each in MEMBERS if each.worker != ORDER[0])))
+    assert peers.avoids(ORDER[0])
+    back = tuple(
+        replace(each, incarnation=incarnation) if each.worker == ORDER[0] else each
+        for each in MEMBERS
+    )
+    found = peers.candidates(FILE, 0, View(3, back))
+    assert found.first_owner is not None
+    assert found.members[0].worker == ORDER[0]
+
+
+def test_a_suspect_is_not_asked_again_because_it_was_restarted(clock):
+    peers = peers_of(clock, ORDER[1])
+    peers.observe(View(1, MEMBERS))
+    peers.suspect(ORDER[0])
+    peers.observe(View(2, tuple(replace(each, incarnation="2") for each in MEMBERS)))
+    assert peers.avoids(ORDER[0])
+
+
 def test_a_suspect_is_reported_until_the_coordinator_has_heard(clock):
     peers = peers_of(clock, ORDER[0])
     peers.suspect(ORDER[1])
