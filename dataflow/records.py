@@ -57,8 +57,12 @@ class StepRecord:
 
     id: str
     state: StepState = "Pending"
+    value: Value = None
+    """Of ``foreach``, for an instance."""
     attempt: int = 0
     """Tries begun, in all."""
+    tries: int = 0
+    """Tries begun of what it does now: counts anew when it is set back by a retry, or undone."""
     not_before: float = 0.0
     """Seconds since 1970; a retry waits for it."""
     arguments: Mapping[str, Value] = field(default_factory=dict)
@@ -96,6 +100,12 @@ class Run:
     """Who or what started it: ``manual``, ``cron``, ``event dataset-version 3f…``, ``webhook``."""
     wants: Literal["", "pause", "cancel"] = ""
     """What somebody asked of it."""
+    ending: Literal["", "Succeeded", "Failed", "Cancelled", "RolledBack"] = ""
+    """What it will end as: set once its steps are over, while it undoes some and runs ``finally``."""
+    trigger: Mapping[str, Value] = field(default_factory=dict)
+    """What started it, for expressions: ``trigger.dataset``, ``trigger.version``, ``trigger.body`` …"""
+    plan: Mapping[str, Value] = field(default_factory=dict)
+    """What was estimated beforehand, for expressions: see ``PLAN_NAMES`` of :mod:`..spec.names`."""
     keep_cache: bool = False
     """A cancelled run leaves what it has done, instead of compensating."""
     failure: str = ""
