@@ -2,9 +2,9 @@
 
 import asyncio
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cachefs.client.statistics import ReaderStatistics
@@ -39,7 +39,21 @@ async def aopen_dataset(
     return AsyncDataset(dataset)
 
 
-class AsyncDataset:
+class _AsyncClosing(ABC):
+    """Makes an asynchronous context manager of whatever can be closed."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release what is held; idempotent."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncDataset(_AsyncClosing):
     """A :class:`cachefs.sdk.Dataset` whose waiting methods are coroutines.
 
     A read that is cancelled ends by its deadline in its thread; whoever gave it a buffer leaves that
@@ -101,19 +115,8 @@ class AsyncDataset:
         """Close it; idempotent."""
         await asyncio.to_thread(self.dataset.close)
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-
-class AsyncFile:
+class AsyncFile(_AsyncClosing):
     """A :class:`cachefs.sdk.File` whose reads are coroutines. The position is for one of them."""
 
     def __init__(self, file: File) -> None:
@@ -153,14 +156,3 @@ class AsyncFile:
     async def close(self) -> None:
         """Give back what was lent; idempotent."""
         await asyncio.to_thread(self.file.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()

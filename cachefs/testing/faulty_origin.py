@@ -14,11 +14,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Literal, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from cachefs.testing.loopback import LoopbackHandler, LoopbackServer
 
 Kind = Literal[
     "whole",
@@ -59,11 +59,12 @@ class Fault:
     location: str = ""
 
 
-class FaultyOrigin:
-    """The server; a context manager."""
+class FaultyOrigin(LoopbackServer):
+    """The server."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        """Listen on a free port of loopback."""
+        """Listen."""
+        super().__init__(_Handler)
         self.files = dict(files)
         """Path without leading slash → content."""
         self.requests: Counter[str] = Counter()
@@ -74,14 +75,6 @@ class FaultyOrigin:
         self._always: dict[str, Fault] = {}
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.origin = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        """``http://127.0.0.1:<port>``, without a closing slash."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def fail(self, path: str, faults: Iterable[Fault]) -> None:
         """Have the next requests for a path go wrong, one fault each; then all is well again."""
@@ -113,22 +106,10 @@ class FaultyOrigin:
         """Wait; ``True`` when the server is to end."""
         return self._ended.wait(seconds)
 
-    def __enter__(self) -> Self:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End, stalled requests included."""
         self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().close()
 
 
 def etag(content: bytes) -> str:
@@ -136,39 +117,15 @@ def etag(content: bytes) -> str:
     return f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
 
 
-class _Server(ThreadingHTTPServer):
-    """Keeps what the handlers share."""
-
-    daemon_threads = True
-    request_queue_size = 64
-    origin: FaultyOrigin
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # Any: as inherited
-        """Say nothing when a client goes away: that is what faults make them do."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     """One connection."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
 
     @property
     def _origin(self) -> FaultyOrigin:
-        return cast("_Server", self.server).origin
+        return cast("FaultyOrigin", self.owner)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
-        """Stay silent."""
-
-    def do_HEAD(self) -> None:
-        """Answer as GET does, without the body."""
-        self._answer(head=True)
-
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         """Serve, or do what the fault says."""
-        self._answer(head=False)
-
-    def _answer(self, *, head: bool) -> None:
         parts = urlsplit(self.path)
         path = unquote(parts.path).lstrip("/")
         query = parse_qs(parts.query, keep_blank_values=True)
@@ -177,13 +134,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = self._origin.files.get(path)
         if "list-type" in query:
-            self._send(200, _listing(path, query, self._origin.files), "application/xml", head=head)
+            self._send(200, _listing(path, query, self._origin.files), "application/xml")
         elif content is not None:
-            self._serve(content, fault.kind if fault else "", head=head)
+            self._serve(content, fault.kind if fault else "")
         elif not path or path.endswith("/"):
-            self._send(200, _index(path, self._origin.files), "text/html", head=head)
+            self._send(200, _index(path, self._origin.files), "text/html")
         else:
-            self._send(404, b"no such file", "text/plain", head=head)
+            self._send(404, b"no such file", "text/plain")
 
     def _misbehave(self, fault: Fault, path: str) -> bool:
         """Do what needs no file; ``False`` if the fault is one of serving."""
@@ -213,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _serve(self, content: bytes, fault: str, *, head: bool) -> None:
+    def _serve(self, content: bytes, fault: str) -> None:
         """Serve a file as HTTP says, but for the fault."""
         tag = etag(content)
         wanted = self.headers.get("If-Match")
@@ -231,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers["Last-Modified"] = "Mon, 01 Jan 2024 00:00:00 GMT" if fault != "no_etag" else ""
         asked = self.headers.get("Range", "")
         if not asked or fault == "whole":
-            self._send_faulty(200, content, headers, fault, head=head)
+            self._send_faulty(200, content, headers, fault)
             return
         first, _, last = asked.removeprefix("bytes=").partition("-")
         begin = int(first) if first else max(0, len(content) - int(last))
@@ -242,11 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "wrong_range":
             begin, end = begin + 1, min(end + 1, len(content))
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(content)}"
-        self._send_faulty(206, content[begin:end], headers, fault, head=head)
+        self._send_faulty(206, content[begin:end], headers, fault)
 
-    def _send_faulty(
-        self, status: int, body: bytes, headers: dict[str, str], fault: str, *, head: bool
-    ) -> None:
+    def _send_faulty(self, status: int, body: bytes, headers: dict[str, str], fault: str) -> None:
         announced = len(body)
         if fault == "gzip":
             body = gzip.compress(body)
@@ -264,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(announced))
         self.end_headers()
-        if head:
+        if self.command == "HEAD":
             return
         self.wfile.write(body)
         if fault == "stall_in_body":
@@ -280,8 +235,6 @@ class _Handler(BaseHTTPRequestHandler):
         body: bytes,
         content_type: str,
         headers: Mapping[str, str] | None = None,
-        *,
-        head: bool = False,
     ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -289,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if not head and self.command != "HEAD":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
 

@@ -7,23 +7,23 @@ reading them is redirected to a storage path. The tests hold it to the real ``hu
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from cachefs.testing.loopback import LoopbackHandler, LoopbackServer
 
 LARGE_BYTES = 1024
 PAGE_ITEMS = 3
 """Small, so that tests have more than one page."""
 
 
-class FakeHub:
-    """The server; a context manager."""
+class FakeHub(LoopbackServer):
+    """The server; ``url`` is what ``HF_ENDPOINT`` must be."""
 
     def __init__(self, repository: str, files: Mapping[str, bytes], *, token: str = "") -> None:
         """Make the first commit. With a token, the repository is private."""
+        super().__init__(_Handler)
         self.repository = repository
         self.token = token
         self.commits: dict[str, dict[str, bytes]] = {}
@@ -31,14 +31,6 @@ class FakeHub:
         self.authorizations: list[tuple[str, str]] = []
         """Path and Authorization header of every request."""
         self.commit(files)
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.hub = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        """What ``HF_ENDPOINT`` must be."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def commit(self, files: Mapping[str, bytes]) -> str:
         """Move ``main`` to a commit with these files, and return the commit."""
@@ -51,22 +43,6 @@ class FakeHub:
         """Return the files of a branch or commit."""
         return self.commits.get(self.head if revision == "main" else revision)
 
-    def __enter__(self) -> Self:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
 
 def blob_id(content: bytes) -> str:
     """Return git's name for a content."""
@@ -74,29 +50,12 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
-class _Server(ThreadingHTTPServer):
-    """Keeps what the handlers share."""
-
-    daemon_threads = True
-    hub: FakeHub
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
-        """Stay silent."""
-
-    def do_HEAD(self) -> None:
-        """Answer as GET does."""
-        self.do_GET()
-
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         """Serve the API, a file, or the storage."""
-        hub = cast("_Server", self.server).hub
+        hub = cast("FakeHub", self.owner)
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         sent = self.headers.get("Authorization", "")

@@ -6,7 +6,6 @@ hears. It can be stopped and started again on its port, with or without its memo
 
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -75,24 +74,11 @@ class MemoryCoordinator(rpc.CoordinatorServicer):
         self._server.start()
         return self
 
-    def stop(self) -> None:
-        """Stop answering; idempotent."""
+    def close(self) -> None:
+        """Stop answering; :meth:`start` begins again. Idempotent."""
         server, self._server = self._server, None
         if server is not None:
             server.close(grace_seconds=0.0)
-
-    def __enter__(self) -> Self:
-        """Start."""
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def Register(
         self, request: pb.RegisterRequest, context: grpc.ServicerContext

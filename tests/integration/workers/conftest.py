@@ -96,7 +96,7 @@ class Site:
     def close(self):
         for worker in self.workers.values():
             worker.close()
-        self.coordinator.stop()
+        self.coordinator.close()
 
 
 @pytest.fixture

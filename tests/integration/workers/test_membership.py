@@ -68,7 +68,7 @@ def test_a_worker_whose_lease_ran_out_registers_anew_and_reports_everything(site
 
 def test_reads_and_fills_go_on_while_the_coordinator_is_down(site, worker):
     obtain(site, worker, index=0)
-    site.coordinator.stop()
+    site.coordinator.close()
     assert obtain(site, worker, index=0) == "disk"
     assert obtain(site, worker, index=1) == "origin"
     site.coordinator.start()
@@ -81,7 +81,7 @@ def test_a_worker_that_never_saw_a_version_learns_it_from_another(site, worker):
     other = site.add("w2")
     assert other.renewal.wait_registered(5)
     site.wait_until(lambda: len(other.knowledge.view(deadline=0).members) == 2)
-    site.coordinator.stop()
+    site.coordinator.close()
     found = other.knowledge.file(
         site.version.dataset,
         site.version.manifest.id,
@@ -95,7 +95,7 @@ def test_a_restarted_worker_serves_what_it_has_without_a_coordinator(site, worke
     worker.knowledge.resolve(site.version.dataset, None, deadline=site.runtime.monotonic() + 5)
     obtain(site, worker)
     worker.close()
-    site.coordinator.stop()
+    site.coordinator.close()
     again = site.add("w1")
     assert not again.renewal.registered
     assert again.knowledge.resolve_here(

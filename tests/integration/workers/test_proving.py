@@ -137,7 +137,7 @@ class Cluster:
             each.close()
         for worker in self.workers.values():
             worker.close()
-        self.coordinator.stop()
+        self.coordinator.close()
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_a_proof_on_disk_that_is_damaged_is_made_again(cluster):
 def test_files_are_proven_while_the_coordinator_is_down(cluster):
     reader = cluster.reader()
     assert reader.open("m").version == cluster.version.manifest.id
-    cluster.coordinator.stop()
+    cluster.coordinator.close()
     assert cluster.read(reader) == CONTENT
 
 

@@ -126,7 +126,7 @@ def test_health_needs_no_token(worker):
 
 def test_metadata_is_served_and_goes_on_while_the_coordinator_is_down(site, worker):
     ask(worker, target(site))
-    site.coordinator.stop()
+    site.coordinator.close()
     status, _, body = ask(worker, "/v1/view")
     assert (status, decode_view(body).members[0].worker) == (200, "w1")
     status, _, body = ask(worker, "/v1/versions?dataset=m")

@@ -6,8 +6,7 @@ does; workers ask nobody else, and go on with what they know.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cachefs.core.membership import EMPTY_VIEW, View
 from cachefs.core.names import DatasetName
@@ -17,7 +16,7 @@ from cachefs.errors import (
     NotKnownError,
     WorkerUnavailableError,
 )
-from cachefs.ports import FileRef, ResolvedVersion
+from cachefs.ports import Closing, FileRef, ResolvedVersion
 from cachefs.testing.simulation.world.network import SimNetwork
 from cachefs.testing.simulation.world.runtime import SimRuntime
 
@@ -54,7 +53,7 @@ Directory = dict[str, Answering]
 """Who answers at which address."""
 
 
-class SimChannel:
+class SimChannel(Closing):
     """What calls of the control plane go through, in place of a gRPC channel."""
 
     def __init__(
@@ -100,19 +99,6 @@ class SimChannel:
 
     def close(self) -> None:
         """Do nothing: nothing is kept open."""
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 class SimMetadata:
