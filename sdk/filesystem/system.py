@@ -42,6 +42,8 @@ class CacheFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no ty
 
     Safe from any thread. Failures are ``FileNotFoundError``, ``PermissionError``, and our own
     :class:`cachefs.errors.CacheFSError`; whatever would write raises ``OSError`` with ``EROFS``.
+    What fsspec makes of many calls (``cat``, ``get``, ``find`` …) raises its ``FSTimeoutError`` for
+    our ``DeadlineError``, which is then the cause: both are ``TimeoutError``.
 
     Example:
         >>> system = fsspec.filesystem("cachefs")
@@ -238,13 +240,18 @@ class CacheFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no ty
         raw = await asyncio.to_thread(self._contents.open_raw, self._strip_protocol(path))
         return AsyncFile(File(raw))
 
+    def get_file(
+        self, rpath: str, lpath: str, callback: Callback = DEFAULT_CALLBACK, **_options: Any
+    ) -> None:
+        """Copy a file to this machine: it is there whole, or as it was; folders are made."""
+        text = self._strip_protocol(rpath)
+        callback.set_size(self._contents.describe(text)["size"])
+        self._contents.copy(text, os.fspath(lpath), callback.relative_update)
+
     async def _get_file(
         self, rpath: str, lpath: str, callback: Callback = DEFAULT_CALLBACK, **_options: Any
     ) -> None:
-        text = self._strip_protocol(rpath)
-        callback.set_size((await self._info(text))["size"])
-        target = os.fspath(lpath)
-        await asyncio.to_thread(self._contents.copy, text, target, callback.relative_update)
+        await asyncio.to_thread(self.get_file, rpath, lpath, callback)
 
     async def _ask(self, question: Any, text: str) -> Any:  # Any: whatever the question returns
         """Put a question, in a thread if somebody has to be asked."""
