@@ -167,6 +167,17 @@ def load_pickle(file: BinaryIO | File, name: str, device: str) -> dict[str, torc
     Raises:
         ConfigError: This version of PyTorch does not restrict what a pickle may do.
     """
+    check_pickles(name)
+    loaded: dict[str, torch.Tensor] = torch.load(file, map_location=device, weights_only=True)
+    return loaded
+
+
+def check_pickles(name: str) -> None:
+    """Say whom one trusts who loads a pickle with ``weights_only=True``.
+
+    Raises:
+        ConfigError: This version of PyTorch does not restrict what a pickle may do.
+    """
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < _PICKLE_VERSION:
         raise ConfigError(
@@ -175,8 +186,11 @@ def load_pickle(file: BinaryIO | File, name: str, device: str) -> dict[str, torc
             hint="use torch 2.10 or newer, or safetensors",
         )
     _log.warning("trusting the pickle %s with weights_only=True", printable(name))
-    loaded: dict[str, torch.Tensor] = torch.load(file, map_location=device, weights_only=True)
-    return loaded
+
+
+def without_memory() -> torch.device:
+    """Return a context in which tensors have shapes and no memory."""
+    return torch.device("meta")
 
 
 FRAMEWORK = TorchFramework()
