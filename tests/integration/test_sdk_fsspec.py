@@ -1,6 +1,7 @@
 """The file system ``cachefs://``: what is there, bytes, versions, forks, faults."""
 
 import asyncio
+import copy
 import errno
 import io
 import json
@@ -19,6 +20,7 @@ import pytest
 
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError
+from cachefs.sdk.filesystem import copies
 from tests.integration.sdk_systems import BLOCK, running
 
 pytestmark = pytest.mark.slow
@@ -27,6 +29,7 @@ DRAW = random.Random(11)
 LARGE = DRAW.randbytes(9 * BLOCK + 77)
 FILES = {
     "large.bin": LARGE,
+    "block.bin": DRAW.randbytes(4321),
     "icon@2x.png": b"icon",
     "a/one": b"1",
     "a/b/two": b"22",
@@ -81,7 +84,7 @@ def test_folders_are_listed(fs):
     assert fs.ls("cachefs://team", detail=False) == ["team/llama", "team/qwen"]
     assert fs.ls("team/llama/", detail=False) == ["team/llama/config.json"]
     assert fs.ls("many", detail=False) == [
-        "many/a-b", "many/a", "many/empty", "many/icon@2x.png", "many/large.bin", "many/lines.txt",
+        "many/a-b", "many/a", "many/block.bin", "many/empty", "many/icon@2x.png", "many/large.bin", "many/lines.txt",
     ]  # fmt: skip
     assert [each["type"] for each in fs.ls("many/a")] == ["directory", "file"]
     assert fs.ls("many/a/one", detail=False) == ["many/a/one"]
@@ -293,16 +296,39 @@ def test_a_tree_is_copied_whole_or_not_at_all(fs, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):
         fs.get_file("many/large.bin", str(tmp_path / "folder"))
-    with pytest.raises(OSError, match="lines.txt"):
+    with pytest.raises(OSError, match="lines"):
         fs.get_file("many/large.bin", str(tmp_path / "all" / "lines.txt" / "x"))
-    assert [each for each in tmp_path.rglob("*.part")] == []
+    assert not list(tmp_path.rglob("*.part"))
 
 
-def child_reads(fs, file):
+def test_the_kernel_copies_what_is_whole_here(system, tmp_path, monkeypatch):
+    fs = fsspec.filesystem("cachefs", state=system.folder)
+    counts, kernel_copies = [], os.copy_file_range
+    monkeypatch.setattr(copies, "_KERNEL_BYTES", 1000)
+    monkeypatch.setattr(
+        os, "copy_file_range", lambda *words: counts.append(kernel_copies(*words)) or counts[-1]
+    )
+    fs.get_file("many/block.bin", tmp_path / "whole")
+    assert counts == [1000] * 4 + [321]
+    assert (tmp_path / "whole").read_bytes() == FILES["block.bin"]
+
+    def refuse(*words):
+        if len(counts) == 7:
+            raise OSError(errno.EXDEV, "not between these")
+        counts.append(kernel_copies(*words))
+        return counts[-1]
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    fs.get_file("many/block.bin", tmp_path / "partly")
+    assert (tmp_path / "partly").read_bytes() == FILES["block.bin"]
+
+
+def child_reads(fs, file, of_parent):
     """Say in the child of a fork what it reads, by its exit code: 0 if all is right."""
     with suppress(BaseException):
         right = fs.cat_file("many/large.bin") == LARGE and file.read() == LARGE[10:]
-        os._exit(0 if right and fs.ls("many/a") else 1)
+        own = fs._contents.pins.reader is not of_parent[0] and file.raw._file is not of_parent[1]
+        os._exit(0 if right and own and fs.ls("many/a") else 1)
     os._exit(2)
 
 
@@ -310,11 +336,12 @@ def child_reads(fs, file):
 def test_a_fork_reads_on_with_connections_of_its_own(fs):
     with fs.open("many/large.bin", block_size=100) as file:
         assert file.read(10) == LARGE[:10]
+        of_parent = (fs._contents.pins.reader, file.raw._file)
         children = []
         for _ in range(3):
             child = os.fork()
             if not child:
-                child_reads(fs, file)
+                child_reads(fs, file, of_parent)
             children.append(child)
             assert fs.cat_file("many/large.bin", 3, 5 * BLOCK) == LARGE[3 : 5 * BLOCK]
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 3
@@ -412,6 +439,9 @@ class TestFaults:
         assert fresh.cat(["data/a", "data/b"]) == {"data/a": b"a2" * BLOCK, "data/b": b"b2" * BLOCK}
         assert fs.cat(["data/a", "data/b"]) == {"data/a": b"a1" * BLOCK, "data/b": b"b1" * BLOCK}
         assert not fs.exists("data/c")
+        sent = copy.copy(fs)  # as another process gets it
+        assert sent is not fs
+        assert sent.cat_file("data/a", 0, 2) == b"a1"
         assert (fs.checksum("data/a"), fs.ukey("data"), fs.modified("data/a")) == before
         assert fresh.checksum("data/a") != before[0]
         assert fresh.cat_file(f"data@{version}/a", 0, 2) == b"a1"
