@@ -30,9 +30,11 @@ from cachefs.fuse.keeping.keptmemory import KeptMemory
 from cachefs.fuse.keeping.servers import Control
 from cachefs.fuse.mounts.runfolder import RunFolder
 from cachefs.fuse.mounts.table import find_mount
+from cachefs.fuse.showing.alldatasets import AllDatasets
 from cachefs.fuse.showing.catalogue import HttpCatalogue
 from cachefs.fuse.showing.memory import Memory, VersionFolder, VolatileMemory
-from cachefs.fuse.showing.namespace import AllDatasets, Namespace, OneDataset
+from cachefs.fuse.showing.namespace import Namespace
+from cachefs.fuse.showing.onedataset import OneDataset
 from cachefs.fuse.showing.operations import Operations
 from cachefs.fuse.showing.xattrs import ExtendedAttributes
 from cachefs.ports import Runtime, Task

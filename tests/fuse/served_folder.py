@@ -120,6 +120,15 @@ class FolderOperations:
     def getattr(self, node):
         return self._found(self._paths[node])
 
+    def try_lookup(self, parent, name):
+        return None
+
+    def try_getattr(self, node):
+        return None
+
+    def try_listing(self, node):
+        return None
+
     def listing(self, node):
         children = sorted(self._paths[node].iterdir())
         return Listing(

@@ -26,7 +26,7 @@ from cachefs.errors import ConfigError
 from cachefs.fuse.engines.native.device import set_read_ahead
 from cachefs.fuse.mounts.table import find_mount
 from cachefs.fuse.showing.attributes import FOREVER, ROOT, Attributes, Found, MountOptions
-from cachefs.fuse.showing.namespace import Listing
+from cachefs.fuse.showing.listing import Listing
 from cachefs.fuse.showing.opened import OpenedFile
 from cachefs.fuse.showing.operations import Operations
 

@@ -100,17 +100,18 @@ class Owner(NamedTuple):
 
     def file(self, node: int, file_version: FileVersionId, size: int, mtime_ns: int) -> Attributes:
         """Return a file's attributes."""
-        ino = max(int(file_version[:16], 16) & _INO_BITS, _INO_MIN)
+        ino = int(file_version[:16], 16) & _INO_BITS
+        # By position: it is made for every file that a program looks at.
         return Attributes(
             node,
-            ino,
-            folder=False,
-            size=size,
-            mode=self.file_mode,
-            nlink=1,
-            uid=self.uid,
-            gid=self.gid,
-            mtime_ns=mtime_ns,
+            max(ino, _INO_MIN),
+            False,
+            size,
+            self.file_mode,
+            1,
+            self.uid,
+            self.gid,
+            mtime_ns,
         )
 
     def folder(self, node: int, identity: str, folders: int | None, mtime_ns: int) -> Attributes:

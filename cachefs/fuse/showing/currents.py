@@ -138,6 +138,11 @@ class Currents:
         """Return the version that was shown last, whatever is current by now."""
         return self._trees.shown(self._last[name], deadline=deadline)
 
+    def try_last(self, name: DatasetName) -> ShownVersion | None:
+        """Return the version that was shown last, if it is in memory."""
+        number = self._last.get(name)
+        return None if number is None else self._trees.in_memory(number)
+
     def current(self, name: DatasetName, *, deadline: float) -> ShownVersion:
         """Return the current version, by the dataset's policy, at most a second old.
 

@@ -16,10 +16,13 @@ from typing import overload
 
 from cachefs.client.reader import Reader
 from cachefs.core.names import DatasetName
-from cachefs.fuse.showing.attributes import NAME_BYTES_MAX, Found, MountOptions, Statistics
+from cachefs.fuse.showing.alldatasets import AllDatasets
+from cachefs.fuse.showing.attributes import FOREVER, NAME_BYTES_MAX, Found, MountOptions, Statistics
 from cachefs.fuse.showing.errno import FAILURES, failure
+from cachefs.fuse.showing.listing import Listing
 from cachefs.fuse.showing.memory import Memory, Versions
-from cachefs.fuse.showing.namespace import AllDatasets, Catalogue, Listing, Namespace, OneDataset
+from cachefs.fuse.showing.namespace import Catalogue, Namespace
+from cachefs.fuse.showing.onedataset import OneDataset
 from cachefs.fuse.showing.opened import Buffers, OpenedFile
 from cachefs.fuse.showing.xattrs import ExtendedAttributes
 from cachefs.ports import Runtime
@@ -62,6 +65,29 @@ class Operations:
             return self._namespace.getattr(node)
         except FAILURES as error:
             raise failure("getattr", error) from error
+
+    def try_lookup(self, parent: int, name: bytes) -> Found | None:
+        """Return what :meth:`lookup` does, or ``None`` if that might have to wait, or to fail.
+
+        Raises:
+            FileNotFoundError: Nothing of that name.
+        """
+        place = self._namespace.try_place(parent)
+        if place is None or len(name) > NAME_BYTES_MAX:
+            return None
+        return place[0].lookup(place[1], name, FOREVER)
+
+    def try_getattr(self, node: int) -> Found | None:
+        """Return what :meth:`getattr` does, or ``None`` if that might have to wait, or to fail."""
+        place = self._namespace.try_place(node)
+        if place is None:
+            return None
+        return Found(place[0].attributes(place[1], node=node), FOREVER)
+
+    def try_listing(self, node: int) -> Listing | None:
+        """Return what :meth:`listing` does, or ``None`` if that might have to wait, or to fail."""
+        place = self._namespace.try_place(node)
+        return None if place is None else place[0].listing(place[1], moving=False)
 
     def listing(self, node: int) -> Listing:
         """Return what is in a folder, at this moment.

@@ -6,21 +6,25 @@ either, so a tree that was put aside to save memory is built again, the same, wh
 for one of its nodes.
 """
 
+import errno
+import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cachefs.client.reader import OpenDataset, Reader
 from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
 from cachefs.errors import check
-from cachefs.fuse.showing.attributes import Attributes, Owner
+from cachefs.fuse.showing.attributes import FOREVER, MOVING_SECONDS, Attributes, Found, Owner
+from cachefs.fuse.showing.listing import Listing, MissingError
 from cachefs.fuse.showing.memory import Memory, Versions
 from cachefs.fuse.showing.tree import Tree
 from cachefs.ports import ResolvedVersion
 
 NUMBER_BITS = 32
 """Of a node number, for the number within the tree; the rest is the tree's."""
-_NUMBER_MASK = (1 << NUMBER_BITS) - 1
+NUMBER_MASK = (1 << NUMBER_BITS) - 1
 _ENTRIES_KEPT = 1_000_000
 """Files and folders of all trees in memory; the tree used last stays whatever its size."""
 
@@ -37,7 +41,7 @@ def node_of(tree: int, number: int) -> int:
 
 def split(node: int) -> tuple[int, int]:
     """Return the tree of a node, and its number there."""
-    return node >> NUMBER_BITS, node & _NUMBER_MASK
+    return node >> NUMBER_BITS, node & NUMBER_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +55,64 @@ class ShownVersion:
     mtime_ns: int
     identity: str
     """What its folders are told apart by, besides their paths."""
+    owner: Owner
 
-    def attributes(self, number: int, owner: Owner, *, node: int | None = None) -> Attributes:
+    def attributes(self, number: int, *, node: int | None = None) -> Attributes:
         """Return what ``stat`` shows of a number in the tree; ``node`` if it goes by another."""
-        own = node_of(self.number, number) if node is None else node
+        own = self.number << NUMBER_BITS | number if node is None else node
         entry = self.tree.entry(number)
         if entry is not None:
-            return owner.file(own, entry.file_version, entry.size, self.mtime_ns)
+            return self.owner.file(own, entry.file_version, entry.size, self.mtime_ns)
         identity = f"{self.identity}\0{self.tree.path(number)}"
-        return owner.folder(own, identity, self.tree.folders(number), self.mtime_ns)
+        return self.owner.folder(own, identity, self.tree.folders(number), self.mtime_ns)
+
+    def lookup(self, folder: int, name: bytes, valid_seconds: float) -> Found:
+        """Return what a name in one of its folders means.
+
+        Raises:
+            OSError: ``ENOENT``, ``ENOTDIR``.
+        """
+        children = self._children(folder)
+        number = children.get(name)
+        if number is None:
+            raise MissingError(valid_seconds)
+        return Found(self.attributes(number), valid_seconds)
+
+    def listing(self, folder: int, *, moving: bool, hidden: bytes = b"") -> Listing:
+        """Return what is in one of its folders.
+
+        Args:
+            folder: Its number.
+            moving: It may come to be another version's.
+            hidden: A name to leave out.
+
+        Raises:
+            OSError: ``ENOTDIR``.
+        """
+        names = [each for each in self._children(folder).items() if each[0] != hidden]
+        return Listing(
+            names,
+            self.attributes,
+            valid_seconds=MOVING_SECONDS if moving else FOREVER,
+            constant=not moving,
+        )
+
+    def _children(self, folder: int) -> Mapping[bytes, int]:
+        children = self.tree.children(folder)
+        if children is None:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return children
 
 
 class Trees:
     """All versions that a mount shows. Safe from any thread."""
 
-    def __init__(self, reader: Reader, memory: Memory, versions: Versions) -> None:
+    def __init__(self, reader: Reader, memory: Memory, versions: Versions, owner: Owner) -> None:
         """Begin with the numbers that the memory holds; no tree is built yet."""
         self._reader = reader
         self._memory = memory
         self._versions = versions
+        self._owner = owner
         self._guard = reader.runtime.condition()
         self._numbers: dict[tuple[DatasetName, VersionId, bool], int] = {}
         self._named: dict[int, tuple[DatasetName, VersionId]] = {}
@@ -141,6 +184,10 @@ class Trees:
             resolved = self._reader.metadata.resolve(name, version, deadline=deadline)
         return self._build(number, resolved)
 
+    def in_memory(self, number: int) -> ShownVersion | None:
+        """Return the version of a number, unless it was put aside or never given."""
+        return self._shown.get(number)
+
     def statistics(self) -> tuple[int, int]:
         """Return bytes and entries of the trees in memory."""
         with self._guard:
@@ -156,6 +203,7 @@ class Trees:
             Tree(resolved.manifest.files),
             nanoseconds(resolved.listed_at),
             self.identity(number),
+            self._owner,
         )
         with self._guard:
             # Two threads may have built it; either does.

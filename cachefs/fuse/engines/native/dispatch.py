@@ -19,7 +19,7 @@ from typing import Protocol
 
 from cachefs.fuse.engines.native import protocol
 from cachefs.fuse.engines.native.modes import Modes, Whole
-from cachefs.fuse.showing.attributes import FOREVER, Attributes, Found, Statistics
+from cachefs.fuse.showing.attributes import Attributes, Found, Statistics
 from cachefs.ports import Runtime
 
 _SERIAL_BITS = 40
@@ -34,6 +34,8 @@ _DOTS = 2
 """``.`` and ``..`` come before what is in a folder."""
 
 Handler = Callable[[int, memoryview], bytes]
+QuickHandler = Callable[[int, memoryview], bytes | None]
+"""Waits for nobody: ``None`` if the answer may take a while, and is to be had from the handler."""
 
 
 class Opened(Whole, Protocol):
@@ -51,7 +53,7 @@ class Opened(Whole, Protocol):
 
 
 class Folder(Protocol):
-    """A folder's content, which does not change; see :class:`cachefs.fuse.showing.namespace.Listing`."""
+    """A folder's content, which does not change; see :class:`cachefs.fuse.showing.listing.Listing`."""
 
     valid_seconds: float
     constant: bool
@@ -74,6 +76,18 @@ class FileOperations(Protocol):
 
     def getattr(self, node: int) -> Found:
         """Return a node's attributes."""
+        ...
+
+    def try_lookup(self, parent: int, name: bytes) -> Found | None:
+        """Return the same as :meth:`lookup`, or ``None`` if that might have to wait."""
+        ...
+
+    def try_getattr(self, node: int) -> Found | None:
+        """Return the same as :meth:`getattr`, or ``None`` if that might have to wait."""
+        ...
+
+    def try_listing(self, node: int) -> Folder | None:
+        """Return the same as :meth:`listing`, or ``None`` if that might have to wait."""
         ...
 
     def listing(self, node: int) -> Folder:
@@ -114,7 +128,8 @@ class Dispatch:
         self._serial = secrets.randbits(63 - _SERIAL_BITS) << _SERIAL_BITS
         self._files: dict[int, tuple[int, Opened | None]] = {}
         """By handle: node, and the open file unless the kernel reads it by itself."""
-        self._folders: dict[int, Folder] = {}
+        self._folders: dict[int, tuple[int, Folder]] = {}
+        """By handle: the folder's inode number, and what is in it."""
         self._adopted: dict[int, Opened] = {}
         """By node: files that are read through another process's handle."""
         self.handlers: dict[int, Handler] = {
@@ -136,6 +151,18 @@ class Dispatch:
         }
         """What is not here gets ENOSYS. After one the kernel does not ask again, and does as a file
         system does that has no opinion: it flushes nothing, allows by the mode, seeks by itself."""
+
+        self.quick: dict[int, QuickHandler] = {
+            protocol.LOOKUP: self._try_lookup,
+            protocol.GETATTR: self._try_getattr,
+            protocol.OPENDIR: self._try_opendir,
+            protocol.READDIR: self._try_readdir,
+            protocol.READDIRPLUS: self._try_readdirplus,
+            protocol.RELEASEDIR: self._releasedir,
+            protocol.GETXATTR: self._try_getxattr,
+            protocol.LISTXATTR: self._listxattr,
+        }
+        """What programs ask by the thousand, answered if it is in memory."""
 
     def file(self, handle: int, node: int) -> Opened:
         """Return the open file to read from."""
@@ -184,15 +211,22 @@ class Dispatch:
         try:
             found = self._operations.lookup(parent, protocol.name_in(body))
         except FileNotFoundError as error:
-            seconds = getattr(error, "valid_seconds", 0.0)
-            if not seconds:
-                raise
-            return protocol.encode_no_entry(protocol.split_seconds(seconds))
-        return protocol.encode_entry(found.attributes, _valid(found.valid_seconds))
+            return _no_entry(error)
+        return protocol.encode_entry(*found)
+
+    def _try_lookup(self, parent: int, body: memoryview) -> bytes | None:
+        try:
+            found = self._operations.try_lookup(parent, protocol.name_in(body))
+        except FileNotFoundError as error:
+            return _no_entry(error)
+        return None if found is None else protocol.encode_entry(*found)
+
+    def _try_getattr(self, node: int, _body: memoryview) -> bytes | None:
+        found = self._operations.try_getattr(node)
+        return None if found is None else protocol.encode_attributes(*found)
 
     def _getattr(self, node: int, _body: memoryview) -> bytes:
-        found = self._operations.getattr(node)
-        return protocol.encode_attributes(found.attributes, _valid(found.valid_seconds))
+        return protocol.encode_attributes(*self._operations.getattr(node))
 
     def _statfs(self, _node: int, _body: memoryview) -> bytes:
         shown = self._operations.statfs()
@@ -202,12 +236,15 @@ class Dispatch:
             blocks, 0, 0, shown.files, 0, block, shown.name_bytes_max, block, 0
         )
 
+    def _try_getxattr(self, _node: int, body: memoryview) -> None:
+        protocol.XATTR_IN.unpack_from(body)
+        if not protocol.name_in(body[protocol.XATTR_IN.size :]).startswith(_OUR_XATTRS):
+            # After this, `ls -l` asks no more for labels and access lists, of each single file.
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
     def _getxattr(self, node: int, body: memoryview) -> bytes:
         size, _ = protocol.XATTR_IN.unpack_from(body)
         name = protocol.name_in(body[protocol.XATTR_IN.size :])
-        if not name.startswith(_OUR_XATTRS):
-            # After this, `ls -l` asks no more for labels and access lists, of each single file.
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return _sized(self._operations.getxattr(node, os.fsdecode(name)), size)
 
     def _listxattr(self, node: int, body: memoryview) -> bytes:
@@ -257,9 +294,16 @@ class Dispatch:
     # ---- folders ------------------------------------------------------------------------------
 
     def _opendir(self, node: int, _body: memoryview) -> bytes:
-        listing = self._operations.listing(node)
+        return self._open_folder(self._operations.getattr(node), self._operations.listing(node))
+
+    def _try_opendir(self, node: int, _body: memoryview) -> bytes | None:
+        found = self._operations.try_getattr(node)
+        listing = None if found is None else self._operations.try_listing(node)
+        return None if found is None or listing is None else self._open_folder(found, listing)
+
+    def _open_folder(self, found: Found, listing: Folder) -> bytes:
         handle = self._number()
-        self._folders[handle] = listing
+        self._folders[handle] = found.attributes.ino, listing
         flags = protocol.FOPEN_CACHE_DIR | protocol.FOPEN_KEEP_CACHE if listing.constant else 0
         return protocol.OPEN_OUT.pack(handle, flags, 0)
 
@@ -267,40 +311,63 @@ class Dispatch:
         self._folders.pop(protocol.RELEASE_IN.unpack_from(body)[0], None)
         return b""
 
-    def _folder(self, handle: int, node: int) -> Folder:
-        listing = self._folders.get(handle)
-        if listing is None:
-            listing = self._folders[handle] = self._operations.listing(node)
-        return listing
+    def _try_readdir(self, _node: int, body: memoryview) -> bytes | None:
+        return self._try_entries(body, plus=False)
+
+    def _try_readdirplus(self, _node: int, body: memoryview) -> bytes | None:
+        return self._try_entries(body, plus=True)
+
+    def _try_entries(self, body: memoryview, *, plus: bool) -> bytes | None:
+        handle, offset, size = protocol.READ_IN.unpack_from(body)[:3]
+        known = self._folders.get(handle)
+        # What is in one that is not constant may be looked up only now.
+        if known is None or not known[1].constant:
+            return None
+        return _entries(*known, offset, size, plus=plus)
 
     def _readdir(self, node: int, body: memoryview) -> bytes:
-        return self._entries(node, body, plus=False)
+        return self._all_entries(node, body, plus=False)
 
     def _readdirplus(self, node: int, body: memoryview) -> bytes:
-        return self._entries(node, body, plus=True)
+        return self._all_entries(node, body, plus=True)
 
-    def _entries(self, node: int, body: memoryview, *, plus: bool) -> bytes:
+    def _all_entries(self, node: int, body: memoryview, *, plus: bool) -> bytes:
         handle, offset, size = protocol.READ_IN.unpack_from(body)[:3]
-        listing = self._folder(handle, node)
-        valid = _valid(listing.valid_seconds)
-        before = protocol.NO_ENTRY if plus else b""
-        parts: list[bytes] = []
-        if offset < _DOTS:
+        known = self._folders.get(handle)
+        if known is None:  # of the process before this one
             ino = self._operations.getattr(node).attributes.ino
-            parts += [before + dot for dot in protocol.encode_dots(ino, offset)]
-        left = size - sum(map(len, parts))
-        for index in range(max(0, offset - _DOTS), len(listing)):
-            name, attributes = listing[index]
-            part = protocol.encode_dirent(
-                name, attributes.ino, index + _DOTS + 1, folder=attributes.folder
-            )
-            left -= len(before) + len(part)
-            if left < 0:
-                break
-            if plus:
-                parts.append(protocol.encode_entry(attributes, valid))
-            parts.append(part)
-        return b"".join(parts)
+            known = self._folders[handle] = ino, self._operations.listing(node)
+        return _entries(*known, offset, size, plus=plus)
+
+
+def _entries(ino: int, listing: Folder, offset: int, size: int, *, plus: bool) -> bytes:
+    """Return as many entries of a folder as there is room for, as READDIR or READDIRPLUS has them."""
+    valid = listing.valid_seconds
+    before = protocol.NO_ENTRY if plus else b""
+    parts: list[bytes] = []
+    if offset < _DOTS:
+        parts += [before + dot for dot in protocol.encode_dots(ino, offset)]
+    left = size - sum(map(len, parts))
+    for index in range(max(0, offset - _DOTS), len(listing)):
+        name, attributes = listing[index]
+        part = protocol.encode_dirent(
+            name, attributes.ino, index + _DOTS + 1, folder=attributes.folder
+        )
+        left -= len(before) + len(part)
+        if left < 0:
+            break
+        if plus:
+            parts.append(protocol.encode_entry(attributes, valid))
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _no_entry(error: FileNotFoundError) -> bytes:
+    """Return the answer for a name that means nothing, which raises if it may not be believed."""
+    seconds = getattr(error, "valid_seconds", 0.0)
+    if not seconds:
+        raise error
+    return protocol.encode_no_entry(seconds)
 
 
 def _refusing(number: int) -> Handler:
@@ -319,10 +386,3 @@ def _sized(value: bytes, size: int) -> bytes:
     if len(value) > size:
         raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
     return value
-
-
-_FOREVER = protocol.split_seconds(FOREVER)
-
-
-def _valid(seconds: float) -> tuple[int, int]:
-    return _FOREVER if seconds == FOREVER else protocol.split_seconds(seconds)

@@ -1,10 +1,12 @@
 """The native engine: threads that read requests from ``/dev/fuse`` and answer them.
 
-Theory of operation. Every thread does all: it reads one request, serves it, and reads the next. When
-the last idle thread gets a request, another thread is started, up to a limit; so there are few when
-requests are quick, and a request that waits for the network keeps no other one waiting. READs are
-the ones that wait long. Only so many are served at once, and the others queue here, so that looking
-at names works while every READ waits.
+Theory of operation. One thread at a time reads the device. What it can answer from memory it answers
+at once, and reads on: looking at names costs no change of threads, which would cost more than the
+answer. With any other request, one that may wait, it first lets the next thread read, then serves
+that one, and queues up to read again; when nobody queues, another thread is started, up to a limit.
+So there are few threads when requests are quick, and a request that waits for the network keeps no
+other one waiting. READs are the ones that wait long. Only so many are served at once, and the others
+queue here, so that looking at names works while every READ waits.
 
 A READ is answered by ``writev`` of a header and of memory that the operations lend: the kernel
 copies it into its page cache, or to the reader, and nobody else copies.
@@ -59,7 +61,6 @@ _GONE = object()
 _WANTED = (
     protocol.ASYNC_READ
     | protocol.DO_READDIRPLUS
-    | protocol.READDIRPLUS_AUTO
     | protocol.PARALLEL_DIROPS
     | protocol.ABORT_ERROR
     | protocol.MAX_PAGES
@@ -132,12 +133,19 @@ class NativeEngine:
         )
         self._dispatch = Dispatch(runtime, operations, self._modes)
         self._handlers = self._dispatch.handlers
+        self._quick = self._dispatch.quick
         self._condition = runtime.condition()
         self._lock = threading.Lock()
         """For the counts that follow; whoever has it never waits."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll = select.epoll()
+        self._epoll.register(device, select.EPOLLIN)
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._tasks: list[Task] = []
-        self._idle = 0
+        self._reading = threading.Lock()
+        """Held by the thread that reads the device."""
+        self._queueing = 0
+        """Threads that wait to read it."""
         self._ended = False
         self._released = False
         self._failure: Exception | None = None
@@ -275,57 +283,85 @@ class NativeEngine:
     # ---- threads --------------------------------------------------------------------------------
 
     def _start_thread(self) -> None:
-        """Start one more thread."""
+        """Start one more thread, which queues up to read."""
         with self._lock:
-            self._idle += 1
+            self._queueing += 1
             self._tasks.append(self._runtime.start("cachefs-fuse", self._work))
 
     def _work(self) -> None:
-        """Read and serve requests: the body of a thread, which counts as idle when it begins."""
+        """Read and serve requests in turn with others: the body of a thread."""
         buffer = memoryview(bytearray(_BUFFER_BYTES))
-        with select.epoll() as epoll:
-            # Exclusive: one request wakes one thread.
-            epoll.register(self._device, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            epoll.register(self._wake, select.EPOLLIN)
-            while (count := self._receive(buffer, epoll)) > 0:
+        while True:
+            with self._reading:
+                count = self._read_device(buffer)
                 with self._lock:
-                    self._idle -= 1
-                    more = not self._idle and len(self._tasks) <= self._limits.threads
-                if more:
-                    self._start_thread()
-                try:
-                    self._serve(buffer[:count])
-                except Exception:  # noqa: BLE001 - the request boundary: the next one is served
-                    _log.exception("a request met a bug")
-                with self._lock:
-                    self._idle += 1
+                    self._queueing -= 1
+                    alone = not self._queueing and len(self._tasks) <= self._limits.threads
+            if not count:
+                break
+            if alone:
+                self._start_thread()
+            try:
+                self._serve(buffer[:count])
+            except Exception:  # noqa: BLE001 - the request boundary: the next one is served
+                _log.exception("a request met a bug")
+            with self._lock:
+                self._queueing += 1
         self._end()
 
-    def _receive(self, buffer: memoryview, epoll: select.epoll) -> int:
-        """Read the next request; return its length, 0 when there will be none."""
+    def _read_device(self, buffer: memoryview) -> int:
+        """Answer what can be answered at once; return the length of the first request that cannot.
+
+        Returns:
+            0 when there will be no more requests.
+        """
         into = (buffer,)
         while not self._ended:
-            epoll.poll()
+            self._epoll.poll()
             try:
-                return os.readv(self._device, into)
-            except BlockingIOError:
-                continue  # Another thread, which had just finished its last one, was faster.
+                count = os.readv(self._device, into)
             except OSError as error:
-                if error.errno == errno.ENODEV:
-                    return 0  # unmounted
-                if error.errno == errno.ECONNABORTED:
-                    _log.warning("the connection was aborted")
+                if not self._can_go_on(error):
                     return 0
-                if error.errno not in (errno.ENOENT, errno.EINTR):
-                    _log.error("the device cannot be read", extra={"failure": str(error)})
-                    return 0
-                # ENOENT: the request was taken back while we read it.
+                continue
+            if not self._answer_quickly(buffer, count):
+                return count
         return 0
+
+    def _can_go_on(self, error: OSError) -> bool:
+        """Say whether there may be requests after reading the device has failed."""
+        if isinstance(error, BlockingIOError) or error.errno in (errno.ENOENT, errno.EINTR):
+            return True  # It was taken back while we read it.
+        if error.errno == errno.ECONNABORTED:
+            _log.warning("the connection was aborted")
+        elif error.errno != errno.ENODEV:  # unmounted
+            _log.error("the device cannot be read", extra={"failure": str(error)})
+        return False
+
+    def _answer_quickly(self, buffer: memoryview, count: int) -> bool:
+        """Answer a request from memory; ``False`` if that cannot be, or it is not that simple."""
+        length, opcode, unique, node = protocol.IN_HEADER_BEGIN.unpack_from(buffer)
+        if length != count:
+            return False
+        handler = self._quick.get(opcode)
+        if handler is None:
+            # Nothing is counted: modes ask the kernel what it still has.
+            return opcode in (protocol.FORGET, protocol.BATCH_FORGET)
+        try:
+            answer = handler(node, buffer[protocol.IN_HEADER.size : count])
+        except OSError as error:
+            self._write_error(unique, error.errno or errno.EIO)
+            return True
+        except Exception:  # noqa: BLE001 - a bug, which is met once more where it is answered
+            return False
+        if answer is None:
+            return False
+        if not self._write(unique, answer):
+            self._dispatch.unanswered(opcode, answer)
+        return True
 
     def _serve(self, received: memoryview) -> None:
         opcode, unique, node, body = protocol.parse_request(received)
-        if opcode in (protocol.FORGET, protocol.BATCH_FORGET):
-            return  # Nothing is counted: modes ask the kernel what it still has.
         if opcode == protocol.INTERRUPT:
             self._interrupt(unique, protocol.INTERRUPT_IN.unpack_from(body)[0])
             return
@@ -363,8 +399,10 @@ class NativeEngine:
 
     def _answer(self, unique: int, body: bytes) -> bool:
         """Answer a request; ``False`` if it was answered already, or nobody waits any more."""
-        if self._running.pop(unique, _GONE) is _GONE:
-            return False
+        return self._running.pop(unique, _GONE) is not _GONE and self._write(unique, body)
+
+    def _write(self, unique: int, body: bytes) -> bool:
+        """Write an answer; ``False`` if nobody waits for it any more."""
         head = protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size + len(body), 0, unique)
         try:
             os.write(self._device, head + body)
@@ -375,13 +413,15 @@ class NativeEngine:
     def _answer_error(self, unique: int, number: int) -> None:
         """Answer with an error, unless the request was answered already."""
         if self._running.pop(unique, _GONE) is not _GONE:
-            try:
-                os.write(
-                    self._device,
-                    protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique),
-                )
-            except OSError as error:
-                self._lost(unique, error)
+            self._write_error(unique, number)
+
+    def _write_error(self, unique: int, number: int) -> None:
+        try:
+            os.write(
+                self._device, protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique)
+            )
+        except OSError as error:
+            self._lost(unique, error)
 
     def _lost(self, unique: int, error: OSError) -> bool:
         # ENOENT: whoever waited was killed, or the request was sent to a successor. Any other error is

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from cachefs.errors import CoordinatorUnavailableError
-from cachefs.fuse.showing.attributes import MOVING_SECONDS
+from cachefs.fuse.showing.attributes import MOVING_SECONDS, MountOptions, Owner
 from cachefs.fuse.showing.currents import Currents, Recent
 from cachefs.fuse.showing.memory import NoVersions, VolatileMemory
 from cachefs.fuse.showing.trees import Trees
@@ -116,7 +116,7 @@ def test_without_any_value_the_failure_is_told_and_remembered_for_a_while(recent
 
 def test_without_following_the_version_that_was_first_shown_stays(cloud):
     memory = VolatileMemory()
-    trees = Trees(cloud.reader, memory, NoVersions())
+    trees = Trees(cloud.reader, memory, NoVersions(), Owner.of(MountOptions(uid=7, gid=8)))
     cloud.put("model", {"a": b"1"})
     cloud.put("model", {"a": b"2"})
     first, second = (trees.show(each) for each in cloud.versions[MODEL])

@@ -70,6 +70,8 @@ class Operations:
         self.arrived = threading.Semaphore(0)
         self.failure = None
         self.closed = 0
+        self.in_memory = False
+        self.tried = []
 
     def lookup(self, parent, name):
         if self.failure is not None:
@@ -82,6 +84,16 @@ class Operations:
 
     def getattr(self, node):
         return Found(shown(node, folder=node == 1), FOREVER)
+
+    def try_lookup(self, parent, name):
+        self.tried.append(threading.get_ident())
+        return self.lookup(parent, name) if self.in_memory else None
+
+    def try_getattr(self, node):
+        return self.getattr(node) if self.in_memory else None
+
+    def try_listing(self, node):
+        return self.listing(node) if self.in_memory else None
 
     def listing(self, node):
         return Listing()
@@ -209,6 +221,16 @@ def test_names_are_looked_up(device):
     assert (error, protocol.ENTRY_OUT.unpack(answer)[:3]) == (0, (0, 0, 5))
 
 
+def test_names_in_memory_are_looked_up_by_the_thread_that_reads(device, operations):
+    operations.in_memory = True
+    for _ in range(20):
+        test_names_are_looked_up(device)
+        assert device.ask(protocol.GETATTR, bytes(16))[0] == 0
+    assert len(set(operations.tried)) == 1
+    operations.failure = OSError(errno.EACCES, "no")
+    assert device.ask(protocol.LOOKUP, b"file\0")[0] == errno.EACCES
+
+
 def test_a_file_is_opened_read_and_closed(device, operations):
     error, answer = device.ask(protocol.OPEN, protocol.OPEN_IN.pack(os.O_RDONLY, 0), FILE)
     handle, flags, backing = protocol.OPEN_OUT.unpack(answer)
@@ -236,8 +258,10 @@ def test_a_file_is_not_opened_for_writing(device, flags):
     assert device.ask(protocol.OPEN, body, FILE)[0] == errno.EROFS
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("plus", [False, True])
-def test_a_folder_is_read_in_parts_without_loss(device, plus):
+def test_a_folder_is_read_in_parts_without_loss(device, operations, plus, in_memory):
+    operations.in_memory = in_memory
     handle = protocol.OPEN_OUT.unpack(device.ask(protocol.OPENDIR)[1])[0]
     names, offset = [], 0
     while True:

@@ -63,8 +63,8 @@ def test_a_request_that_is_not_as_long_as_it_says_is_refused(length):
 
 
 def test_an_entry_says_what_stat_shows():
-    encoded = protocol.ENTRY_OUT.unpack(protocol.encode_entry(SHOWN, (60, 5)))
-    assert encoded[:6] == (SHOWN.node, 0, 60, 60, 5, 5)
+    encoded = protocol.ENTRY_OUT.unpack(protocol.encode_entry(SHOWN, 60.5))
+    assert encoded[:6] == (SHOWN.node, 0, 60, 60, 500_000_000, 500_000_000)
     ino, size, blocks, atime, mtime, ctime, *nanos = encoded[6:15]
     assert (ino, size, blocks) == (99, 513, 2)
     assert {atime, mtime, ctime} == {1_700_000_000}
@@ -73,16 +73,16 @@ def test_an_entry_says_what_stat_shows():
 
 
 def test_attributes_are_those_of_an_entry():
-    entry = protocol.encode_entry(SHOWN, (60, 5))
-    attributes = protocol.encode_attributes(SHOWN, (60, 5))
+    entry = protocol.encode_entry(SHOWN, 60.5)
+    attributes = protocol.encode_attributes(SHOWN, 60.5)
     assert attributes[16:] == entry[40:]
-    assert protocol.ATTR_OUT.unpack(attributes)[:2] == (60, 5)
+    assert protocol.ATTR_OUT.unpack(attributes)[:2] == (60, 500_000_000)
 
 
 def test_a_name_that_means_nothing_can_be_believed_for_a_while():
-    encoded = protocol.ENTRY_OUT.unpack(protocol.encode_no_entry((1, 500)))
+    encoded = protocol.ENTRY_OUT.unpack(protocol.encode_no_entry(1.5))
     assert encoded[0] == 0
-    assert (encoded[2], encoded[4]) == (1, 500)
+    assert (encoded[2], encoded[4]) == (1, 500_000_000)
 
 
 @pytest.mark.parametrize("name", [b"a", b"eight888", b"nine99999", "ü".encode(), b"\xff\n"])
