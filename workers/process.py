@@ -360,7 +360,7 @@ def run(config: WorkerConfig, cluster: ClusterConfig, token: Secret) -> int:
     _give_large_buffers_back()
     _allow_open_files()
     worker = Worker(config, cluster, token, ThreadRuntime())
-    with closing(worker), StopSignals() as signals:
+    with StopSignals() as signals, closing(worker):
         worker.start()
         ready = {
             "data": worker.member.data_address,

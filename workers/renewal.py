@@ -120,17 +120,6 @@ class Renewal:
         """Begin to register and renew, in a thread."""
         self._thread = self._runtime.start("renewal", self._run)
 
-    def wait_registered(self, timeout_seconds: float) -> bool:
-        """Wait until we are a member; ``False`` on time-out."""
-        deadline = self._runtime.monotonic() + timeout_seconds
-        with self._changed:
-            while not self._registered:
-                left = deadline - self._runtime.monotonic()
-                if left <= 0 or self._closed:
-                    return False
-                self._changed.wait(left)
-        return True
-
     def tell(self, timeout_seconds: float) -> bool:
         """Renew now, and wait until the coordinator knows what we hold; ``False`` on time-out."""
         deadline = self._runtime.monotonic() + timeout_seconds

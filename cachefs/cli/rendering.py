@@ -53,13 +53,12 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
         print(f"{name:{width}}  {printable(str(value))}")
 
 
-def console(*, error: bool = False) -> "Console":
+def console() -> "Console":
     """Return a console; piped output is not wrapped to the width of a terminal."""
     from rich.console import Console
 
-    stream = sys.stderr if error else sys.stdout
-    width = None if stream.isatty() else 4096
-    return Console(file=stream, highlight=False, soft_wrap=False, width=width)
+    width = None if sys.stdout.isatty() else 4096
+    return Console(file=sys.stdout, highlight=False, soft_wrap=False, width=width)
 
 
 def say(message: str) -> None:

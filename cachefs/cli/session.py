@@ -22,7 +22,7 @@ from cachefs.core.names import DatasetName, Reference, parse_reference, printabl
 from cachefs.core.nearest import did_you_mean
 from cachefs.errors import ConfigError, NotKnownError
 from cachefs.ports import ResolvedVersion
-from cachefs.transport.api import Api
+from cachefs.transport.api import TIMEOUT_SECONDS, Api
 from cachefs.transport.http import HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 
@@ -118,7 +118,7 @@ class _SuggestingApi(Api):
         path: str,
         body: Any = None,  # Any: a JSON document
         *,
-        timeout_seconds: float | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> bytes:
         try:
             return super().fetch(method, path, body, timeout_seconds=timeout_seconds)

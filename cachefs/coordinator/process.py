@@ -14,7 +14,6 @@ from cachefs.config.secrets import Secret
 from cachefs.coordinator.calls import WorkerCalls
 from cachefs.coordinator.control import open_server
 from cachefs.coordinator.http import make_app
-from cachefs.coordinator.listing import OpenOrigin
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.backoff import Backoff
@@ -102,9 +101,6 @@ class CoordinatorProcess(Closing):
         config: CoordinatorConfig,
         cluster: ClusterConfig,
         token: Secret,
-        *,
-        runtime: Runtime | None = None,
-        open_origin: OpenOrigin = open_with_retries,
     ) -> None:
         """Open the store, bind the ports, and begin to answer.
 
@@ -113,7 +109,7 @@ class CoordinatorProcess(Closing):
                 address is taken.
             ClusterError: The store does not answer, or the control address is taken.
         """
-        runtime = runtime or ThreadRuntime()
+        runtime = ThreadRuntime()
         self._store = Store(config.store_url)
         self._calls = WorkerCalls(runtime, token)
         self.coordinator = Coordinator(
@@ -121,7 +117,7 @@ class CoordinatorProcess(Closing):
             runtime,
             config=config,
             cluster=cluster,
-            open_origin=open_origin,
+            open_origin=open_with_retries,
             calls=self._calls,
         )
         self._control = open_server(

@@ -15,46 +15,45 @@ from cachefs.transport.connections import Connection, Patience
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
 
-_TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
+"""For a whole call, unless that says otherwise."""
 _HINT = "does it run, and at that address? `cachefs up` starts one, `cachefs doctor` looks closer"
 
 
 class Api:
     """Calls to one coordinator, each on a connection of its own; safe from any thread."""
 
-    def __init__(
-        self, address: str, token: Secret, *, timeout_seconds: float = _TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, address: str, token: Secret) -> None:
         """Call nobody yet.
 
         Args:
             address: ``host:port``, with or without ``http://`` before it.
             token: The cluster's.
-            timeout_seconds: For a whole call, unless that says otherwise.
         """
         self.address = address.removeprefix("http://").rstrip("/")
         self._token = token
-        self._timeout_seconds = timeout_seconds
         self._runtime = ThreadRuntime()
 
-    def get(self, path: str, *, timeout_seconds: float | None = None) -> Any:
+    def get(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
         """Return the document at a path, query included."""
         return _document(self.fetch("GET", path, timeout_seconds=timeout_seconds))
 
-    def post(self, path: str, body: Any = None, *, timeout_seconds: float | None = None) -> Any:
+    def post(
+        self, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Any:
         """Send a document to a path and return the answer's."""
         return _document(self.fetch("POST", path, body, timeout_seconds=timeout_seconds))
 
-    def patch(self, path: str, body: Any, *, timeout_seconds: float | None = None) -> Any:
+    def patch(self, path: str, body: Any) -> Any:
         """Change what is at a path and return what it is now."""
-        return _document(self.fetch("PATCH", path, body, timeout_seconds=timeout_seconds))
+        return _document(self.fetch("PATCH", path, body))
 
-    def delete(self, path: str, *, timeout_seconds: float | None = None) -> Any:
+    def delete(self, path: str) -> Any:
         """Remove what is at a path; the answer may be ``None``."""
-        return _document(self.fetch("DELETE", path, timeout_seconds=timeout_seconds))
+        return _document(self.fetch("DELETE", path))
 
     def fetch(
-        self, method: str, path: str, body: Any = None, *, timeout_seconds: float | None = None
+        self, method: str, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> bytes:
         """Make a call and return the answer's body as it is.
 
@@ -62,8 +61,7 @@ class Api:
             CoordinatorUnavailableError: No answer, or none that can be understood.
             CacheFSError: What the coordinator raised.
         """
-        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        patience = Patience(self._runtime.monotonic() + timeout, timeout)
+        patience = Patience(self._runtime.monotonic() + timeout_seconds, timeout_seconds)
         encoded = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n"

@@ -43,6 +43,8 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """Most bytes of one message; a manifest travels in parts."""
 SERVER_THREADS = 8
 """Calls that a control server answers at once; more wait."""
+_OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check"})
+"""What is answered without a token."""
 
 _log = logging.getLogger("cachefs.transport")
 
@@ -224,7 +226,6 @@ class ControlServer:
         token: Secret,
         *,
         threads: int = SERVER_THREADS,
-        open_methods: frozenset[str] = frozenset({"/grpc.health.v1.Health/Check"}),
     ) -> None:
         """Bind the port.
 
@@ -233,7 +234,7 @@ class ControlServer:
         """
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="control"),
-            interceptors=[_Gate(token, open_methods)],
+            interceptors=[_Gate(token)],
             options=_SERVER_OPTIONS,
         )
         try:
@@ -262,16 +263,15 @@ class ControlServer:
 class _Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
     """Stands before every call: the token first, then the handler, then its errors."""
 
-    def __init__(self, token: Secret, open_methods: frozenset[str]) -> None:
+    def __init__(self, token: Secret) -> None:
         self._token = token
-        self._open_methods = open_methods
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], "_Handler | None"],
         details: grpc.HandlerCallDetails,
     ) -> "_Handler | None":
-        if details.method not in self._open_methods and not self._admits(details):
+        if details.method not in _OPEN_METHODS and not self._admits(details):
             return grpc.unary_unary_rpc_method_handler(_refuse)
         handler = continuation(details)
         if handler is None:

@@ -57,6 +57,10 @@ from cachefs.wire.http import (
 _MANIFESTS_LIMIT = 16
 """A manifest of 100,000 files takes some 50 MB as objects."""
 _DIGEST_LISTS_LIMIT = 4096
+_IDLE_LIMIT = 16
+"""Idle connections kept for each worker that blocks are fetched from."""
+_IDLE_SECONDS = 30.0
+"""For how long; less than the workers' own ``idle_seconds``."""
 PROOF_STALL_SECONDS = 2.5
 """A worker that is silent for so long is not proving. Less than a reader's patience, who waits for
 one worker that waits for another."""
@@ -85,8 +89,6 @@ class HttpBlockSource:
         *,
         block_size: int,
         stall_seconds: float = 5.0,
-        idle_limit: int = 16,
-        idle_seconds: float = 30.0,
         unproven: bool = False,
     ) -> None:
         """Open nothing yet.
@@ -96,15 +98,13 @@ class HttpBlockSource:
             token: The cluster's.
             block_size: The cluster's, which says where a block lies in its file.
             stall_seconds: A worker that sends nothing for so long has stalled.
-            idle_limit: Idle connections kept per worker.
-            idle_seconds: For how long; less than the workers' own ``idle_seconds``.
             unproven: Take blocks of files that were not proven yet; for workers only.
         """
         self._runtime = runtime
         self._block_size = block_size
         self._unproven = unproven
         self._stall_seconds = stall_seconds
-        self._pool = ConnectionPool(runtime, idle_limit=idle_limit, idle_seconds=idle_seconds)
+        self._pool = ConnectionPool(runtime, idle_limit=_IDLE_LIMIT, idle_seconds=_IDLE_SECONDS)
         self._authorization = f"Authorization: Bearer {token.reveal()}\r\n"
 
     def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
@@ -266,7 +266,7 @@ class HttpMetadata:
         self._digest_size = digests.digest_size(digest)
         self._timeout_seconds = timeout_seconds
         self._authorization = f"Authorization: Bearer {token.reveal()}\r\n"
-        self._pool = ConnectionPool(runtime, idle_limit=2, idle_seconds=30.0)
+        self._pool = ConnectionPool(runtime, idle_limit=2, idle_seconds=_IDLE_SECONDS)
         self._lock = threading.Lock()
         self._view = EMPTY_VIEW
         self._coordinator_down_until = 0.0

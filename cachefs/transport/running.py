@@ -8,13 +8,13 @@ its standard error, which the supervisor shows. SIGTERM or SIGINT end it.
 """
 
 import argparse
-import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from cachefs.config.secrets import Secret, read_token
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.ports import Closing
 from cachefs.telemetry import logs
+from cachefs.transport.events import handle_events, taking_signals
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 POLL_SECONDS = 0.5
@@ -70,27 +71,21 @@ class StopSignals(Closing):
 
     def __init__(self) -> None:
         """Take the signals from now on."""
-        self._reading, self._writing = os.pipe()
-        os.set_blocking(self._writing, False)
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._note)
+        self._came = False
+        self._selector = selectors.DefaultSelector()
+        with ExitStack() as owned:
+            owned.callback(self._selector.close)
+            owned.enter_context(taking_signals(self._selector, STOP_SIGNALS, self._note))
+            self._owned = owned.pop_all()
 
-    def _note(self, _number: int, _frame: object) -> None:
-        # A handler may only do what is safe between any two instructions. It takes no lock, which the
-        # main thread may hold; it writes one byte, and if nothing more fits, there are enough.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._writing, b"\0")
+    def _note(self, _number: int) -> None:
+        self._came = True
 
     def wait(self, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Return once a signal came, or soon after ``unless`` has become true."""
-        poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
-        while not unless() and not poll.poll(POLL_SECONDS * 1000):
-            pass
+        while not (self._came or unless()):
+            handle_events(self._selector, POLL_SECONDS)
 
     def close(self) -> None:
-        """Ignore the signals from now on: the process is at its end."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        for end in (self._reading, self._writing):
-            os.close(end)
+        """Leave the signals to who had them before; idempotent."""
+        self._owned.close()

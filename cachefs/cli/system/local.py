@@ -22,7 +22,6 @@ from cachefs.config.secrets import read_token
 from cachefs.config.units import format_size
 from cachefs.errors import CacheFSError
 from cachefs.gateway.credentials import write_keys
-from cachefs.ports import Runtime
 from cachefs.transport.processes import ProcessRecord
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
@@ -139,15 +138,14 @@ def _reporter(descriptor: int | None) -> Report:
     return to_person if descriptor is None else to_parent
 
 
-def stop_system(folder: StateFolder, *, seconds: float, runtime: Runtime | None = None) -> bool:
+def stop_system(folder: StateFolder, *, seconds: float) -> bool:
     """Stop what runs on a state folder, and clean up; ``False`` if nothing ran.
 
     Args:
         folder: The state folder.
         seconds: How long the supervisor may take before it and its children are killed.
-        runtime: The clock.
     """
-    runtime = runtime or ThreadRuntime()
+    runtime = ThreadRuntime()
     records = ProcessRecord.read(read_json(folder.processes))
     running = folder.is_locked() or any(record.alive for record in records)
     supervisors = [record for record in records if record.name == "supervisor"]

@@ -20,6 +20,7 @@ from cachefs.transport.runtime import ThreadRuntime
 
 DATASET = "model"
 TOKEN = "token-of-a-test"  # noqa: S105 - it guards nothing
+_WORKERS = 3
 
 
 class MemoryCluster(Closing):
@@ -29,11 +30,10 @@ class MemoryCluster(Closing):
         self,
         files: Mapping[str, bytes],
         *,
-        workers: int = 3,
         block_size: int = 4096,
         replicas: int = 1,
     ) -> None:
-        """Start the workers."""
+        """Start three workers."""
         self.files = dict(files)
         self.cluster = ClusterConfig(block_size=block_size)
         self.runtime = ThreadRuntime()
@@ -54,7 +54,7 @@ class MemoryCluster(Closing):
             MemoryWorker(
                 f"w{number}", TOKEN, block_size, contents, versions={DATASET: self.version}
             )
-            for number in range(workers)
+            for number in range(_WORKERS)
         ]
         self.show(*self.workers)
         self._owned = ExitStack()
@@ -80,7 +80,6 @@ class MemoryCluster(Closing):
         self,
         config: ReaderConfig | None = None,
         *,
-        coordinator: str | None = None,
         local: LocalFiles | None = None,
     ) -> Reader:
         """Open a reader that knows the workers' addresses; it is closed with the cluster."""
@@ -88,7 +87,7 @@ class MemoryCluster(Closing):
         token = Secret(TOKEN)
         metadata = HttpMetadata(
             self.runtime,
-            coordinator,
+            None,
             token,
             workers=[worker.address for worker in self.workers],
             timeout_seconds=1.0,

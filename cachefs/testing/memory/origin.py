@@ -45,10 +45,9 @@ class MemoryOrigin:
         for path, content in (files or {}).items():
             self.put(path, content)
 
-    def put(self, path: str, content: bytes, *, token: str | None = None) -> None:
-        """Write a file; without a token of its own, one that depends on the content."""
-        if token is None:
-            token = hashlib.blake2b(content, digest_size=8).hexdigest()
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file; its token follows from the content."""
+        token = hashlib.blake2b(content, digest_size=8).hexdigest()
         self._files[path] = (bytes(content), token)
 
     def remove(self, path: str) -> None:

@@ -109,5 +109,5 @@ def site(tmp_path):
 @pytest.fixture
 def worker(site):
     added = site.add("w1")
-    assert added.renewal.wait_registered(5)
+    site.wait_until(lambda: added.renewal.registered)
     return added

@@ -147,14 +147,14 @@ def test_the_new_owners_are_asked_at_the_same_time(site, monkeypatch):
     monkeypatch.setattr(WorkerControl, "GetResident", answer_with_another)
     monkeypatch.setattr(draining, "QUESTION_FILES", 1)
     worker = site.add("w1")
-    assert worker.renewal.wait_registered(5)
+    site.wait_until(lambda: worker.renewal.registered)
     file = site.file("model.bin")
     deadline = site.runtime.monotonic() + 10.0
     for index in range(block_count(file.entry.size, BLOCK)):
         with worker.filler.obtain(file, index, only_cached=False, deadline=deadline):
             pass
     for name in ("w2", "w3"):
-        assert site.add(name).renewal.wait_registered(5)
+        site.add(name)
     site.wait_until(lambda: len(worker.knowledge.view(deadline=0).members) == 3)
     with worker_channel(worker.member.control_address, site.token) as channel:
         stub = rpc.WorkerStub(channel.channel)

@@ -79,7 +79,7 @@ def test_reads_and_fills_go_on_while_the_coordinator_is_down(site, worker):
 def test_a_worker_that_never_saw_a_version_learns_it_from_another(site, worker):
     obtain(site, worker)
     other = site.add("w2")
-    assert other.renewal.wait_registered(5)
+    site.wait_until(lambda: other.renewal.registered)
     site.wait_until(lambda: len(other.knowledge.view(deadline=0).members) == 2)
     site.coordinator.close()
     found = other.knowledge.file(
@@ -188,7 +188,7 @@ def test_the_last_worker_cannot_hand_over_what_it_holds(site, worker):
 def test_a_drain_hands_everything_over_and_costs_the_origin_nothing(site, worker):
     assert set(obtain_all(site, worker)) == {"origin"}
     other = site.add("w2")
-    assert other.renewal.wait_registered(5)
+    site.wait_until(lambda: other.renewal.registered)
     site.wait_until(lambda: len(worker.knowledge.view(deadline=0).members) == 2)
     before = site.origin_bytes()
     plan = call(site, worker, "Drain", pb.DrainRequest(dry_run=True))
@@ -204,13 +204,13 @@ def test_a_worker_that_joins_takes_its_blocks_from_peers(site, worker):
     obtain_all(site, worker)
     site.wait_until(lambda: site.coordinator.known)
     other = site.add("w2")
-    assert other.renewal.wait_registered(5)
+    site.wait_until(lambda: other.renewal.registered)
     assert set(obtain_all(site, other)) == {"peer"}
 
 
 def test_many_cold_readers_cost_the_origin_once(site, worker):
     other = site.add("w2")
-    assert other.renewal.wait_registered(5)
+    site.wait_until(lambda: other.renewal.registered)
     site.wait_until(lambda: len(worker.knowledge.view(deadline=0).members) == 2)
     file_version = site.file("model.bin").entry.file_version
     site.version = site.version.__class__(

@@ -127,7 +127,7 @@ def test_an_error_of_the_origin_is_final(near, site):
 def test_a_block_without_room_comes_over_the_network(site):
     tier = TierConfig(folder=site.folder / "tiny", medium="disk", capacity_bytes=BLOCK // 2)
     worker = site.add("w2", capacity=tier.capacity_bytes)
-    assert worker.renewal.wait_registered(5)
+    site.wait_until(lambda: worker.renewal.registered)
     with closing(Fetcher(site, worker.member)) as fetcher:
         assert fetcher.fetch(0).source == "origin"
         assert fetcher.network.fetches == 1

@@ -198,12 +198,11 @@ class SimDrive:
         self.power_cuts += 1
         self.files, self._durable_names = {}, {}
 
-    def damage(self, *, matching: Callable[[str], bool] = lambda _name: True) -> str:
+    def damage(self) -> str:
         """Do to one file what bad sectors, people and scripts do; return what it was."""
-        names = sorted(name for name in self.files if matching(name))
-        if not names:
+        if not self.files:
             return "nothing to damage"
-        name = self.random.choice(names)
+        name = self.random.choice(sorted(self.files))
         inode = self.files[name]
         kind = self.random.choice(("rot", "rot", "scribble", "truncate", "extend", "remove"))
         self._damage(kind, name, inode)
