@@ -18,6 +18,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 METADATA = MetaData(
@@ -156,9 +157,45 @@ WARM_JOBS = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double, nullable=False),
     Column("released", Boolean, nullable=False),
+    Column("key", Text, nullable=False, server_default=""),
+    Column("zone", Text, nullable=False, server_default=""),
+    Column("copies", Integer, nullable=False, server_default="0"),
+    Column("rate", BigInteger, nullable=False, server_default="0"),
+    Column("map", Text, nullable=False, server_default=""),
     Index("ix_warm_jobs_released", "released"),
 )
 """``released`` once the job has ended and the workers were told to forget it."""
+
+RESIDENCY_MAPS = Table(
+    "residency_maps",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("saved_at", Double, nullable=False),
+    Column("blocks", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+    Index("ix_residency_maps_dataset", "dataset"),
+)
+"""Which blocks of a version were resident anywhere at a moment, to be warmed from later."""
+
+POOLS = Table(
+    "pools",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("wanted", Integer),
+    Column("wanted_by_zone", Text, nullable=False),
+    Column("least", Integer, nullable=False),
+    Column("most", Integer),
+    Column("exclusive", Text, nullable=False),
+    Column("leaving", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""Pools as they shall be; one that nobody has said anything about has no row."""
 
 EVENTS = Table(
     "events",
@@ -187,3 +224,103 @@ LEADERS = Table(
     Column("renewals", BigInteger, nullable=False),
 )
 """Which of several coordinators does what only one should do."""
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("flow", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("group_name", Text, nullable=False),
+    Column("key", Text),
+    Column("cause", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("wants", Text, nullable=False),
+    Column("ending", Text, nullable=False),
+    Column("keep_cache", Boolean, nullable=False),
+    Column("failure", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),
+    UniqueConstraint("flow", "key"),
+    Index("ix_runs_state", "state"),
+    Index("ix_runs_number", "number"),
+)
+"""``number`` is a run's place in the queue. ``owner`` is the coordinator that carries it out, empty
+while none does; only who knows ``fence``, which grows with each new owner, may write what happened.
+``events`` numbers the run's events. ``changes`` grows whenever somebody else wrote what the owner
+must look at: a wish, an answer."""
+
+RUN_STEPS = Table(
+    "run_steps",
+    METADATA,
+    Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("outputs", Text, nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("failure", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    PrimaryKeyConstraint("run", "id"),
+)
+"""``answer`` is what a person said to a step that asks; empty, or a JSON object."""
+
+RUN_EVENTS = Table(
+    "run_events",
+    METADATA,
+    Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    PrimaryKeyConstraint("run", "number"),
+)
+
+RUN_OWNERS = Table(
+    "run_owners",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("renewals", BigInteger, nullable=False),
+)
+"""The coordinators that carry out runs. Others see one live by ``renewals`` changing; a row that does
+not change for a whole lease is deleted together with the ownership of all its runs."""
+
+FLOWS = Table(
+    "flows",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("registered_at", Double, nullable=False),
+)
+"""Flows that something other than a person starts."""
+
+TRIGGERS = Table(
+    "triggers",
+    METADATA,
+    Column("flow", Text, ForeignKey("flows.name", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("flow", "number"),
+)
+"""``position`` is how far a trigger has looked: the last event's number, or the last second of which
+a timetable was asked. For a webhook ``spec`` holds its token's digest."""

@@ -3,10 +3,13 @@
 import threading
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from cachefs.coordinator.store import counters, datasets, events, members, residency
+from cachefs.coordinator.store import engine as engine_module
 from cachefs.coordinator.store.engine import Store
 from cachefs.coordinator.store.events import Event
 from cachefs.coordinator.store.tables import METADATA
@@ -19,6 +22,7 @@ from tests.integration.coordinator.conftest import declared, member
 
 ONE = WorkerId("one")
 FILE = FileVersionId("a" * 40)
+BYTES = {"sqlite": "x'01'", "postgresql": "'\\x01'"}
 
 
 @pytest.fixture
@@ -129,18 +133,35 @@ def test_who_follows_residency_by_revision_sees_every_change(store):
         assert [held.tier for held in residency.since(connection, ONE, 0)] == ["memory"]
 
 
-def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_held(store, store_url):
-    with store.write() as connection:
-        datasets.add(connection, declared("a", pins=("x",)), at=1.0)
-        residency.put(connection, ONE, [Holding(ONE, FILE, "disk", 1)], whole=True)
-        connection.exec_driver_sql("ALTER TABLE reports DROP COLUMN gone_at")
-        connection.exec_driver_sql("DELETE FROM counters WHERE name = 'pins'")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+def make_first_store(url):
+    """Make a store as the first release did, with a dataset and a worker's report."""
+    config = Config()
+    config.set_main_option("script_location", "cachefs.coordinator.store:migrations")
+    engine = engine_module._open(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for table, values in (
+            (
+                "datasets",
+                """'default/a', 'memory://a', '{}', '[]', '[]', 'pinned', 'default', 1, '["x"]',
+                NULL, 2, NULL, 1.0""",
+            ),
+            ("reports", "'one', 1, 1"),
+            ("residency", f"'one', '{FILE}', 'disk', {BYTES[engine.dialect.name]}, 1"),
+        ):
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({values})")  # noqa: S608 - constants
+    engine.dispose()
+
+
+def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_held(store_url):
+    make_first_store(store_url)
     again = Store(store_url)
     with again.read() as connection:
         # Whoever obeys no pins yet says 0, and must hear of those that there are.
         assert counters.read(connection)["pins"] > 0
-        assert datasets.every(connection) == (declared("a", pins=("x",)),)
+        (found,) = datasets.every(connection)
+        assert (str(found.name), found.pins) == ("a", ("x",))
         assert residency.report(connection, ONE) == (1, 1)
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     again.close()

@@ -1,0 +1,481 @@
+"""Runs, their steps and events in the store: statements, as functions of a connection.
+
+What happened in a run is written by :func:`write`, which refuses whoever does not know the run's
+fence. What people ask of a run (a wish, an answer) is written by anybody, and makes ``changes`` grow,
+which the owner watches.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+
+from cachefs.coordinator.store import counters
+from cachefs.coordinator.store.tables import RUN_EVENTS, RUN_OWNERS, RUN_STEPS, RUNS
+from cachefs.dataflow.records import RUN_OVER, Progress, Run, StepRecord
+from cachefs.dataflow.spec.model import Value
+from cachefs.errors import LeaseExpiredError
+
+ACTIVE = ("Planned", "Queued", "Running", "Paused")
+"""Every state that is not over: what an index can look for."""
+_PER_STATEMENT = 500
+_FAILURE_LENGTH_MAX = 4000
+_MESSAGE_LENGTH_MAX = 1000
+_UPDATE_STEP = update(RUN_STEPS).where(
+    RUN_STEPS.c.run == bindparam("of_run"), RUN_STEPS.c.id == bindparam("of_id")
+)
+
+
+class RunEvent(NamedTuple):
+    """Something that happened in a run."""
+
+    at: float
+    """Seconds since 1970."""
+    kind: str
+    """Such as ``step-began``; one word with hyphens."""
+    step: str
+    """The step or the instance that it is about; empty for the run."""
+    message: str
+    number: int = 0
+    """From 1 on, without gaps, in each run."""
+
+
+class Position(NamedTuple):
+    """Where a run stands for its owner."""
+
+    fence: int
+    changes: int
+    """Another number than before: somebody wrote what the owner must look at."""
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+def add(connection: Connection, run: Run, records: Iterable[StepRecord]) -> None:
+    """Store a new run with its steps, as the last of the queue."""
+    # Adding to the counter locks it: submissions queue up, and none overlooks another of its group.
+    number = counters.add(connection, "runs")
+    values = _columns(run) | {"number": number, "owner": "", "events": 0, "changes": 0}
+    connection.execute(RUNS.insert().values(**values))
+    _insert_steps(connection, run.id, list(records))
+
+
+def lock_queue(connection: Connection) -> None:
+    """Let no other submission happen until this transaction ends."""
+    counters.add(connection, "runs")
+
+
+def find(connection: Connection, run: str) -> Run | None:
+    """Return a run, or ``None``."""
+    row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
+    return None if row is None else _run(row)
+
+
+def find_key(connection: Connection, flow: str, key: str) -> Run | None:
+    """Return the run of a flow that was submitted with a key, or ``None``."""
+    query = select(RUNS).where(RUNS.c.flow == flow, RUNS.c.key == key)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def every(
+    connection: Connection, *, flow: str = "", active: bool = False, limit: int
+) -> tuple[Run, ...]:
+    """Return the newest runs, the newest first; of one flow, or of all."""
+    query = select(RUNS).order_by(RUNS.c.number.desc()).limit(limit)
+    if flow:
+        query = query.where(RUNS.c.flow == flow)
+    if active:
+        query = query.where(RUNS.c.state.in_(ACTIVE))
+    return tuple(_run(row) for row in connection.execute(query))
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Return how many runs there are in each state."""
+    query = select(RUNS.c.state, func.count().label("runs")).group_by(RUNS.c.state)
+    return {row.state: int(row.runs) for row in connection.execute(query)}
+
+
+def queued_count(connection: Connection) -> int:
+    """Return how many runs wait for their turn."""
+    query = select(func.count()).select_from(RUNS).where(RUNS.c.state == "Queued")
+    return int(connection.execute(query).scalar_one())
+
+
+def group_members(connection: Connection, group: str) -> tuple[Run, ...]:
+    """Return the runs of a concurrency group that are not over, the first in the queue first."""
+    query = (
+        select(RUNS)
+        .where(RUNS.c.group_name == group, RUNS.c.state.in_(ACTIVE))
+        .order_by(RUNS.c.number)
+    )
+    return tuple(_run(row) for row in connection.execute(query))
+
+
+def has_predecessor(connection: Connection, run: Run) -> bool:
+    """Say whether a run must wait for another of its group."""
+    if not run.group:
+        return False
+    own = select(RUNS.c.number).where(RUNS.c.id == run.id).scalar_subquery()
+    query = (
+        select(RUNS.c.id)
+        .where(RUNS.c.group_name == run.group, RUNS.c.state.in_(ACTIVE), RUNS.c.number < own)
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def again(
+    connection: Connection, run: Run, records: Iterable[StepRecord], events: Sequence[RunEvent]
+) -> bool:
+    """Put a run that is over at the end of the queue; ``False`` if it is not over any more."""
+    number = counters.add(connection, "runs")
+    values = _columns(run) | {"number": number, "owner": "", "fence": RUNS.c.fence + 1}
+    del values["id"]
+    changed = connection.execute(
+        update(RUNS).where(RUNS.c.id == run.id, RUNS.c.state.in_(RUN_OVER)).values(**values)
+    )
+    if changed.rowcount == 0:
+        return False
+    # What a step had noted stays only if the step is to go on: then the record holds it.
+    connection.execute(delete(RUN_STEPS).where(RUN_STEPS.c.run == run.id))
+    _insert_steps(connection, run.id, list(records))
+    tell(connection, run.id, events)
+    return True
+
+
+def ask(connection: Connection, run: str, events: Sequence[RunEvent], **values: Value) -> bool:
+    """Write what somebody wants of a run; ``False`` if it is over."""
+    changed = connection.execute(
+        update(RUNS)
+        .where(RUNS.c.id == run, RUNS.c.state.in_(ACTIVE))
+        .values(changes=RUNS.c.changes + 1, **values)
+    )
+    if changed.rowcount:
+        tell(connection, run, events)
+    return bool(changed.rowcount)
+
+
+def tell(connection: Connection, run: str, events: Sequence[RunEvent]) -> None:
+    """Append events to a run, whoever owns it."""
+    if events:
+        last = connection.execute(
+            update(RUNS)
+            .where(RUNS.c.id == run)
+            .values(events=RUNS.c.events + len(events))
+            .returning(RUNS.c.events)
+        ).scalar_one()
+        _insert_events(connection, run, events, last=int(last))
+
+
+def write(
+    connection: Connection,
+    run: Run,
+    *,
+    steps: Iterable[StepRecord] = (),
+    new_steps: Iterable[StepRecord] = (),
+    events: Sequence[RunEvent] = (),
+) -> None:
+    """Write what happened, as the run's owner.
+
+    ``wants``, ``keep_cache``, answers and checkpoints are not written: others and the steps do.
+
+    Raises:
+        LeaseExpiredError: Another coordinator has taken the run over; nothing was written.
+    """
+    # This locks the row: whoever takes the run over waits for us, or we find the fence changed.
+    values = {
+        "events": RUNS.c.events + len(events),
+        "state": run.state,
+        "ending": run.ending,
+        "failure": run.failure[:_FAILURE_LENGTH_MAX],
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+    }
+    row = connection.execute(
+        update(RUNS)
+        .where(RUNS.c.id == run.id, RUNS.c.fence == run.fence)
+        .values(**values, **({"owner": ""} if run.over else {}))
+        .returning(RUNS.c.events)
+    ).one_or_none()
+    if row is None:
+        raise LeaseExpiredError("another coordinator has taken the run over", subject=run.id)
+    changed = [_step_columns(record) | {"of_run": run.id, "of_id": record.id} for record in steps]
+    if changed:
+        connection.execute(_UPDATE_STEP, changed)
+    _insert_steps(connection, run.id, list(new_steps))
+    _insert_events(connection, run.id, events, last=int(row.events))
+
+
+def lock(connection: Connection, run: str, fence: int) -> None:
+    """Keep a run from being taken over until the transaction ends.
+
+    Raises:
+        LeaseExpiredError: It has been taken over.
+    """
+    query = select(RUNS.c.id).where(RUNS.c.id == run, RUNS.c.fence == fence).with_for_update()
+    if connection.execute(query).first() is None:
+        raise LeaseExpiredError("another coordinator has taken the run over", subject=run)
+
+
+def remove(connection: Connection, *, ended_before: float, kept: int) -> int:
+    """Delete runs that are over: those of long ago, and all but the newest; return how many."""
+    over = select(RUNS.c.id).where(RUNS.c.state.in_(RUN_OVER))
+    old = over.where(RUNS.c.ended_at < ended_before).limit(_PER_STATEMENT)
+    many = over.order_by(RUNS.c.number.desc()).offset(kept).limit(_PER_STATEMENT)
+    ids = {*connection.execute(old).scalars(), *connection.execute(many).scalars()}
+    for run in ids:
+        connection.execute(delete(RUNS).where(RUNS.c.id == run))
+    return len(ids)
+
+
+# ---- owners -------------------------------------------------------------------------------------
+
+
+def positions(connection: Connection, owner: str) -> dict[str, Position]:
+    """Return the runs that a coordinator owns."""
+    query = select(RUNS.c.id, RUNS.c.fence, RUNS.c.changes).where(
+        RUNS.c.owner == owner, RUNS.c.state.in_(ACTIVE)
+    )
+    return {row.id: Position(row.fence, row.changes) for row in connection.execute(query)}
+
+
+def has_free(connection: Connection) -> bool:
+    """Say whether there is a run that nobody owns."""
+    query = select(RUNS.c.id).where(RUNS.c.owner == "", RUNS.c.state.in_(ACTIVE)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def claim(connection: Connection, owner: str, *, limit: int) -> None:
+    """Take runs that nobody owns, the first in the queue first."""
+    chosen = (
+        select(RUNS.c.id)
+        .where(RUNS.c.owner == "", RUNS.c.state.in_(ACTIVE))
+        .order_by(RUNS.c.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # another coordinator is taking those
+    )
+    for run in list(connection.execute(chosen).scalars()):
+        connection.execute(
+            update(RUNS).where(RUNS.c.id == run).values(owner=owner, fence=RUNS.c.fence + 1)
+        )
+
+
+def free(connection: Connection) -> None:
+    """Make every run nobody's, on a store that one coordinator uses at a time."""
+    connection.execute(update(RUNS).where(RUNS.c.owner != "").values(owner=""))
+
+
+def release(connection: Connection, owner: str) -> None:
+    """Let others take the runs of a coordinator at once, and forget it."""
+    connection.execute(update(RUNS).where(RUNS.c.owner == owner).values(owner=""))
+    connection.execute(delete(RUN_OWNERS).where(RUN_OWNERS.c.owner == owner))
+
+
+def owners(connection: Connection) -> dict[str, int]:
+    """Return how often each owner has renewed its lease."""
+    return {row.owner: row.renewals for row in connection.execute(select(RUN_OWNERS))}
+
+
+def renew(connection: Connection, owner: str) -> bool:
+    """Renew an owner's lease; ``False`` if there is none: it was buried, or is new."""
+    changed = connection.execute(
+        update(RUN_OWNERS)
+        .where(RUN_OWNERS.c.owner == owner)
+        .values(renewals=RUN_OWNERS.c.renewals + 1)
+    )
+    return changed.rowcount == 1
+
+
+def add_owner(connection: Connection, owner: str) -> None:
+    """Begin an owner's lease."""
+    connection.execute(RUN_OWNERS.insert().values(owner=owner, renewals=1))
+
+
+def bury(connection: Connection, owner: str, *, renewals: int) -> bool:
+    """Free the runs of an owner that has not renewed since; ``False`` if it has."""
+    # Whoever renews at this moment waits for this row, and then finds it gone.
+    gone = connection.execute(
+        delete(RUN_OWNERS).where(RUN_OWNERS.c.owner == owner, RUN_OWNERS.c.renewals == renewals)
+    )
+    if gone.rowcount:
+        connection.execute(
+            update(RUNS).where(RUNS.c.owner == owner).values(owner="", fence=RUNS.c.fence + 1)
+        )
+    return bool(gone.rowcount)
+
+
+# ---- steps and events ---------------------------------------------------------------------------
+
+
+def steps(connection: Connection, run: str) -> tuple[StepRecord, ...]:
+    """Return the records of a run's steps and their instances."""
+    query = select(RUN_STEPS).where(RUN_STEPS.c.run == run)
+    return tuple(_record(row) for row in connection.execute(query))
+
+
+def answers(connection: Connection, run: str) -> dict[str, dict[str, Value]]:
+    """Return what people said to the steps of a run that ask."""
+    query = select(RUN_STEPS.c.id, RUN_STEPS.c.answer).where(
+        RUN_STEPS.c.run == run, RUN_STEPS.c.answer != ""
+    )
+    return {row.id: json.loads(row.answer) for row in connection.execute(query)}
+
+
+def answer(connection: Connection, run: str, step: str, given: Mapping[str, Value]) -> None:
+    """Write what a person said to a step."""
+    connection.execute(
+        update(RUN_STEPS)
+        .where(RUN_STEPS.c.run == run, RUN_STEPS.c.id == step)
+        .values(answer=_text(given))
+    )
+
+
+def note(connection: Connection, run: str, step: str, checkpoint: str, *, attempt: int) -> None:
+    """Write a step's checkpoint; the run is locked.
+
+    Raises:
+        LeaseExpiredError: The step is at another attempt.
+    """
+    changed = connection.execute(
+        update(RUN_STEPS)
+        .where(
+            RUN_STEPS.c.run == run,
+            RUN_STEPS.c.id == step,
+            RUN_STEPS.c.attempt == attempt,
+            RUN_STEPS.c.state.in_(("Running", "Compensating")),
+        )
+        .values(checkpoint=checkpoint)
+    )
+    if changed.rowcount == 0:
+        raise LeaseExpiredError("the step goes on without this attempt", subject=f"{run}/{step}")
+
+
+def events_after(
+    connection: Connection, run: str, number: int, *, limit: int
+) -> tuple[RunEvent, ...]:
+    """Return a run's events after one, the oldest first."""
+    query = (
+        select(RUN_EVENTS)
+        .where(RUN_EVENTS.c.run == run, RUN_EVENTS.c.number > number)
+        .order_by(RUN_EVENTS.c.number)
+        .limit(limit)
+    )
+    return tuple(
+        RunEvent(row.at, row.kind, row.step, row.message, row.number)
+        for row in connection.execute(query)
+    )
+
+
+def _insert_steps(connection: Connection, run: str, records: list[StepRecord]) -> None:
+    rows = [
+        _step_columns(record)
+        | {
+            "run": run,
+            "id": record.id,
+            "value": _text(record.value),
+            "checkpoint": _text(record.checkpoint),
+            "answer": "",
+        }
+        for record in records
+    ]
+    for at in range(0, len(rows), _PER_STATEMENT):
+        connection.execute(RUN_STEPS.insert(), rows[at : at + _PER_STATEMENT])
+
+
+def _insert_events(
+    connection: Connection, run: str, events: Sequence[RunEvent], *, last: int
+) -> None:
+    first = last - len(events) + 1
+    rows = [
+        event._asdict()
+        | {"run": run, "number": number, "message": event.message[:_MESSAGE_LENGTH_MAX]}
+        for number, event in enumerate(events, first)
+    ]
+    for at in range(0, len(rows), _PER_STATEMENT):
+        connection.execute(RUN_EVENTS.insert(), rows[at : at + _PER_STATEMENT])
+
+
+def _columns(run: Run) -> dict[str, Any]:  # Any: each as its column
+    return {
+        "id": run.id,
+        "flow": run.flow,
+        "state": run.state,
+        "document": run.document,
+        "params": _text(run.params),
+        "group_name": run.group,
+        "key": run.key or None,  # many runs have none, and NULL is not equal to NULL
+        "cause": run.cause,
+        "trigger": _text(run.trigger),
+        "plan": _text(run.plan),
+        "wants": run.wants,
+        "ending": run.ending,
+        "keep_cache": run.keep_cache,
+        "failure": run.failure,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "fence": run.fence,
+    }
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        id=row.id,
+        flow=row.flow,
+        state=row.state,
+        document=row.document,
+        params=json.loads(row.params),
+        group=row.group_name,
+        key=row.key or "",
+        cause=row.cause,
+        trigger=json.loads(row.trigger),
+        plan=json.loads(row.plan),
+        wants=row.wants,
+        ending=row.ending,
+        keep_cache=row.keep_cache,
+        failure=row.failure,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        fence=row.fence,
+    )
+
+
+def _step_columns(record: StepRecord) -> dict[str, Any]:  # Any: each as its column
+    return {
+        "state": record.state,
+        "attempt": record.attempt,
+        "tries": record.tries,
+        "not_before": record.not_before,
+        "arguments": _text(record.arguments),
+        "outputs": _text(record.outputs),
+        "progress": _text(asdict(record.progress)),
+        "failure": record.failure[:_FAILURE_LENGTH_MAX],
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+    }
+
+
+def _record(row: Row[Any]) -> StepRecord:
+    return StepRecord(
+        id=row.id,
+        state=row.state,
+        value=json.loads(row.value),
+        attempt=row.attempt,
+        tries=row.tries,
+        not_before=row.not_before,
+        arguments=json.loads(row.arguments),
+        checkpoint=json.loads(row.checkpoint),
+        outputs=json.loads(row.outputs),
+        progress=Progress(**json.loads(row.progress)),
+        failure=row.failure,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _text(value: Value) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
