@@ -8,6 +8,9 @@ long instead of for ever.
 
 from cachefs.errors import check
 
+PAUSE_SECONDS_MAX = 300.0
+"""Who asks for a longer pause is asked again after it: one absurd header must not end all reads."""
+
 
 class TokenBucket:
     """So much per second, with a burst of at most one second's worth."""
@@ -58,8 +61,8 @@ class Pause:
         self._until = float("-inf")
 
     def extend(self, seconds: float, *, now: float) -> None:
-        """Pause for at least so long from now; a shorter one never ends a longer one."""
-        self._until = max(self._until, now + seconds)
+        """Pause for so long from now, within reason; a shorter one never ends a longer one."""
+        self._until = max(self._until, now + min(seconds, PAUSE_SECONDS_MAX))
 
     def remaining(self, *, now: float) -> float:
         """Return how many seconds are left; 0 when it is over."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachefs.core.ratelimits import Pause, TokenBucket
+from cachefs.core.ratelimits import PAUSE_SECONDS_MAX, Pause, TokenBucket
 
 
 def test_a_burst_is_free_and_then_the_rate_holds():
@@ -64,3 +64,10 @@ def test_a_shorter_pause_does_not_end_a_longer_one():
     assert pause.remaining(now=11) == 0
     with pytest.raises(AttributeError):
         pause.other = 1
+
+
+def test_one_absurd_demand_does_not_stop_an_origin_for_ever():
+    pause = Pause()
+    pause.extend(1e9, now=5.0)
+    assert pause.remaining(now=5.0) == PAUSE_SECONDS_MAX
+    assert pause.remaining(now=6.0 + PAUSE_SECONDS_MAX) == 0.0
