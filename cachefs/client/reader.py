@@ -4,19 +4,13 @@ Theory of operation. A read is cut into blocks. For each block the bytes come fr
 
 1. a descriptor that a worker on this node lent (:class:`LocalFiles`): one ``preadv`` for all
    neighbouring blocks that are in it, straight into the caller's buffer;
-2. the reader's own memory, if the block was fetched for an earlier part or ahead of use;
+2. the reader's own memory, if the block was fetched for an earlier part or ahead of use
+   (:mod:`cachefs.client.remote`);
 3. the block's owner, a replica, any other worker (:mod:`cachefs.client.fetching`), which has it, or
    fills it from a peer or the origin.
 
-A block that is wanted whole is received in the caller's buffer and verified there; a block of which
-a part is wanted is received in the block cache, verified, and the part copied. Several blocks are
-fetched at once (:mod:`cachefs.client.lanes`): while one thread computes a digest, with the
-interpreter's lock released, others receive. A read returns when all of its blocks are there and
-verified, or raises; in both cases nobody writes into the buffer afterwards.
-
-Digests. The block's digest as metadata has it decides. While metadata has none (the block is being
-filled for the first time), the one that comes with the block is believed: that finds damage on the
-way, but not a worker that lies about a block that nobody ever read before.
+A read returns when all of its blocks are there and verified, or raises; in both cases nobody writes
+into the buffer afterwards.
 
 The data path asks nobody for permission: with a view and a manifest, reads go on while the
 coordinator is down. Everything here waits through :class:`cachefs.ports.Runtime` and can run in the
@@ -26,16 +20,14 @@ simulation.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
 
-from cachefs.client.block_cache import BlockCache, CachedBlock
-from cachefs.client.fetching import BlockFetcher, Served
-from cachefs.client.lanes import Fetch, Lanes
+from cachefs.client.block_cache import BlockCache
+from cachefs.client.fetching import BlockFetcher
+from cachefs.client.lanes import Lanes
 from cachefs.client.lenders import LocalFile, LocalFiles, WholeFile
-from cachefs.client.readahead import Readahead
+from cachefs.client.remote import RemoteFile, RemoteParts
 from cachefs.client.statistics import (
     LOCAL,
-    MEMORY,
     Delivery,
     ReadCounters,
     ReaderStatistics,
@@ -43,13 +35,12 @@ from cachefs.client.statistics import (
 from cachefs.client.views import ViewKeeper
 from cachefs.config.schema import ClusterConfig, ReaderConfig
 from cachefs.core.access import predict_next
-from cachefs.core.blocks import BlockId, Range, block_range, blocks_of, clip
+from cachefs.core.blocks import Range, clip
 from cachefs.core.manifest import FileEntry, VersionId
 from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError, NotKnownError, check
 from cachefs.ports import (
     BlockSource,
-    CancelToken,
     Closing,
     FileRef,
     Metadata,
@@ -58,8 +49,6 @@ from cachefs.ports import (
 )
 from cachefs.wire.digests import digester
 
-_DIGESTS_SECONDS = 2.0
-"""A read does not wait longer for a list of digests, without which it can go on."""
 _FORGOTTEN_SECONDS = 1.0
 """A read that has failed does not wait longer to learn whether its version is gone."""
 Borrow = Callable[[int], AbstractContextManager[memoryview]]
@@ -99,6 +88,16 @@ class Reader(Closing):
         )
         self.cache = BlockCache(runtime, capacity_bytes=config.block_cache_bytes)
         self.lanes = Lanes(runtime, config.connections_limit)
+        self.parts = RemoteParts(
+            runtime=runtime,
+            config=config,
+            block_size=cluster.block_size,
+            metadata=metadata,
+            fetcher=self.fetcher,
+            cache=self.cache,
+            lanes=self.lanes,
+            counters=self.counters,
+        )
 
     def open(self, name: DatasetName | str, version: str | None = None) -> "OpenDataset":
         """Open a dataset at a version; the current one for ``None``, by the dataset's policy.
@@ -176,22 +175,10 @@ class OpenFile(Closing):
         """Come from :meth:`OpenDataset.file`; ``following`` is what may be read after it."""
         self._reader = reader
         self._ref = ref
-        self._block_size = reader.cluster.block_size
-        self._digests: Sequence[bytes | None] = ()
-        self._digests_asked_at = float("-inf")
         self._local: LocalFile | None = None
         self._local_tried = False
         self._guard = reader.runtime.condition()
-        self._ahead = Readahead(
-            reader.runtime,
-            reader.config,
-            block_size=self._block_size,
-            cache=reader.cache,
-            lanes=reader.lanes,
-            fetch=self._fetch_ahead,
-            ref=ref,
-            following=following,
-        )
+        self._remote = RemoteFile(reader.parts, ref, following, on_fetched=self._expect_local)
         self._closed = False
 
     @property
@@ -203,6 +190,11 @@ class OpenFile(Closing):
     def size(self) -> int:
         """In bytes."""
         return self._ref.entry.size
+
+    @property
+    def block_size(self) -> int:
+        """Of its blocks, in bytes; the last one may be shorter."""
+        return self._reader.cluster.block_size
 
     @property
     def ref(self) -> FileRef:
@@ -234,10 +226,9 @@ class OpenFile(Closing):
             return 0
         into = into.cast("B")[: wanted.length]
         deadline = self._reader.runtime.monotonic() + self._reader.config.deadline_seconds
-        deliveries: list[Delivery] = []
-        missing = self._read_local(wanted, into, deadline, deliveries)
+        missing, deliveries = self._read_local(wanted, into, deadline)
         if missing:
-            self._read_remote(missing, wanted, into, deadline, deliveries)
+            deliveries += self._remote.read_into(missing, wanted, into, deadline)
         self._reader.counters.delivered(deliveries)
         return wanted.length
 
@@ -260,18 +251,17 @@ class OpenFile(Closing):
         check(not self._closed, "a read on a closed file")
         wanted = clip(offset, length, self.size)
         deadline = self._reader.runtime.monotonic() + self._reader.config.deadline_seconds
-        deliveries: list[Delivery] = []
         with ExitStack() as held:
             views: Sequence[memoryview] = ()
-            missing = [wanted]
+            missing, deliveries = [wanted], list[Delivery]()
             if self._open_local(deadline) is not None:
                 buffer = held.enter_context(borrow(wanted.length))
-                missing = self._read_local(wanted, buffer, deadline, deliveries)
+                missing, deliveries = self._read_local(wanted, buffer, deadline)
                 views = (buffer,)
             if missing == [wanted]:
-                views = self._hold(wanted, deadline, deliveries, held)
+                views, deliveries = self._remote.hold(wanted, deadline, held)
             elif missing:
-                self._read_remote(missing, wanted, buffer, deadline, deliveries)
+                deliveries += self._remote.read_into(missing, wanted, buffer, deadline)
             self._reader.counters.delivered(deliveries)
             yield views
 
@@ -280,7 +270,7 @@ class OpenFile(Closing):
         check(not self._closed, "a read on a closed file")
         # What a worker on this node may lend is not fetched before a read has missed it.
         alone = self._reader.local is None or (self._local_tried and self._local is None)
-        self._ahead.expect_all(at_once=alone)
+        self._remote.expect_all(at_once=alone)
 
     def is_forgotten(self) -> bool:
         """Say whether the cluster knows the version no more; ``False`` if nobody answers at once."""
@@ -293,14 +283,19 @@ class OpenFile(Closing):
             return False
         return False
 
-    def whole(self) -> WholeFile | None:
+    def whole(self, *, timeout_seconds: float | None = None) -> WholeFile | None:
         """Return the file of this node that holds all bytes, vouched for at this moment, if any.
+
+        Args:
+            timeout_seconds: Nobody is asked for longer; as long as for a read if ``None``.
 
         Raises:
             CoordinatorUnavailableError: There never was a view, and nobody answers.
         """
         check(not self._closed, "a look at a closed file")
-        deadline = self._reader.runtime.monotonic() + self._reader.config.deadline_seconds
+        limit = self._reader.config.deadline_seconds
+        wait = limit if timeout_seconds is None else min(limit, timeout_seconds)
+        deadline = self._reader.runtime.monotonic() + wait
         local = self._open_local(deadline)
         return None if local is None else local.whole(deadline=deadline)
 
@@ -309,22 +304,20 @@ class OpenFile(Closing):
         with self._guard:
             self._closed = True
             local, self._local = self._local, None
-        self._ahead.close()
+        self._remote.close()
         if local is not None:
             local.close()
 
     def _read_local(
-        self, wanted: Range, into: memoryview, deadline: float, deliveries: list[Delivery]
-    ) -> list[Range]:
-        """Read what descriptors have; return the rest."""
+        self, wanted: Range, into: memoryview, deadline: float
+    ) -> tuple[list[Range], list[Delivery]]:
+        """Read what descriptors have; return the rest, and what was delivered."""
         local = self._open_local(deadline)
         if local is None:
-            return [wanted]
+            return [wanted], []
         missing, zone = local.read_into(wanted.offset, into, deadline=deadline)
         read = wanted.length - sum(each.length for each in missing)
-        if read:
-            deliveries.append(Delivery(LOCAL, zone, read))
-        return missing
+        return missing, [Delivery(LOCAL, zone, read)] if read else []
 
     def _open_local(self, deadline: float) -> LocalFile | None:
         if self._reader.local is None or self._local_tried:
@@ -336,161 +329,7 @@ class OpenFile(Closing):
                 self._local_tried = True
             return self._local
 
-    def _read_remote(
-        self,
-        missing: list[Range],
-        wanted: Range,
-        into: memoryview,
-        deadline: float,
-        deliveries: list[Delivery],
-    ) -> None:
-        known = self._known_digests(missing, deadline)
-        fetches: list[Fetch] = []
-        for part in missing:
-            for index, piece in blocks_of(part, self._block_size):
-                start = piece.offset - wanted.offset
-                target = into[start : start + piece.length]
-                digest = known[index] if index < len(known) else None
-                fetches.append(
-                    self._block_fetch(
-                        index,
-                        piece,
-                        target,
-                        digest=digest,
-                        deadline=deadline,
-                        deliveries=deliveries,
-                    )
-                )
-        self._ahead.note(wanted)
-        self._reader.lanes.run(fetches, deadline=deadline)
+    def _expect_local(self) -> None:
+        """Note that workers of this node may have blocks by now that they lacked."""
         if self._local is not None:
             self._local.expect()
-
-    def _hold(
-        self, wanted: Range, deadline: float, deliveries: list[Delivery], held: ExitStack
-    ) -> Sequence[memoryview]:
-        """Return a range as parts of cached blocks, which are in use until ``held`` is left."""
-        cache = self._reader.cache
-        self._ahead.note(wanted)
-        pieces = list(blocks_of(wanted, self._block_size))
-        blocks: dict[int, CachedBlock] = {}
-        for index, _ in pieces:
-            # What is on its way is waited for here, which keeps no lane busy.
-            block = BlockId(self._ref.entry.file_version, index)
-            joined = cache.join(block, deadline=deadline)
-            if joined is not None:
-                held.callback(cache.release, joined)
-                blocks[index] = joined
-        absent = [index for index, _ in pieces if index not in blocks]
-        if absent:
-            self._hold_absent(absent, blocks, deadline, held)
-        views = []
-        for index, piece in pieces:
-            start = piece.offset - index * self._block_size
-            views.append(blocks[index].view[start : start + piece.length])
-            deliveries.append(_from_cache(blocks[index], piece.length))
-            # Two threads at once may lose one's count: then the block stays until room is needed.
-            blocks[index].spent += piece.length
-        return views
-
-    def _hold_absent(
-        self, absent: list[int], blocks: dict[int, CachedBlock], deadline: float, held: ExitStack
-    ) -> None:
-        """Fetch blocks into the cache and hold them."""
-        cache = self._reader.cache
-        wholes = [block_range(index, self.size, self._block_size) for index in absent]
-        known = self._known_digests(wholes, deadline)
-
-        def bring(index: int, length: int, cancel: CancelToken) -> None:
-            digest = known[index] if index < len(known) else None
-
-            def fetch(into: memoryview) -> Served:
-                return self._reader.fetcher.fetch(
-                    self._ref, index, into, known=digest, deadline=deadline, cancel=cancel
-                )
-
-            block = BlockId(self._ref.entry.file_version, index)
-            blocks[index] = cache.acquire(block, length, fetch, deadline=deadline)
-            held.callback(cache.release, blocks[index])
-
-        fetches = [
-            partial(bring, index, whole.length) for index, whole in zip(absent, wholes, strict=True)
-        ]
-        self._reader.lanes.run(fetches, deadline=deadline)
-        if self._local is not None:
-            self._local.expect()
-
-    def _block_fetch(
-        self,
-        index: int,
-        piece: Range,
-        target: memoryview,
-        *,
-        digest: bytes | None,
-        deadline: float,
-        deliveries: list[Delivery],
-    ) -> Fetch:
-        """Return the unit of work that brings one block, or a part of it, to where it is wanted."""
-        whole = block_range(index, self.size, self._block_size)
-        block = BlockId(self._ref.entry.file_version, index)
-        start = piece.offset - whole.offset
-
-        def fetch(into: memoryview, cancel: CancelToken) -> Served:
-            return self._reader.fetcher.fetch(
-                self._ref, index, into, known=digest, deadline=deadline, cancel=cancel
-            )
-
-        def bring(cancel: CancelToken) -> None:
-            cache = self._reader.cache
-            held = cache.find(block, target, start)
-            if held is not None:
-                deliveries.append(_from_cache(held, piece.length))
-            elif piece == whole and not cache.holds(block):
-                served = fetch(target, cancel)
-                deliveries.append(Delivery(served.source, served.member.zone, piece.length))
-            else:
-                with cache.obtain(
-                    block, whole.length, lambda into: fetch(into, cancel), deadline=deadline
-                ) as held:
-                    target[:] = held.view[start : start + piece.length]
-                    deliveries.append(_from_cache(held, piece.length))
-
-        return bring
-
-    def _known_digests(self, missing: list[Range], deadline: float) -> Sequence[bytes | None]:
-        """Return the digests that metadata has, asking again while it lacks one that is wanted."""
-        now = self._reader.runtime.monotonic()
-        with self._guard:
-            known = self._digests
-            last = max(part.end - 1 for part in missing) // self._block_size
-            first = min(part.offset for part in missing) // self._block_size
-            complete = last < len(known) and all(known[first : last + 1])
-            if complete or now - self._digests_asked_at < self._reader.config.view_seconds:
-                return known
-            self._digests_asked_at = now
-        try:
-            until = min(deadline, now + _DIGESTS_SECONDS)
-            known = self._reader.metadata.digests(self._ref, deadline=until)
-        except CacheFSError:
-            return known  # Without them, the digests that come with the blocks are used.
-        with self._guard:
-            self._digests = known
-        return known
-
-    def _fetch_ahead(
-        self, ref: FileRef, index: int, into: memoryview, deadline: float, cancel: CancelToken
-    ) -> Served:
-        known = self._digests if ref is self._ref else ()
-        digest = known[index] if index < len(known) else None
-        self._reader.counters.read_ahead()
-        return self._reader.fetcher.fetch(
-            ref, index, into, known=digest, deadline=deadline, cancel=cancel
-        )
-
-
-def _from_cache(held: CachedBlock, length: int) -> Delivery:
-    """Say where cached bytes came from; only their first delivery counts for the worker."""
-    if held.delivered or held.served is None:
-        return Delivery(MEMORY, "", length)
-    held.delivered = True
-    return Delivery(held.served.source, held.served.member.zone, length)
