@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cachefs.coordinator.answers import EvictedFiles, Explanation, MemberStatus
 from cachefs.coordinator.calls import Drained
 from cachefs.coordinator.catalogue import DatasetChange
-from cachefs.coordinator.service import EvictedFiles, Explanation, MemberStatus
 from cachefs.coordinator.store.events import Event
 from cachefs.core.datasets import DEFAULT_POOL, Consistency, Dataset, OriginSpec, Version
-from cachefs.core.jobs import State, WarmJob
 from cachefs.core.names import DatasetName
 from cachefs.core.residency import Summary
 
@@ -265,50 +264,6 @@ class FilesBody(Body):
     """Empty for the current one."""
     paths: Texts = []
     """Files and folders; empty for all."""
-
-
-class WarmJobBody(Body):
-    """A warm-up."""
-
-    id: str
-    dataset: str
-    version: str
-    paths: list[str]
-    state: State
-    bytes_total: int
-    bytes_done: int
-    blocks_total: int
-    blocks_done: int
-    failure: str
-    """A failure document as text, if it failed; else empty."""
-    created_at: float
-    started_at: float
-    ended_at: float
-
-    @classmethod
-    def of(cls, job: WarmJob) -> "WarmJobBody":
-        """Show a warm-up."""
-        return cls(
-            id=job.id,
-            dataset=str(job.dataset),
-            version=job.version,
-            paths=list(job.paths),
-            state=job.state,
-            bytes_total=job.bytes_total,
-            bytes_done=job.bytes_done,
-            blocks_total=job.blocks_total,
-            blocks_done=job.blocks_done,
-            failure=job.failure,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            ended_at=job.ended_at,
-        )
-
-
-class WarmJobsBody(Body):
-    """Warm-ups, the newest first."""
-
-    jobs: list[WarmJobBody]
 
 
 class EvictedBody(Body):

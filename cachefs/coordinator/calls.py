@@ -60,8 +60,10 @@ class WorkerCalls:
         self._token = token
         self._channels: dict[str, ControlChannel] = {}
 
-    def warm(self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int]) -> None:
-        """Tell a worker its whole share of a job."""
+    def warm(
+        self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int], *, rate: int = 0
+    ) -> None:
+        """Tell a worker its whole share of a job, and at how many bytes a second to fill it."""
         channel, stub = self._stub(member)
         request = pb.WarmRequest(
             job=job.id,
@@ -71,6 +73,7 @@ class WorkerCalls:
                 pb.WantedBlocks(file_version=file_version, blocks=encode_mask(mask))
                 for file_version, mask in wanted.items()
             ],
+            rate=rate,
         )
         channel.call(stub.Warm, request)
 

@@ -21,6 +21,7 @@ from cachefs.coordinator.pins import Pins
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import datasets as rows
 from cachefs.coordinator.store import jobs as job_rows
+from cachefs.coordinator.store import pools as pool_rows
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Consistency, Dataset, Version
@@ -100,7 +101,8 @@ class Catalogue:
 
         Raises:
             ConfigError: Something in the declaration is not acceptable.
-            ConflictError: There is one of that name, or a namespace.
+            ConflictError: There is one of that name, or a namespace; or the pool is exclusive to
+                another namespace.
             OriginError: The origin cannot be listed.
         """
         check_dataset(dataset)
@@ -113,6 +115,7 @@ class Catalogue:
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
             _check_free(connection, dataset.name)
+            pool_rows.check_admitted(connection, dataset.pool, dataset.name.namespace)
             rows.add(connection, declared, at=listing.version.listed_at)
             rows.add_version(connection, listing.version, listing.manifest.encoded)
             self.pins.note(connection, None, declared)
@@ -148,6 +151,8 @@ class Catalogue:
                         hint="set its consistency to pinned, to stay at a version",
                     )
             check_dataset(new)
+            if new.pool != old.pool:
+                pool_rows.check_admitted(connection, new.pool, name.namespace)
             if new != old:
                 rows.change(connection, new)
                 self.pins.note(connection, old, new)

@@ -16,16 +16,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cachefs.config.secrets import Secret
-from cachefs.coordinator import bodies
+from cachefs.coordinator import bodies, warmbodies
+from cachefs.coordinator.answers import Renewal
 from cachefs.coordinator.catalogue import DatasetChange
 from cachefs.coordinator.residency import Reported
-from cachefs.coordinator.service import Coordinator, Renewal
-from cachefs.coordinator.warming import FailedFill
+from cachefs.coordinator.service import Coordinator
+from cachefs.coordinator.warming import FailedFill, WarmOptions
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Consistency, Dataset, Version
 from cachefs.core.jobs import WarmJob
 from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName, WorkerId
+from cachefs.core.residency import encode_mask
 from cachefs.ports import Runtime
 from cachefs.transport.control import ControlServer
 from cachefs.wire import digests, failures, messages
@@ -162,13 +164,33 @@ class CoordinatorServicer(rpc.CoordinatorServicer):
         known = self._coordinator.digests(FileVersionId(request.file_version))
         return pb.GetDigestsResponse(digests=digests.pack(known, self._digest_size))
 
+    def GetHolders(  # noqa: N802
+        self, request: pb.GetHoldersRequest, _context: grpc.ServicerContext
+    ) -> pb.GetHoldersResponse:
+        """Return which members hold which blocks of a file version."""
+        coordinator = self._coordinator
+        file_version = FileVersionId(request.file_version)
+        masks = coordinator.residency.masks([file_version], coordinator.members.view)
+        held: dict[WorkerId, int] = {}
+        for (worker, _), mask in masks.get(file_version, {}).items():
+            held[worker] = held.get(worker, 0) | mask
+        return pb.GetHoldersResponse(
+            holders=[
+                pb.Holder(worker=worker, blocks=encode_mask(mask)) for worker, mask in held.items()
+            ]
+        )
+
     def StartWarm(  # noqa: N802
         self, request: pb.StartWarmRequest, _context: grpc.ServicerContext
     ) -> pb.WarmJob:
         """Ask for files to be filled."""
+        options = WarmOptions(request.key, request.zone, request.copies, request.rate, request.map)
         return _job(
-            self._coordinator.warming.start(
-                DatasetName.parse(request.dataset), request.version or None, tuple(request.paths)
+            self._coordinator.warm(
+                DatasetName.parse(request.dataset),
+                request.version or None,
+                tuple(request.paths),
+                options,
             )
         )
 
@@ -290,7 +312,7 @@ def _version(version: Version) -> pb.Version:
 
 
 def _job(job: WarmJob) -> pb.WarmJob:
-    return _message(bodies.WarmJobBody.of(job), pb.WarmJob())
+    return _message(warmbodies.WarmJobBody.of(job), pb.WarmJob())
 
 
 def _message(body: bodies.Body, message: M) -> M:

@@ -16,10 +16,12 @@ from starlette.responses import JSONResponse
 
 import cachefs
 from cachefs.config.secrets import Secret
-from cachefs.coordinator import bodies
+from cachefs.coordinator import bodies, warmbodies
 from cachefs.coordinator.gate import Gate
+from cachefs.coordinator.poolroutes import map_routes, pool_routes
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.datasets import full
+from cachefs.coordinator.warming import WarmOptions
 from cachefs.core.blocks import FileVersionId, block_count
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import CacheFSError, ClusterError, ConfigError, NotKnownError
@@ -72,6 +74,8 @@ def make_app(
     app.include_router(_version_routes(coordinator))
     app.include_router(_member_routes(coordinator))
     app.include_router(_file_routes(coordinator))
+    app.include_router(pool_routes(coordinator.pools))
+    app.include_router(map_routes(coordinator.maps))
     app.include_router(_process_routes(coordinator, runtime, exposition))
     return Gate(app, token, request_limit_bytes=request_limit_bytes)
 
@@ -219,26 +223,31 @@ def _file_routes(coordinator: Coordinator) -> APIRouter:
         return bodies.EvictedBody.of(coordinator.evict(name, body.version or None, body.paths))
 
     @router.post("/warm", status_code=201)
-    def start_warm(body: bodies.FilesBody) -> bodies.WarmJobBody:
+    def start_warm(body: warmbodies.NewWarmBody) -> warmbodies.WarmJobBody:
         """Ask for files to be filled ahead of use; returns at once."""
-        name = DatasetName.parse(body.dataset)
-        return bodies.WarmJobBody.of(warming.start(name, body.version or None, body.paths))
+        started = coordinator.warm(
+            DatasetName.parse(body.dataset),
+            body.version or None,
+            body.paths,
+            WarmOptions(body.key, body.zone, body.copies, body.rate, body.map),
+        )
+        return warmbodies.WarmJobBody.of(started)
 
     @router.get("/warm")
-    def list_warm(limit: Limit = _PAGE_MAX) -> bodies.WarmJobsBody:
+    def list_warm(limit: Limit = _PAGE_MAX) -> warmbodies.WarmJobsBody:
         """List warm-ups, the newest first."""
         found = warming.every(limit=limit)
-        return bodies.WarmJobsBody(jobs=[bodies.WarmJobBody.of(one) for one in found])
+        return warmbodies.WarmJobsBody(jobs=[warmbodies.WarmJobBody.of(one) for one in found])
 
     @router.get("/warm/{job}")
-    def get_warm(job: Id) -> bodies.WarmJobBody:
+    def get_warm(job: Id) -> warmbodies.WarmJobBody:
         """Return a warm-up."""
-        return bodies.WarmJobBody.of(warming.get(job))
+        return warmbodies.WarmJobBody.of(warming.get(job))
 
     @router.delete("/warm/{job}")
-    def cancel_warm(job: Id) -> bodies.WarmJobBody:
+    def cancel_warm(job: Id) -> warmbodies.WarmJobBody:
         """End a warm-up; what it has filled stays."""
-        return bodies.WarmJobBody.of(warming.cancel(job))
+        return warmbodies.WarmJobBody.of(warming.cancel(job))
 
     return router
 

@@ -11,8 +11,10 @@ What a worker held stays recorded when it leaves, for most come back with it. On
 for days is forgotten; if it returns after all, it reports everything, as whoever registers does.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from sqlalchemy import Connection
 
@@ -25,7 +27,8 @@ from cachefs.coordinator.store import residency as rows
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId, block_count
 from cachefs.core.jobs import Assignment, Plan, WantedFile, plan
-from cachefs.core.membership import View
+from cachefs.core.membership import Member, View
+from cachefs.core.moving import Handover, PlacedFile, when_leaving
 from cachefs.core.names import WorkerId
 from cachefs.core.residency import (
     Holding,
@@ -33,6 +36,7 @@ from cachefs.core.residency import (
     Summary,
     decode_mask,
     indexes,
+    mask_bytes,
     summarise,
 )
 from cachefs.errors import ConfigError
@@ -70,7 +74,7 @@ class Residency:
         self._store = store
         self._runtime = runtime
         self._events = events
-        self._block_size = block_size
+        self._block_size = self.block_size = block_size
         self._digest_size = digest_size
         self._turn = runtime.condition()
         self._index = ResidencyIndex()
@@ -207,6 +211,50 @@ class Residency:
         with self._turn:
             workers = [member.worker for member in view.members]
             return summarise(sizes, self._index, workers, block_size=self._block_size)
+
+    def masks(
+        self, file_versions: Iterable[FileVersionId], view: View
+    ) -> dict[FileVersionId, dict[tuple[WorkerId, str], int]]:
+        """Return the blocks of some file versions that each member holds on each tier."""
+        workers = [member.worker for member in view.members]
+        found: dict[FileVersionId, dict[tuple[WorkerId, str], int]] = {}
+        with self._turn:
+            for file_version in file_versions:
+                held = {
+                    (one.worker, one.tier): one.mask
+                    for one in self._index.holders(file_version, workers)
+                }
+                if held:
+                    found[file_version] = held
+        return found
+
+    def handover(
+        self,
+        files: Sequence[PlacedFile],
+        members: Sequence[Member],
+        leaving: Collection[WorkerId],
+        *,
+        pool: str,
+    ) -> Handover:
+        """Return what must be handed over before some members may leave."""
+        with self._turn:
+            return when_leaving(
+                files, self._index, members, leaving, pool=pool, block_size=self._block_size
+            )
+
+    def owned(self, files: Sequence[PlacedFile], members: Sequence[Member]) -> tuple[int, int]:
+        """Return the blocks and bytes that some members hold, up to as many copies as wanted."""
+        blocks = size = 0
+        with self._turn:
+            for file in files:
+                masks = [
+                    self._index.resident(member.worker, file.file_version) for member in members
+                ]
+                for index in indexes(reduce(or_, masks, 0)):
+                    copies = min(file.replicas, sum(mask >> index & 1 for mask in masks))
+                    blocks += copies
+                    size += copies * mask_bytes(1 << index, file.size, self._block_size)
+        return blocks, size
 
     def resident_bytes(self, live: Mapping[FileVersionId, int], view: View) -> int:
         """Return the bytes resident on all members, copies included."""

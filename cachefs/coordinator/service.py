@@ -2,36 +2,44 @@
 
 The gRPC servicer and the HTTP API translate between their messages and these calls, and do nothing
 else. The rules are here and in the modules that this one puts together: :mod:`.members`,
-:mod:`.catalogue`, :mod:`.residency`, :mod:`.warming`.
+:mod:`.catalogue`, :mod:`.residency`, :mod:`.warming`, :mod:`.pools`, :mod:`.maps`.
 """
 
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
+from cachefs.coordinator.answers import (
+    BlockPlace,
+    EvictedFiles,
+    Explanation,
+    MemberStatus,
+    Renewal,
+    Renewed,
+)
 from cachefs.coordinator.calls import CALL_SECONDS, Drained, Evicted, WorkerCalls
 from cachefs.coordinator.catalogue import Catalogue, DatasetChange
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.listing import Lister, OpenOrigin
+from cachefs.coordinator.maps import ResidencyMaps
 from cachefs.coordinator.members import Members
-from cachefs.coordinator.residency import Reported, Residency
+from cachefs.coordinator.pools import Pools
+from cachefs.coordinator.residency import Residency
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import members as member_rows
 from cachefs.coordinator.store.engine import Store
-from cachefs.coordinator.warming import FailedFill, Warming
+from cachefs.coordinator.warming import PLAIN, Warming, WarmOptions
 from cachefs.core import placement
 from cachefs.core.blocks import BlockId, FileVersionId, block_count, block_range
 from cachefs.core.datasets import Dataset, Version
-from cachefs.core.eviction import Retention
-from cachefs.core.manifest import FileEntry
-from cachefs.core.membership import Member, View
+from cachefs.core.jobs import WarmJob
+from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId, parse_path, printable
 from cachefs.core.residency import Summary
 from cachefs.errors import (
@@ -52,84 +60,6 @@ T = TypeVar("T")
 _STATISTICS_BYTES_MAX = 256 * 1024
 _TICKS_PER_LEASE = 10
 _TICK_SECONDS_MAX = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
-    """What a worker says when it renews its lease."""
-
-    worker: WorkerId
-    incarnation: str
-    epoch: int
-    """Of the worker's view."""
-    residency: Sequence[Reported] = ()
-    residency_is_whole: bool = False
-    failures: Sequence[FailedFill] = ()
-    statistics: str = ""
-    suspects: Sequence[WorkerId] = ()
-    pins_revision: int = 0
-    """Of the pins that the worker obeys; 0 for none yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """What a worker is told when it has renewed its lease."""
-
-    view: View | None
-    """``None`` if the worker has the newest."""
-    want_residency: bool
-    pins: Retention | None
-    """``None`` if the worker has the newest."""
-    dropped: tuple[FileVersionId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MemberStatus:
-    """A member with what is known of it beyond the view."""
-
-    member: Member
-    statistics: dict[str, Any]
-    """What the worker last said of itself."""
-    suspicions: int
-    """How often it was reported to serve bad bytes."""
-    suspicion: str
-    """The last such report."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockPlace:
-    """Where one block is, and should be."""
-
-    index: int
-    size: int
-    owners: tuple[WorkerId, ...]
-    holders: tuple[tuple[WorkerId, str], ...]
-    """Worker and tier."""
-    digest_known: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """All that is known of a file."""
-
-    version: Version
-    entry: FileEntry
-    blocks: tuple[BlockPlace, ...]
-    served_bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes that the members have served of it, by where they had them."""
-    filled_bytes: dict[str, int] = field(default_factory=dict)
-    unreachable: tuple[WorkerId, ...] = ()
-    """Members that did not answer, so that their bytes are not counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvictedFiles:
-    """What evicting brought, over all members."""
-
-    size: int
-    refused: tuple[str, ...]
-    """Paths that stayed on some worker, because lent out or pinned."""
-    unreachable: tuple[WorkerId, ...]
 
 
 class Coordinator:
@@ -173,6 +103,22 @@ class Coordinator:
             catalogue=self.catalogue,
             residency=self.residency,
             calls=calls,
+        )
+        self.maps = ResidencyMaps(
+            store,
+            runtime,
+            events=self.events,
+            catalogue=self.catalogue,
+            residency=self.residency,
+            members=self.members,
+        )
+        self.pools = Pools(
+            store,
+            runtime,
+            events=self.events,
+            members=self.members,
+            catalogue=self.catalogue,
+            residency=self.residency,
         )
         self._leadership = Leadership(
             store, runtime, "warming", lease_seconds=cluster.lease_seconds
@@ -347,6 +293,25 @@ class Coordinator:
             _added(account.filled_bytes for account in accounts),
             unreachable,
         )
+
+    def warm(
+        self,
+        name: DatasetName,
+        version: str | None,
+        paths: Sequence[str],
+        options: WarmOptions = PLAIN,
+    ) -> WarmJob:
+        """Ask for files of a version to be filled, or for the blocks of a residency map.
+
+        Raises:
+            NotKnownError: There is no such dataset, version, path or map.
+            CapacityError: Too many jobs wait already.
+        """
+        if options.map:
+            head = self.maps.find(name, options.map)
+            options = options._replace(map=head.id)
+            version = version or head.version
+        return self.warming.start(name, version, paths, options)
 
     def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> EvictedFiles:
         """Make all members drop the blocks of some files of a version; of all for no paths.

@@ -20,7 +20,7 @@ holds up nobody else.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -28,7 +28,9 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.coordinator.catalogue import Catalogue
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.residency import Residency
+from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import jobs as rows
+from cachefs.coordinator.store import maps as map_rows
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.jobs import (
@@ -41,6 +43,7 @@ from cachefs.core.jobs import (
     advance,
     assign,
     end,
+    rate_shares,
     total,
 )
 from cachefs.core.manifest import VersionId
@@ -62,11 +65,27 @@ _RESEND_FACTOR_MAX = 16
 """The interval between two tellings of the same share doubles until it is so many times longer."""
 
 
+class WarmOptions(NamedTuple):
+    """What else a warm-up is told, as :class:`~cachefs.core.jobs.WarmJob` has it."""
+
+    key: str = ""
+    zone: str = ""
+    copies: int = 0
+    rate: int = 0
+    map: str = ""
+
+
+PLAIN = WarmOptions()
+"""Nothing else."""
+
+
 class WarmCalls(Protocol):
     """How a worker is told."""
 
-    def warm(self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int]) -> None:
-        """Tell a worker its whole share of a job.
+    def warm(
+        self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int], *, rate: int
+    ) -> None:
+        """Tell a worker its whole share of a job, and at how many bytes a second to fill it.
 
         Raises:
             CacheFSError: It could not be told.
@@ -153,26 +172,43 @@ class Warming:
 
     # ---- jobs ---------------------------------------------------------------------------------
 
-    def start(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> WarmJob:
+    def start(
+        self,
+        name: DatasetName,
+        version: str | None,
+        paths: Sequence[str],
+        options: WarmOptions = PLAIN,
+    ) -> WarmJob:
         """Ask for files of a version to be filled; returns at once.
 
         Raises:
-            NotKnownError: There is no such dataset, version or path.
+            NotKnownError: There is no such dataset, version, path or map.
             CapacityError: Too many jobs wait already.
         """
+        if options.key:
+            with self._store.read() as connection:
+                asked_before = rows.find_active(connection, options.key)
+            if asked_before is not None:
+                return asked_before
         resolved = self._catalogue.resolve(name, version)
-        wanted = self._files(resolved.version.id, paths)
+        wanted = self._files(resolved.version.id, paths, options.map)
         blocks, size = total(wanted, block_size=self._block_size)
         job = WarmJob(
             id=f"{self._runtime.random.getrandbits(64):016x}",
             dataset=name,
             version=resolved.version.id,
             paths=tuple(paths),
+            **options._asdict(),
             bytes_total=size,
             blocks_total=blocks,
             created_at=self._runtime.wall(),
         )
         with self._store.write() as connection:
+            if options.key:
+                counters.add(connection, "pools")  # of two with one key, one comes first
+                asked_before = rows.find_active(connection, options.key)
+                if asked_before is not None:
+                    return asked_before
             if len(rows.unreleased(connection)) >= _JOBS_QUEUED_LIMIT:
                 raise CapacityError("too many warm-ups wait", hint="cancel some of them")
             rows.add(connection, job)
@@ -223,7 +259,7 @@ class Warming:
             for job in jobs:
                 if (job.dataset, job.version) == (one.dataset, one.version) and any(
                     one.file_version == file.file_version
-                    for file in self._files(job.version, job.paths)
+                    for file in self._files(job.version, job.paths, "")
                 ):
                     where = f"{worker} cannot fill block {one.index} of {one.file_version}"
                     self._end(connection, job, "failed", one.failure, where)
@@ -258,7 +294,7 @@ class Warming:
         try:
             state = self._running.get(job.id)
             if state is None:
-                state = _Running(self._files(job.version, job.paths), moved_at=now)
+                state = _Running(self._files(job.version, job.paths, job.map), moved_at=now)
                 self._running[job.id] = state
             dataset = self._catalogue.get(job.dataset)
         except NotKnownError as error:
@@ -268,7 +304,7 @@ class Warming:
             running = replace(job, state="running", started_at=self._runtime.wall())
         else:
             running = job
-        self._assign(state, view, dataset.pool, dataset.replicas)
+        self._assign(state, view, dataset.pool, job.copies or dataset.replicas, job.zone)
         planned_for = (state.assigned_for, self._residency.revision)
         if state.planned_for != planned_for:
             state.plan = self._residency.plan(state.files, state.assignment)
@@ -285,14 +321,19 @@ class Warming:
             self._tell_all(advanced, state, view, now)
             self._give_up_if_stalled(advanced, state, now)
 
-    def _assign(self, state: _Running, view: View, pool: str, replicas: int) -> None:
+    def _assign(self, state: _Running, view: View, pool: str, replicas: int, zone: str) -> None:
         members = tuple(member for member in view.members if member.pool == pool)
         # Incarnations and addresses do not take part: a worker that returns owns what it owned.
         shape = tuple((one.worker, one.zone, one.weight, one.draining) for one in members)
         assigned_for = (shape, pool, replicas)
         if state.assigned_for != assigned_for:
             state.assignment = assign(
-                state.files, members, pool=pool, replicas=replicas, block_size=self._block_size
+                state.files,
+                members,
+                pool=pool,
+                replicas=replicas,
+                block_size=self._block_size,
+                zone=zone,
             )
             state.assigned_for = assigned_for
             state.first_assigned_for = state.first_assigned_for or assigned_for
@@ -311,6 +352,7 @@ class Warming:
             state.fewest, state.moved_at = missing, now
 
     def _tell_all(self, job: WarmJob, state: _Running, view: View, now: float) -> None:
+        rates = rate_shares(job.rate, state.assignment)
         for member in view.members:
             wanted = dict(state.assignment.by_worker.get(member.worker, {}))
             told = state.told.get(member.worker)
@@ -330,10 +372,10 @@ class Warming:
                     told.factor = min(2 * told.factor, _RESEND_FACTOR_MAX)
                     told.moved_at = now
                     self._residency.doubt(member.worker)
-            self._tell(job, state, member, wanted, missing)
+            self._tell(job, state, member, wanted, missing, rates.get(member.worker, 0))
 
-    def _tell(
-        self, job: WarmJob, state: _Running, member: Member, wanted: Wanted, missing: int
+    def _tell(  # noqa: PLR0917 - one call, with all that it says
+        self, job: WarmJob, state: _Running, member: Member, wanted: Wanted, missing: int, rate: int
     ) -> bool:
         """Call a worker from a thread, unless it is being called already: the next tick tries again."""
         with self._turn:
@@ -343,7 +385,7 @@ class Warming:
 
         def call() -> None:
             try:
-                self._calls.warm(member, job, wanted)
+                self._calls.warm(member, job, wanted, rate=rate)
                 before = state.told.get(member.worker)
                 state.told[member.worker] = _Told(
                     member.incarnation,
@@ -373,7 +415,7 @@ class Warming:
     def _release(self, job: WarmJob, view: View) -> None:
         """Tell every member to forget a job; once that was tried with all, the job is over."""
         state = self._running.pop(job.id, None) or _Running(())
-        told = [self._tell(job, state, member, {}, 0) for member in view.members]
+        told = [self._tell(job, state, member, {}, 0, 0) for member in view.members]
         if all(told):
             with self._store.write() as connection:
                 rows.release(connection, job.id)
@@ -417,15 +459,25 @@ class Warming:
             self._events.record(connection, f"warm-{state}", job.id, message)
         return ended
 
-    def _files(self, version: VersionId, paths: Sequence[str]) -> tuple[WantedFile, ...]:
+    def _files(
+        self, version: VersionId, paths: Sequence[str], map_id: str
+    ) -> tuple[WantedFile, ...]:
         manifest = self._catalogue.manifest(version)
+        only: Mapping[FileVersionId, int] | None = None
+        if map_id:
+            with self._store.read() as connection:
+                only = map_rows.masks(connection, map_id)
+            if only is None:
+                raise NotKnownError("no such residency map", subject=printable(map_id))
         found: dict[FileVersionId, WantedFile] = {}
         for path in paths or ("",):
             entries = list(manifest.below(parse_path(path) if path else ""))
             if not entries and path:
                 raise NotKnownError("no such file or folder", subject=printable(path))
             for entry in entries:
-                found[entry.file_version] = WantedFile(entry.file_version, entry.size)
+                mask = None if only is None else only.get(entry.file_version, 0)
+                if mask != 0:
+                    found[entry.file_version] = WantedFile(entry.file_version, entry.size, mask)
         return tuple(found.values())
 
     def close(self, *, wait_seconds: float) -> None:

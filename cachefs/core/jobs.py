@@ -20,7 +20,7 @@ from cachefs.core.blocks import BlockId, FileVersionId, block_count
 from cachefs.core.manifest import VersionId
 from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId
-from cachefs.core.residency import ResidencyIndex, full_mask, mask_bytes
+from cachefs.core.residency import ResidencyIndex, full_mask, indexes, mask_bytes
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -40,6 +40,16 @@ class WarmJob:
     version: VersionId
     paths: tuple[str, ...]
     """Files and folders; empty for the whole version."""
+    key: str = ""
+    """Whoever asks with the same key while the job is active gets this one; empty for none."""
+    zone: str = ""
+    """Only the workers of this zone fill; empty for all."""
+    copies: int = 0
+    """How many workers shall hold each block; 0 for as many as the dataset says."""
+    rate: int = 0
+    """Bytes a second that all workers together fill at most; 0 for no limit."""
+    map: str = ""
+    """The residency map whose blocks alone are wanted; empty for all blocks."""
     state: State = "waiting"
     bytes_total: int
     blocks_total: int
@@ -60,10 +70,17 @@ class WarmJob:
 
 
 class WantedFile(NamedTuple):
-    """A file version that a warm-up wants whole."""
+    """A file version that a warm-up wants."""
 
     file_version: FileVersionId
     size: int
+    only: int | None = None
+    """A mask of the blocks that are wanted; ``None`` for all."""
+
+    def blocks(self, block_size: int) -> int:
+        """Return the mask of the blocks that are wanted."""
+        every = full_mask(block_count(self.size, block_size))
+        return every if self.only is None else every & self.only
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,9 @@ def total(files: Iterable[WantedFile], *, block_size: int) -> tuple[int, int]:
     """Return the blocks and bytes that a warm-up wants."""
     blocks = size = 0
     for file in files:
-        blocks += block_count(file.size, block_size)
-        size += file.size
+        wanted = file.blocks(block_size)
+        blocks += wanted.bit_count()
+        size += mask_bytes(wanted, file.size, block_size)
     return blocks, size
 
 
@@ -102,12 +120,21 @@ def assign(
     pool: str,
     replicas: int,
     block_size: int,
+    zone: str = "",
 ) -> Assignment:
-    """Give every block to its owners. This is the costly part; it depends on the view alone."""
-    members = [member for member in members if member.pool == pool and member.weight > 0]
+    """Give every block to its owners. This is the costly part; it depends on the view alone.
+
+    Among the workers of one ``zone`` the first is the one that would hold the zone's copy if all
+    zones had one.
+    """
+    members = [
+        member
+        for member in members
+        if member.pool == pool and member.weight > 0 and (not zone or member.zone == zone)
+    ]
     by_worker: dict[WorkerId, Wanted] = {member.worker: {} for member in members}
     for file in files:
-        for index in range(block_count(file.size, block_size)):
+        for index in indexes(file.blocks(block_size)):
             bit = 1 << index
             block = BlockId(file.file_version, index)
             for owner in placement.owners(block, members, pool=pool, replicas=replicas):
@@ -139,12 +166,28 @@ def plan(
     blocks_done = bytes_done = 0
     complete = True
     for file in files:
-        everything = full_mask(block_count(file.size, block_size))
+        everything = file.blocks(block_size)
         done = everything & ~lacking.get(file.file_version, 0) if assignment.owned else 0
         complete = complete and done == everything
         blocks_done += done.bit_count()
         bytes_done += mask_bytes(done, file.size, block_size)
     return Plan(blocks_done, bytes_done, missing, complete)
+
+
+def rate_shares(rate: int, assignment: Assignment) -> dict[WorkerId, int]:
+    """Share out a rate among the workers, as much as each has to fill; nobody gets nothing.
+
+    What one does not use is not given to another: together they never exceed the rate by more than
+    a byte a second each.
+    """
+    if not rate:
+        return {}
+    blocks = {
+        worker: sum(mask.bit_count() for mask in wanted.values())
+        for worker, wanted in assignment.by_worker.items()
+    }
+    every = sum(blocks.values())
+    return {worker: max(1, rate * count // every) for worker, count in blocks.items() if count}
 
 
 def advance(job: WarmJob, found: Plan, *, wall: float) -> WarmJob:

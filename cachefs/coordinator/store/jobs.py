@@ -32,6 +32,13 @@ def find(connection: Connection, job: str) -> WarmJob | None:
     return None if row is None else _job(row)
 
 
+def find_active(connection: Connection, key: str) -> WarmJob | None:
+    """Return the job that was asked for with a key and has not ended, or ``None``."""
+    query = select(WARM_JOBS).where(WARM_JOBS.c.key == key, WARM_JOBS.c.state.in_(ACTIVE))
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else _job(row)
+
+
 def every(connection: Connection, *, limit: int) -> tuple[WarmJob, ...]:
     """Return the newest jobs, the newest first."""
     query = select(WARM_JOBS).order_by(WARM_JOBS.c.created_at.desc(), WARM_JOBS.c.id).limit(limit)
@@ -77,6 +84,11 @@ def _columns(job: WarmJob) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
+        "key": job.key,
+        "zone": job.zone,
+        "copies": job.copies,
+        "rate": job.rate,
+        "map": job.map,
     }
 
 
@@ -95,4 +107,9 @@ def _job(row: Row[Any]) -> WarmJob:
         created_at=row.created_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        key=row.key,
+        zone=row.zone,
+        copies=row.copies,
+        rate=row.rate,
+        map=row.map,
     )

@@ -37,7 +37,8 @@ COUNTERS = Table(
     Column("value", BigInteger, nullable=False),
 )
 """``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins,
-and ``pins`` with every change of what workers must keep or let go; ``events`` numbers the events, in the order of their transactions (a sequence would not)."""
+and ``pins`` with every change of what workers must keep or let go; ``pools`` is what changes of
+pools, and warm-ups with a key, queue up at; ``events`` numbers the events, in the order of their transactions (a sequence would not)."""
 
 MANIFESTS = Table(
     "manifests",

@@ -328,15 +328,45 @@ class GetDigestsResponse(_message.Message):
     digests: bytes
     def __init__(self, digests: _Optional[bytes] = ...) -> None: ...
 
+class GetHoldersRequest(_message.Message):
+    __slots__ = ("file_version",)
+    FILE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    file_version: str
+    def __init__(self, file_version: _Optional[str] = ...) -> None: ...
+
+class GetHoldersResponse(_message.Message):
+    __slots__ = ("holders",)
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ...) -> None: ...
+
+class Holder(_message.Message):
+    __slots__ = ("worker", "blocks")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    blocks: bytes
+    def __init__(self, worker: _Optional[str] = ..., blocks: _Optional[bytes] = ...) -> None: ...
+
 class StartWarmRequest(_message.Message):
-    __slots__ = ("dataset", "version", "paths")
+    __slots__ = ("dataset", "version", "paths", "key", "zone", "copies", "rate", "map")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PATHS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: str
     paths: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ...) -> None: ...
+    key: str
+    zone: str
+    copies: int
+    rate: int
+    map: str
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ...) -> None: ...
 
 class GetWarmRequest(_message.Message):
     __slots__ = ("id",)
@@ -345,7 +375,7 @@ class GetWarmRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WarmJob(_message.Message):
-    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at")
+    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at", "key", "zone", "copies", "rate", "map")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -359,6 +389,11 @@ class WarmJob(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
     id: str
     dataset: str
     version: str
@@ -372,7 +407,12 @@ class WarmJob(_message.Message):
     started_at: float
     ended_at: float
     created_at: float
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ...) -> None: ...
+    key: str
+    zone: str
+    copies: int
+    rate: int
+    map: str
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ...) -> None: ...
 
 class ListWarmRequest(_message.Message):
     __slots__ = ()
@@ -423,16 +463,22 @@ class StatResponse(_message.Message):
     def __init__(self, statistics: _Optional[str] = ...) -> None: ...
 
 class WarmRequest(_message.Message):
-    __slots__ = ("job", "dataset", "version", "wanted")
+    __slots__ = ("job", "dataset", "version", "wanted", "rate", "from_peers", "source")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    FROM_PEERS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     job: str
     dataset: str
     version: str
     wanted: _containers.RepeatedCompositeFieldContainer[WantedBlocks]
-    def __init__(self, job: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., wanted: _Optional[_Iterable[_Union[WantedBlocks, _Mapping]]] = ...) -> None: ...
+    rate: int
+    from_peers: bool
+    source: str
+    def __init__(self, job: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., wanted: _Optional[_Iterable[_Union[WantedBlocks, _Mapping]]] = ..., rate: _Optional[int] = ..., from_peers: _Optional[bool] = ..., source: _Optional[str] = ...) -> None: ...
 
 class WantedBlocks(_message.Message):
     __slots__ = ("file_version", "blocks")

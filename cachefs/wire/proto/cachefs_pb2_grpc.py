@@ -101,6 +101,11 @@ class CoordinatorStub:
                 request_serializer=cachefs__pb2.GetDigestsRequest.SerializeToString,
                 response_deserializer=cachefs__pb2.GetDigestsResponse.FromString,
                 _registered_method=True)
+        self.GetHolders = channel.unary_unary(
+                '/cachefs.v1.Coordinator/GetHolders',
+                request_serializer=cachefs__pb2.GetHoldersRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.GetHoldersResponse.FromString,
+                _registered_method=True)
         self.StartWarm = channel.unary_unary(
                 '/cachefs.v1.Coordinator/StartWarm',
                 request_serializer=cachefs__pb2.StartWarmRequest.SerializeToString,
@@ -216,6 +221,12 @@ class CoordinatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHolders(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartWarm(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -319,6 +330,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
                     servicer.GetDigests,
                     request_deserializer=cachefs__pb2.GetDigestsRequest.FromString,
                     response_serializer=cachefs__pb2.GetDigestsResponse.SerializeToString,
+            ),
+            'GetHolders': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHolders,
+                    request_deserializer=cachefs__pb2.GetHoldersRequest.FromString,
+                    response_serializer=cachefs__pb2.GetHoldersResponse.SerializeToString,
             ),
             'StartWarm': grpc.unary_unary_rpc_method_handler(
                     servicer.StartWarm,
@@ -704,6 +720,33 @@ class Coordinator:
             '/cachefs.v1.Coordinator/GetDigests',
             cachefs__pb2.GetDigestsRequest.SerializeToString,
             cachefs__pb2.GetDigestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHolders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Coordinator/GetHolders',
+            cachefs__pb2.GetHoldersRequest.SerializeToString,
+            cachefs__pb2.GetHoldersResponse.FromString,
             options,
             channel_credentials,
             insecure,

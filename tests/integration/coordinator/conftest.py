@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
+from cachefs.coordinator.answers import Renewal, Renewed
 from cachefs.coordinator.calls import Account, Drained, Evicted
 from cachefs.coordinator.residency import Reported
-from cachefs.coordinator.service import Coordinator, Renewal, Renewed
+from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Dataset, OriginSpec
@@ -59,9 +60,13 @@ class FakeWorkers:
         self.down: set[WorkerId] = set()
         self.full: set[WorkerId] = set()
         self.pinned: dict[WorkerId, Retention] = {}
+        self.rates: dict[WorkerId, int] = {}
 
-    def warm(self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int]) -> None:
+    def warm(
+        self, member: Member, job: WarmJob, wanted: Mapping[FileVersionId, int], *, rate: int = 0
+    ) -> None:
         self._reach(member, "warm")
+        self.rates[member.worker] = rate
         if wanted and member.worker in self.full:
             raise CapacityError("its share does not fit", hint="add a worker")
         self.told[job.id, member.worker] = dict(wanted)

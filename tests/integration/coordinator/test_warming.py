@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from cachefs.coordinator.warming import FailedFill
+from cachefs.coordinator.warming import FailedFill, WarmOptions
 from cachefs.core.names import DatasetName
 from cachefs.errors import (
     CapacityError,
@@ -369,3 +369,44 @@ def test_another_coordinator_takes_over_when_the_leader_is_gone(postgres_url):
         kit.settle(there, 1)
     assert kit.workers.told[job.id, "one"]
     kit.close()
+
+
+def test_who_asks_with_the_same_key_gets_the_warm_up_that_runs(warmable: Kit):
+    coordinator = prepared(warmable, "one")
+    first = coordinator.warming.start(NAME, None, (), WarmOptions(key="run/step"))
+    again = coordinator.warming.start(NAME, None, (), WarmOptions(key="run/step"))
+    other = coordinator.warming.start(NAME, None, (), WarmOptions(key="run/other"))
+    assert first.id == again.id != other.id
+    coordinator.warming.cancel(first.id)
+    assert coordinator.warming.start(NAME, None, (), WarmOptions(key="run/step")).id != first.id
+
+
+def test_a_warm_up_of_a_zone_is_done_by_its_workers_alone(warmable: Kit):
+    coordinator = prepared(warmable)
+    for name, zone in (("one", "a"), ("two", "b"), ("three", "b")):
+        coordinator.members.register(replace(member(name), zone=zone), CLUSTER.fingerprint())
+        renew(coordinator, name, whole=True)
+    job = coordinator.warming.start(NAME, None, (), WarmOptions(zone="b"))
+    warmable.settle(coordinator)
+    told = {worker for (name, worker) in warmable.workers.told if name == job.id}
+    assert told <= {"two", "three"}
+    for worker in sorted(told):
+        fill(coordinator, warmable, job.id, worker)
+    warmable.settle(coordinator)
+    assert coordinator.warming.get(job.id).state == "done"
+
+
+def test_the_copies_of_a_warm_up_are_its_own(warmable: Kit):
+    coordinator = prepared(warmable, "one", "two", "three")
+    job = coordinator.warming.start(NAME, None, (), WarmOptions(copies=3))
+    warmable.settle(coordinator)
+    for worker in ("one", "two", "three"):
+        shares = warmable.workers.told[job.id, worker]
+        assert sum(mask.bit_count() for mask in shares.values()) == 12
+
+
+def test_a_rate_is_shared_out_among_the_workers(warmable: Kit):
+    coordinator = prepared(warmable, "one", "two", replicas=2)
+    coordinator.warming.start(NAME, None, (), WarmOptions(rate=1000))
+    warmable.settle(coordinator)
+    assert sum(warmable.workers.rates.values()) == 1000

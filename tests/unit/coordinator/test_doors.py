@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachefs.coordinator import bodies
+from cachefs.coordinator import bodies, warmbodies
 from cachefs.wire.proto import cachefs_pb2 as pb
 
 
@@ -13,7 +13,7 @@ from cachefs.wire.proto import cachefs_pb2 as pb
         (bodies.DatasetBody, pb.Dataset),
         (bodies.VersionBody, pb.Version),
         (bodies.MemberBody, pb.Member),
-        (bodies.WarmJobBody, pb.WarmJob),
+        (warmbodies.WarmJobBody, pb.WarmJob),
         (bodies.EventBody, pb.Event),
     ],
 )
