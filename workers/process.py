@@ -29,13 +29,14 @@ from cachefs.errors import ConfigError, CoordinatorUnavailableError
 from cachefs.origins.opening import open_origin
 from cachefs.ports import FileRef, Origin, ResolvedVersion, Runtime
 from cachefs.telemetry.metrics import Metrics
+from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.control import (
     ControlMetadata,
     ControlServer,
     coordinator_channel,
     worker_channel,
 )
-from cachefs.transport.http import HttpBlockSource, HttpMetadata
+from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.node import node_identity
 from cachefs.transport.running import StopSignals, say_ready
 from cachefs.transport.runtime import ThreadRuntime

@@ -24,7 +24,7 @@ from cachefs.config.schema import MIB, ReaderConfig
 from cachefs.config.secrets import Secret
 from cachefs.errors import CacheFSError
 from cachefs.ports import Metadata
-from cachefs.transport.http import HttpBlockSource
+from cachefs.transport.blocks import HttpBlockSource
 
 _PIECE_BYTES = 64 * MIB
 _READ_SECONDS = 600.0

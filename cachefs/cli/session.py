@@ -23,7 +23,7 @@ from cachefs.core.nearest import did_you_mean
 from cachefs.errors import ConfigError, NotKnownError
 from cachefs.ports import ResolvedVersion
 from cachefs.transport.api import TIMEOUT_SECONDS, Api
-from cachefs.transport.http import HttpMetadata
+from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 
 _RESOLVE_SECONDS = 60.0

@@ -9,8 +9,9 @@ from cachefs.config.files import from_document
 from cachefs.config.schema import ClusterConfig, ReaderConfig
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
-from cachefs.transport.http import HttpBlockSource, HttpMetadata
+from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.local import LocalNode
+from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.nearby import NearbyBlockSource
 from cachefs.transport.runtime import ThreadRuntime
 

@@ -38,9 +38,7 @@ class Api:
         """Return the document at a path, query included."""
         return _document(self.fetch("GET", path, timeout_seconds=timeout_seconds))
 
-    def post(
-        self, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS
-    ) -> Any:
+    def post(self, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
         """Send a document to a path and return the answer's."""
         return _document(self.fetch("POST", path, body, timeout_seconds=timeout_seconds))
 

@@ -26,7 +26,7 @@ from cachefs.testing.memory.worker import MemoryWorker
 from cachefs.testing.simulation.world.fetches import SimBlockSource
 from cachefs.testing.simulation.world.network import SimNetwork
 from cachefs.testing.simulation.world.runtime import SimRuntime
-from cachefs.transport.http import HttpBlockSource
+from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digester
 

@@ -10,7 +10,7 @@ from cachefs.core.names import DatasetName
 from cachefs.errors import CoordinatorUnavailableError, DeniedError, NotKnownError
 from cachefs.testing.memory.cluster import DATASET, TOKEN, MemoryCluster
 from cachefs.transport.api import Api
-from cachefs.transport.http import HttpMetadata
+from cachefs.transport.metadata import HttpMetadata
 
 CONTENT = random.Random(1).randbytes(10_000)
 NAME = DatasetName.parse(DATASET)

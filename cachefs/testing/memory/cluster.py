@@ -15,7 +15,8 @@ from cachefs.core.membership import View
 from cachefs.core.names import DatasetName
 from cachefs.ports import Closing, ResolvedVersion
 from cachefs.testing.memory.worker import MemoryWorker
-from cachefs.transport.http import HttpBlockSource, HttpMetadata
+from cachefs.transport.blocks import HttpBlockSource
+from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 
 DATASET = "model"

@@ -9,7 +9,7 @@ import pytest
 from cachefs.config.schema import TierConfig
 from cachefs.errors import OriginChangedError, WorkerUnavailableError
 from cachefs.ports import BlockRequest, CancelToken
-from cachefs.transport.http import HttpBlockSource
+from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.nearby import NearbyBlockSource
 from cachefs.wire import local
 from cachefs.wire.digests import digester

@@ -18,8 +18,9 @@ from cachefs.errors import CacheFSError, DeadlineError, DeniedError, IntegrityEr
 from cachefs.ports import BlockRequest, CancelToken, ResolvedVersion
 from cachefs.testing.faulty_origin import Fault, FaultyOrigin, etag
 from cachefs.testing.memory.coordinator import MemoryCoordinator
-from cachefs.transport.http import HttpBlockSource, HttpMetadata
+from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.local import LocalNode
+from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.nearby import NearbyBlockSource
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire.digests import digest_size, digester, unpack
