@@ -320,12 +320,7 @@ class Coordinator:
             NotKnownError: There is no such dataset, version or path.
         """
         manifest = self.catalogue.manifest(self._chosen(name, version).id)
-        chosen: dict[FileVersionId, str] = {}
-        for path in paths or ("",):
-            entries = list(manifest.below(parse_path(path) if path else ""))
-            if not entries and path:
-                raise NotKnownError("no such file or folder", subject=printable(path))
-            chosen.update((entry.file_version, entry.path) for entry in entries)
+        chosen = {entry.file_version: entry.path for entry in manifest.chosen(paths)}
         file_versions = tuple(chosen)
         answers: list[Evicted]
         answers, unreachable = self._ask_all(

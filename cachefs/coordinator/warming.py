@@ -48,7 +48,7 @@ from cachefs.core.jobs import (
 )
 from cachefs.core.manifest import VersionId
 from cachefs.core.membership import Member, View
-from cachefs.core.names import DatasetName, WorkerId, parse_path, printable
+from cachefs.core.names import DatasetName, WorkerId, printable
 from cachefs.errors import CacheFSError, CapacityError, DeadlineError, NotKnownError
 from cachefs.ports import Runtime
 from cachefs.wire import failures
@@ -470,14 +470,10 @@ class Warming:
             if only is None:
                 raise NotKnownError("no such residency map", subject=printable(map_id))
         found: dict[FileVersionId, WantedFile] = {}
-        for path in paths or ("",):
-            entries = list(manifest.below(parse_path(path) if path else ""))
-            if not entries and path:
-                raise NotKnownError("no such file or folder", subject=printable(path))
-            for entry in entries:
-                mask = None if only is None else only.get(entry.file_version, 0)
-                if mask != 0:
-                    found[entry.file_version] = WantedFile(entry.file_version, entry.size, mask)
+        for entry in manifest.chosen(paths):
+            mask = None if only is None else only.get(entry.file_version, 0)
+            if mask != 0:
+                found[entry.file_version] = WantedFile(entry.file_version, entry.size, mask)
         return tuple(found.values())
 
     def close(self, *, wait_seconds: float) -> None:

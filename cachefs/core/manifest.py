@@ -11,7 +11,7 @@ thousand files parse in well under a second, and a diff of two manifests is read
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, NewType
@@ -110,6 +110,21 @@ class Manifest:
         if at < len(self.files) and self.files[at].path == path:
             return self.files[at]
         raise NotKnownError("no such file", subject=printable(path))
+
+    def chosen(self, paths: Sequence[str]) -> Iterator[FileEntry]:
+        """Yield the files at some paths and below them; all files for no paths.
+
+        A file of several paths is yielded for each.
+
+        Raises:
+            NotKnownError: There is nothing at one of the paths.
+            ConfigError: One cannot be a path.
+        """
+        for path in paths or ("",):
+            entries = list(self.below(parse_path(path) if path else ""))
+            if not entries and path:
+                raise NotKnownError("no such file or folder", subject=printable(path))
+            yield from entries
 
     def below(self, path: str) -> Iterator[FileEntry]:
         """Yield the file at a path, or every file in the folder at it; all files for ``""``."""

@@ -73,3 +73,11 @@ def test_files_are_found_by_path_and_by_folder():
 def test_a_list_that_cannot_be_a_tree_is_refused(paths):
     with pytest.raises(ConfigError):
         Manifest.of(entry(path, token=str(number)) for number, path in enumerate(paths))
+
+
+def test_chosen_paths_are_files_folders_or_everything():
+    manifest = Manifest.of([entry("a/x"), entry("a/y"), entry("b")])
+    assert [each.path for each in manifest.chosen(())] == ["a/x", "a/y", "b"]
+    assert [each.path for each in manifest.chosen(["b", "a"])] == ["b", "a/x", "a/y"]
+    with pytest.raises(NotKnownError, match="no such file or folder"):
+        list(manifest.chosen(["a/x", "c"]))
