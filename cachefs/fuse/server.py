@@ -24,6 +24,7 @@ from cachefs.config.secrets import read_token
 from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError
 from cachefs.fuse.engines.choice import NATIVE
+from cachefs.fuse.engines.underway import Underway
 from cachefs.fuse.keeping.heartbeat import Heartbeat
 from cachefs.fuse.keeping.holding import options_of
 from cachefs.fuse.keeping.keptmemory import KeptMemory
@@ -42,6 +43,9 @@ from cachefs.transport.api import Api
 from cachefs.transport.node import node_identity
 
 BEAT_SECONDS = 0.25
+_STUCK_DEADLINES = 3
+"""A request that has been served for so many deadlines of a read will not end. Most end at one; a
+look-up may resolve a version and then list its origin."""
 _JOIN_SECONDS = 2.0
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
 
@@ -50,6 +54,11 @@ _log = logging.getLogger("cachefs.fuse.server")
 
 class Engine(Protocol):
     """What speaks with the kernel."""
+
+    @property
+    def underway(self) -> Underway:
+        """What it is serving."""
+        ...
 
     def serve(self) -> None:
         """Answer requests until the mount is gone, or :meth:`close` is called."""
@@ -61,12 +70,18 @@ class Engine(Protocol):
 
 
 class Pulse:
-    """The thread that beats the heart, as long as the process can run Python at all."""
+    """The thread that beats the heart, as long as requests end that begin.
 
-    def __init__(self, runtime: Runtime, heartbeat: Heartbeat) -> None:
-        """Begin."""
+    A process that does nothing any more shows no sign of life. Nor does one of which a thread is
+    stuck in a request: everything that a request may wait for has a deadline.
+    """
+
+    def __init__(self, runtime: Runtime, heartbeat: Heartbeat, *, stuck_seconds: float) -> None:
+        """Begin; a request that takes ``stuck_seconds`` will not end."""
         self._runtime = runtime
         self._heartbeat = heartbeat
+        self._stuck_seconds = stuck_seconds
+        self._underway: Underway | None = None
         self._guard = runtime.condition()
         self._closed = False
         self._task: Task = runtime.start("heartbeat", self._run)
@@ -74,8 +89,13 @@ class Pulse:
     def _run(self) -> None:
         with self._guard:
             while not self._closed:
-                self._heartbeat.beat(self._runtime.monotonic())
+                if self._underway is None or self._underway.longest_seconds() < self._stuck_seconds:
+                    self._heartbeat.beat(self._runtime.monotonic())
                 self._guard.wait(BEAT_SECONDS)
+
+    def watch(self, underway: Underway) -> None:
+        """Look at these requests from now on."""
+        self._underway = underway
 
     def close(self) -> None:
         """End; idempotent."""
@@ -130,7 +150,9 @@ def run(
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     keeper = os.getppid()
     with ExitStack() as owned:
-        owned.enter_context(closing(Pulse(runtime, heartbeat)))
+        stuck_seconds = _STUCK_DEADLINES * plan.reader.deadline_seconds
+        pulse = Pulse(runtime, heartbeat, stuck_seconds=stuck_seconds)
+        owned.enter_context(closing(pulse))
         endpoint = _endpoint(plan, cluster)
         reader = owned.enter_context(connect(endpoint, plan.reader, runtime))
         control.tell("prepared")
@@ -146,6 +168,7 @@ def run(
         engine = _engine(
             runtime, operations, plan, memory, descriptors=descriptors, on_ready=on_ready
         )
+        pulse.watch(engine.underway)
         owned.enter_context(closing(Leaving(runtime, engine)))
         engine.serve()
     if os.getppid() != keeper and find_mount(plan.mountpoint) is None:
@@ -197,4 +220,6 @@ def _engine(
         return NativeEngine(descriptors[0], operations, memory, options, runtime, on_ready=on_ready)
     from cachefs.fuse.engines.libfuse import LibfuseEngine  # noqa: PLC0415 - the library may be missing
 
-    return LibfuseEngine(operations, plan.mountpoint, plan.source, options, on_ready=on_ready)
+    return LibfuseEngine(
+        operations, plan.mountpoint, plan.source, options, runtime, on_ready=on_ready
+    )

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from tests.fuse.mounting import FILES, LARGE, MIB, content, write_files
+from tests.fuse.mounting import FILES, LARGE, MIB, Mounts, content, write_files
 from tests.fuse.shown import fails
-from tests.integration.systems import PacedOrigin, wait_for
+from tests.integration.systems import PacedOrigin, System, wait_for
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
@@ -139,6 +139,42 @@ def test_a_reader_that_waits_can_be_killed_before_the_deadline_is_over(
         reader.kill()
         assert reader.wait(DEADLINE_SECONDS + 2) == -signal.SIGKILL
         origin.gate.set()
+
+
+@pytest.fixture
+def frozen(tmp_path, engine):
+    """A mount of a file that nobody has, of a system that is stopped as a whole."""
+    with System(tmp_path, block_size=MIB) as system:
+        system.start_coordinator()
+        workers = ("worker-1", "worker-2")
+        for name in workers:
+            system.start_worker(name)
+        system.wait_for_members(*workers)
+        system.add("model", write_files(tmp_path / "origin", {"a": ONE, "b": ONE}))
+        made = Mounts(system.folder, tmp_path)
+        made.set(reader__deadline_seconds=f"{DEADLINE_SECONDS}s")
+        try:
+            place = made.mount("model", "--engine", engine)
+            for name in (*workers, "coordinator"):
+                system.send(name, signal.SIGSTOP)
+            yield place
+        finally:
+            made.close()
+
+
+def test_frozen_workers_cost_a_reader_one_deadline_and_not_several(frozen):
+    began = time.monotonic()  # noqa: TID251 - the time that a user waits
+    assert fails((frozen / "a").read_bytes) == "EIO"
+    # Beside the deadline: 2 s to learn whether it is whole here, 1 s whether it is forgotten.
+    assert time.monotonic() - began < DEADLINE_SECONDS + 3.5  # noqa: TID251 - likewise
+
+
+def test_who_waits_for_frozen_workers_can_be_killed(frozen, engine):
+    with subprocess.Popen(["cat", frozen / "a"], stdout=subprocess.DEVNULL) as reader:
+        time.sleep(1)  # noqa: TID251 - it is not to be seen from outside that it waits
+        reader.kill()
+        wait_seconds = 1 if engine == "native" else DEADLINE_SECONDS + 3.5
+        assert reader.wait(wait_seconds) == -signal.SIGKILL
 
 
 def test_content_that_is_not_what_its_digest_says_is_eio(mounts, dataset, engine, tmp_path):

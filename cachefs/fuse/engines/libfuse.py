@@ -24,11 +24,13 @@ from typing import Any
 
 from cachefs.errors import ConfigError
 from cachefs.fuse.engines.native.device import set_read_ahead
+from cachefs.fuse.engines.underway import Underway
 from cachefs.fuse.mounts.table import find_mount
 from cachefs.fuse.showing.attributes import FOREVER, ROOT, Attributes, Found, MountOptions
 from cachefs.fuse.showing.listing import Listing
 from cachefs.fuse.showing.opened import OpenedFile
 from cachefs.fuse.showing.operations import Operations
+from cachefs.ports import Runtime
 
 # A machine may have both major versions; only the third has large requests and listings with
 # attributes. It is chosen when the module is imported, and by the environment alone.
@@ -83,6 +85,7 @@ class LibfuseEngine:
         mountpoint: Path,
         source: str,
         options: MountOptions,
+        runtime: Runtime,
         *,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class LibfuseEngine:
             mountpoint: An existing folder.
             source: What the mount table shows.
             options: How it is shown, and read.
+            runtime: For time.
             on_ready: Called when the kernel begins to send requests of programs.
 
         Raises:
@@ -103,7 +107,9 @@ class LibfuseEngine:
                 "the libfuse engine cannot follow a dataset's current version",
                 hint="use the native engine (--engine native)",
             )
-        self._bridge = _Bridge(operations, mountpoint, options, on_ready)
+        self._bridge = _Bridge(operations, mountpoint, options, runtime, on_ready)
+        self.underway = self._bridge.underway
+        """How long requests have been served."""
         self._mountpoint = mountpoint
         self._source = source
         self._options = options
@@ -154,9 +160,11 @@ class _Bridge:
         operations: Operations,
         mountpoint: Path,
         options: MountOptions,
+        runtime: Runtime,
         on_ready: Callable[[], None] | None,
     ) -> None:
         self.operations = operations
+        self.underway = Underway(runtime)
         self.mountpoint = mountpoint
         self.options = options
         self.on_ready = on_ready
@@ -220,7 +228,8 @@ class _Library(mfusepy.FUSE):  # type: ignore[misc]  # mfusepy has no types
     def _wrapper(self, function: Callable[..., int | None], *arguments: Any) -> int:
         """Turn what a callback raises into the number that the library wants."""
         try:
-            return function(*arguments) or 0
+            with self._bridge.underway.serving():
+                return function(*arguments) or 0
         except OSError as error:
             return -(error.errno or errno.EIO)
         except Exception:  # noqa: BLE001 - the request boundary: a bug must not take the mount with it

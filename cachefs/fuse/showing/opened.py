@@ -28,6 +28,13 @@ _READ_WHOLE = ".safetensors"
 """Loaders map these and touch them in order, which the kernel takes for random access at first."""
 _BUFFERS_KEPT = 8
 """Buffers that wait to be used again; as many reads at once need no new one."""
+_WHOLE_SECONDS = 2.0
+"""An open does not wait longer to learn whether the file is whole here: it can do without."""
+_REMEMBERED_SECONDS = 1.0
+"""So long a read fails again at once that took at least as long to fail. The kernel asks once when it
+reads ahead, and once more, at once, for the page that the program wants."""
+_REMEMBERED_LIMIT = 64
+"""Blocks of a file whose reads failed, of as many as the kernel reads ahead with at once."""
 _BUFFER_BYTES_MIN = 1024 * 1024
 """The kernel's largest request, so that a buffer fits every one."""
 
@@ -78,6 +85,8 @@ class OpenedFile:
         self._on_close = on_close
         self._lent: list[WholeFile] = []
         """What was given out; referred to, so that the descriptors stay open."""
+        self._failed: dict[int, tuple[float, OSError]] = {}
+        """By block: until when reads of it fail, and how."""
 
     def read_into(self, offset: int, into: memoryview) -> int:
         """Read until the buffer is full or the file ends; return the count.
@@ -85,10 +94,32 @@ class OpenedFile:
         Raises:
             OSError: It did not work, or the file has changed at the origin (``ESTALE``).
         """
-        try:
+        with self._failing(offset, len(into)):
             return self._file.read_into(offset, into)
+
+    @contextmanager
+    def _failing(self, offset: int, length: int) -> Iterator[None]:
+        """Translate what the body of the ``with`` statement raises, and remember it for a moment.
+
+        Remembered are reads of a single block: one of several may have failed for any of them.
+        """
+        size = self._file.block_size
+        block = offset // size
+        single = length > 0 and block == (offset + length - 1) // size
+        began = self._runtime.monotonic()
+        until, known = self._failed.get(block, (began, None))
+        if single and known is not None and began < until:
+            raise OSError(known.errno, known.strerror)
+        try:
+            yield
         except FAILURES as error:
-            raise failure("read", self._reason(error), subject=self._file.path) from error
+            raised = failure("read", self._reason(error), subject=self._file.path)
+            now = self._runtime.monotonic()
+            if single and now - began >= _REMEMBERED_SECONDS:
+                if len(self._failed) >= _REMEMBERED_LIMIT:
+                    self._failed = {}
+                self._failed[block] = now + _REMEMBERED_SECONDS, raised
+            raise raised from error
 
     def _reason(self, error: CacheFSError | InvariantError) -> CacheFSError | InvariantError:
         """Return what a failed read comes from: workers cannot serve what nobody knows any more."""
@@ -107,11 +138,11 @@ class OpenedFile:
         Raises:
             OSError: As :meth:`read_into`.
         """
-        try:
-            with self._file.lend(offset, length, self._buffers.borrowed) as views:
-                yield views
-        except FAILURES as error:
-            raise failure("read", self._reason(error), subject=self._file.path) from error
+        with (
+            self._failing(offset, length),
+            self._file.lend(offset, length, self._buffers.borrowed) as views,
+        ):
+            yield views
 
     def expect(self) -> None:
         """Begin to read ahead, if it is a file that programs read from begin to end."""
@@ -124,7 +155,7 @@ class OpenedFile:
         It is open for reading, on a file of this node, and stays open until this object is closed.
         """
         try:
-            whole = self._file.whole() if self.size else None
+            whole = self._file.whole(timeout_seconds=_WHOLE_SECONDS) if self.size else None
         except FAILURES:
             return None  # The bytes may still be had in another way.
         if whole is None:

@@ -39,6 +39,7 @@ from cachefs.fuse.engines.native import protocol
 from cachefs.fuse.engines.native.dispatch import Dispatch, FileOperations
 from cachefs.fuse.engines.native.journal import Journal, Negotiated
 from cachefs.fuse.engines.native.modes import Modes
+from cachefs.fuse.engines.underway import Underway
 from cachefs.fuse.showing.attributes import MountOptions
 from cachefs.fuse.showing.memory import Memory
 from cachefs.ports import Runtime, Task
@@ -149,6 +150,8 @@ class NativeEngine:
         self._ended = False
         self._released = False
         self._failure: Exception | None = None
+        self.underway = Underway(runtime)
+        """How long requests have been served; those that wait for their turn do not count."""
         self._running: dict[int, None] = {}
         """Requests that are not answered, by ``unique``."""
         self._reads_running = 0
@@ -302,7 +305,8 @@ class NativeEngine:
             if alone:
                 self._start_thread()
             try:
-                self._serve(buffer[:count])
+                with self.underway.serving():
+                    self._serve(buffer[:count])
             except Exception:  # noqa: BLE001 - the request boundary: the next one is served
                 _log.exception("a request met a bug")
             with self._lock:
@@ -440,7 +444,8 @@ class NativeEngine:
             self._reads_running += 1
         following: _Read | None = read
         while following is not None:
-            self._read_one(following)
+            with self.underway.serving():
+                self._read_one(following)
             with self._lock:
                 if self._reads_waiting:
                     following = self._reads_waiting.popleft()

@@ -8,6 +8,7 @@ import pytest
 
 from cachefs.errors import ConfigError
 from cachefs.fuse.showing.attributes import MountOptions
+from cachefs.transport.runtime import ThreadRuntime
 
 try:
     from cachefs.fuse.engines import libfuse
@@ -21,7 +22,7 @@ FILES = {"a": b"1", "sub/b": b"2", "sub/c/d": b"3"}
 @pytest.fixture
 def bridge(cloud):
     cloud.put("model", FILES)
-    return libfuse._Bridge(cloud.show(), Path("/nowhere"), OPTIONS, None)
+    return libfuse._Bridge(cloud.show(), Path("/nowhere"), OPTIONS, ThreadRuntime(), None)
 
 
 class Counting:
@@ -42,7 +43,9 @@ class Counting:
 def test_it_refuses_to_follow_because_a_path_has_one_page_cache(bridge):
     options = MountOptions(uid=7, gid=8, follow_current=True)
     with pytest.raises(ConfigError, match="cannot follow"):
-        libfuse.LibfuseEngine(bridge.operations, Path("/nowhere"), "cachefs", options)
+        libfuse.LibfuseEngine(
+            bridge.operations, Path("/nowhere"), "cachefs", options, ThreadRuntime()
+        )
 
 
 def test_a_path_is_looked_up_once(bridge):
@@ -58,7 +61,7 @@ def test_a_path_is_looked_up_once(bridge):
 
 def test_a_name_that_may_come_to_mean_something_else_is_looked_up_each_time(cloud):
     cloud.put("model", FILES)
-    bridge = libfuse._Bridge(cloud.show_all(), Path("/nowhere"), OPTIONS, None)
+    bridge = libfuse._Bridge(cloud.show_all(), Path("/nowhere"), OPTIONS, ThreadRuntime(), None)
     bridge.operations = counting = Counting(bridge.operations)
     for _ in range(2):
         bridge.find(b"/default/model/sub/b")
@@ -76,8 +79,9 @@ def test_only_so_many_paths_are_remembered(bridge, monkeypatch):
             assert len(bridge._paths) <= 4
 
 
-def wrapped(function):
+def wrapped(bridge, function):
     library = libfuse._Library.__new__(libfuse._Library)
+    library._bridge = bridge
     return library._wrapper(function)
 
 
@@ -88,16 +92,16 @@ def raising(error):
     return function
 
 
-def test_an_error_becomes_its_number(caplog):
-    assert wrapped(raising(OSError(errno.ESTALE, "gone"))) == -errno.ESTALE
-    assert wrapped(raising(OSError("without a number"))) == -errno.EIO
-    assert wrapped(lambda: None) == 0
-    assert wrapped(lambda: 7) == 7
+def test_an_error_becomes_its_number(bridge, caplog):
+    assert wrapped(bridge, raising(OSError(errno.ESTALE, "gone"))) == -errno.ESTALE
+    assert wrapped(bridge, raising(OSError("without a number"))) == -errno.EIO
+    assert wrapped(bridge, lambda: None) == 0
+    assert wrapped(bridge, lambda: 7) == 7
     assert caplog.records == []
 
 
-def test_a_bug_is_eio_and_logged_and_the_mount_goes_on(caplog):
-    assert wrapped(raising(KeyError("bug"))) == -errno.EIO
+def test_a_bug_is_eio_and_logged_and_the_mount_goes_on(bridge, caplog):
+    assert wrapped(bridge, raising(KeyError("bug"))) == -errno.EIO
     assert caplog.records[0].exc_info
 
 
