@@ -6,7 +6,7 @@ A step of a flow has one record; with ``foreach`` it has one more for each value
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from cachefs.dataflow.spec.model import Value
 
@@ -28,6 +28,7 @@ RunState = Literal[
     "Planned", "Queued", "Running", "Paused", "Succeeded", "Failed", "Cancelled", "RolledBack"
 ]
 
+STEP_STATES: tuple[StepState, ...] = get_args(StepState)
 STEP_OVER: frozenset[StepState] = frozenset(
     ("Succeeded", "Failed", "Skipped", "UpstreamFailed", "Cancelled", "TimedOut", "Compensated")
 )
@@ -49,6 +50,8 @@ class Progress:
     """Units a second, lately."""
     note: str = ""
     """What a person should see: ``approve: waiting for alice``."""
+    origin_bytes: int = 0
+    """Taken from an origin for it, in all attempts; what the run's budget is held against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

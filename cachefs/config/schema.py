@@ -130,6 +130,28 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowConfig:
+    """How a coordinator carries out flows."""
+
+    lease_seconds: float = 15.0
+    """Another coordinator goes on with the runs of one that was silent for so long."""
+    runs_limit: int = 64
+    """Runs that are carried out at once; more are queued."""
+    queued_runs_limit: int = 1000
+    """Runs that wait; one more is refused."""
+    steps_limit: int = 128
+    """Steps of all runs that are carried out at once; more wait."""
+    step_seconds: float = 86400.0
+    """A step without a timeout of its own has this one."""
+    watchers_limit: int = 64
+    """Requests at once that are told of a run's progress; one more is refused."""
+    runs_kept: int = 1000
+    """Runs that are over stay listed, the newest so many of them."""
+    runs_kept_seconds: float = 30 * 86400.0
+    """And none of them longer than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorConfig:
     """A coordinator process."""
 
@@ -158,6 +180,7 @@ class CoordinatorConfig:
     """A dataset with a longer file list is refused."""
     request_limit_bytes: int = 64 * MIB
     """A request with a longer body is refused."""
+    flows: FlowConfig = field(default_factory=FlowConfig)
     origin: OriginConfig = field(default_factory=OriginConfig)
 
 

@@ -20,8 +20,8 @@ runs over at once, and renews nothing.
 import logging
 
 from cachefs.coordinator.store.engine import Store
-from cachefs.dataflow.engine import store as rows
-from cachefs.dataflow.engine.store import Position
+from cachefs.dataflow.engine import owners as rows
+from cachefs.dataflow.engine.owners import Position
 from cachefs.ports import Runtime
 
 _LOG = logging.getLogger("cachefs.flows")
@@ -46,6 +46,11 @@ class Leases:
         self._renewed_at = -_FOREVER
         self._seen: dict[str, tuple[int, float]] = {}
         """Of each other owner: its counter, and when that was first seen."""
+
+    @property
+    def owner(self) -> str:
+        """The name under which the store knows us; empty before the start."""
+        return self._owner
 
     @property
     def acts_until(self) -> float:
@@ -114,6 +119,10 @@ class Leases:
         if some:
             with self._store.write() as connection:
                 rows.claim(connection, self._owner, limit=_CLAIMED_AT_ONCE)
+        return self.owned()
+
+    def owned(self) -> dict[str, Position]:
+        """Return the runs that are ours, the first in the queue first."""
         with self._store.read() as connection:
             return rows.positions(connection, self._owner)
 

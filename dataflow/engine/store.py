@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from cachefs.coordinator.store import counters
-from cachefs.coordinator.store.tables import RUN_EVENTS, RUN_OWNERS, RUN_STEPS, RUNS
+from cachefs.coordinator.store.tables import RUN_EVENTS, RUN_STEPS, RUNS
 from cachefs.dataflow.records import RUN_OVER, Progress, Run, StepRecord
 from cachefs.dataflow.spec.model import Value
 from cachefs.errors import LeaseExpiredError
@@ -42,14 +42,6 @@ class RunEvent(NamedTuple):
     """From 1 on, without gaps, in each run."""
 
 
-class Position(NamedTuple):
-    """Where a run stands for its owner."""
-
-    fence: int
-    changes: int
-    """Another number than before: somebody wrote what the owner must look at."""
-
-
 # ---- runs ---------------------------------------------------------------------------------------
 
 
@@ -70,14 +62,14 @@ def lock_queue(connection: Connection) -> None:
 def find(connection: Connection, run: str) -> Run | None:
     """Return a run, or ``None``."""
     row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 def find_key(connection: Connection, flow: str, key: str) -> Run | None:
     """Return the run of a flow that was submitted with a key, or ``None``."""
     query = select(RUNS).where(RUNS.c.flow == flow, RUNS.c.key == key)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 def every(
@@ -89,7 +81,7 @@ def every(
         query = query.where(RUNS.c.flow == flow)
     if active:
         query = query.where(RUNS.c.state.in_(ACTIVE))
-    return tuple(_run(row) for row in connection.execute(query))
+    return tuple(run_of(row) for row in connection.execute(query))
 
 
 def counts(connection: Connection) -> dict[str, int]:
@@ -111,20 +103,7 @@ def group_members(connection: Connection, group: str) -> tuple[Run, ...]:
         .where(RUNS.c.group_name == group, RUNS.c.state.in_(ACTIVE))
         .order_by(RUNS.c.number)
     )
-    return tuple(_run(row) for row in connection.execute(query))
-
-
-def has_predecessor(connection: Connection, run: Run) -> bool:
-    """Say whether a run must wait for another of its group."""
-    if not run.group:
-        return False
-    own = select(RUNS.c.number).where(RUNS.c.id == run.id).scalar_subquery()
-    query = (
-        select(RUNS.c.id)
-        .where(RUNS.c.group_name == run.group, RUNS.c.state.in_(ACTIVE), RUNS.c.number < own)
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
+    return tuple(run_of(row) for row in connection.execute(query))
 
 
 def again(
@@ -229,82 +208,6 @@ def remove(connection: Connection, *, ended_before: float, kept: int) -> int:
     for run in ids:
         connection.execute(delete(RUNS).where(RUNS.c.id == run))
     return len(ids)
-
-
-# ---- owners -------------------------------------------------------------------------------------
-
-
-def positions(connection: Connection, owner: str) -> dict[str, Position]:
-    """Return the runs that a coordinator owns."""
-    query = select(RUNS.c.id, RUNS.c.fence, RUNS.c.changes).where(
-        RUNS.c.owner == owner, RUNS.c.state.in_(ACTIVE)
-    )
-    return {row.id: Position(row.fence, row.changes) for row in connection.execute(query)}
-
-
-def has_free(connection: Connection) -> bool:
-    """Say whether there is a run that nobody owns."""
-    query = select(RUNS.c.id).where(RUNS.c.owner == "", RUNS.c.state.in_(ACTIVE)).limit(1)
-    return connection.execute(query).first() is not None
-
-
-def claim(connection: Connection, owner: str, *, limit: int) -> None:
-    """Take runs that nobody owns, the first in the queue first."""
-    chosen = (
-        select(RUNS.c.id)
-        .where(RUNS.c.owner == "", RUNS.c.state.in_(ACTIVE))
-        .order_by(RUNS.c.number)
-        .limit(limit)
-        .with_for_update(skip_locked=True)  # another coordinator is taking those
-    )
-    for run in list(connection.execute(chosen).scalars()):
-        connection.execute(
-            update(RUNS).where(RUNS.c.id == run).values(owner=owner, fence=RUNS.c.fence + 1)
-        )
-
-
-def free(connection: Connection) -> None:
-    """Make every run nobody's, on a store that one coordinator uses at a time."""
-    connection.execute(update(RUNS).where(RUNS.c.owner != "").values(owner=""))
-
-
-def release(connection: Connection, owner: str) -> None:
-    """Let others take the runs of a coordinator at once, and forget it."""
-    connection.execute(update(RUNS).where(RUNS.c.owner == owner).values(owner=""))
-    connection.execute(delete(RUN_OWNERS).where(RUN_OWNERS.c.owner == owner))
-
-
-def owners(connection: Connection) -> dict[str, int]:
-    """Return how often each owner has renewed its lease."""
-    return {row.owner: row.renewals for row in connection.execute(select(RUN_OWNERS))}
-
-
-def renew(connection: Connection, owner: str) -> bool:
-    """Renew an owner's lease; ``False`` if there is none: it was buried, or is new."""
-    changed = connection.execute(
-        update(RUN_OWNERS)
-        .where(RUN_OWNERS.c.owner == owner)
-        .values(renewals=RUN_OWNERS.c.renewals + 1)
-    )
-    return changed.rowcount == 1
-
-
-def add_owner(connection: Connection, owner: str) -> None:
-    """Begin an owner's lease."""
-    connection.execute(RUN_OWNERS.insert().values(owner=owner, renewals=1))
-
-
-def bury(connection: Connection, owner: str, *, renewals: int) -> bool:
-    """Free the runs of an owner that has not renewed since; ``False`` if it has."""
-    # Whoever renews at this moment waits for this row, and then finds it gone.
-    gone = connection.execute(
-        delete(RUN_OWNERS).where(RUN_OWNERS.c.owner == owner, RUN_OWNERS.c.renewals == renewals)
-    )
-    if gone.rowcount:
-        connection.execute(
-            update(RUNS).where(RUNS.c.owner == owner).values(owner="", fence=RUNS.c.fence + 1)
-        )
-    return bool(gone.rowcount)
 
 
 # ---- steps and events ---------------------------------------------------------------------------
@@ -421,7 +324,8 @@ def _columns(run: Run) -> dict[str, Any]:  # Any: each as its column
     }
 
 
-def _run(row: Row[Any]) -> Run:
+def run_of(row: Row[Any]) -> Run:
+    """Return the run that a row holds."""
     return Run(
         id=row.id,
         flow=row.flow,
