@@ -1,4 +1,4 @@
-"""``cachefs up`` and ``cachefs down``: one machine's coordinator and workers.
+"""``cachefs up`` and ``cachefs down``: one machine's coordinator, workers and endpoints.
 
 ``up`` is the supervisor itself. With ``--detach`` it starts the same command again in a session of
 its own, waits until that one says ``ready`` (or why not) on a pipe, and ends; so both ways run the

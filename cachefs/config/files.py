@@ -1,4 +1,4 @@
-"""Process configuration files: how a supervisor tells a worker or a coordinator what it is.
+"""Process configuration files: how a supervisor tells a process what it is.
 
 The file is the JSON form of the dataclasses in :mod:`cachefs.config.schema`:
 ``{"cluster": {…}, "worker": {…}}``. It is written by ``cachefs up`` and by the operator on
@@ -82,7 +82,7 @@ def read_process_config(path: Path, section: str, cls: type[T]) -> tuple[Cluster
 
     Args:
         path: The JSON file.
-        section: ``worker`` or ``coordinator``.
+        section: What the process is: ``worker``, ``coordinator`` …
         cls: The dataclass of that section.
 
     Raises:

@@ -16,7 +16,7 @@ class ProcessRecord:
     """One process that was started."""
 
     name: str
-    """``supervisor``, ``coordinator`` or a worker's name."""
+    """``supervisor``, ``coordinator``, ``gateway`` or a worker's name."""
     pid: int
     started: str
     """The machine's boot and the clock tick of the start: together with the pid never used twice."""
