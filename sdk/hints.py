@@ -6,11 +6,13 @@ what it would have done without us. No coordinator answers yet, so that is what 
 question is asked all the same, and the names in it are those of the answer's future.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cachefs.config.discovery import Endpoint
 from cachefs.core.names import parse_reference, printable
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.sdk.dataset import find_system
@@ -153,8 +155,12 @@ def hint(
         "limit": limit,
         "explain": explain,
     }
+    return _ask(question, partial(find_system, coordinator, token_file, state))
+
+
+def _ask(question: Mapping[str, Any], find: Callable[[], Endpoint]) -> Hint:
     try:
-        endpoint = find_system(coordinator, token_file, state)
+        endpoint = find()
         api = Api(endpoint.coordinator, endpoint.token)
         answer = api.post("/v1/hints", question, timeout_seconds=_TIMEOUT_SECONDS)
         nodes = tuple(_ranked(each) for each in answer["nodes"])
