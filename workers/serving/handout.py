@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import resource
 import socket
 import stat
 import struct
@@ -49,6 +50,9 @@ METADATA_SECONDS = 5.0
 """Longest wait to learn which file a request means."""
 LEASES_LIMIT = 4096
 """Leases of one connection."""
+_LENT_SHARE = 2
+"""Of the descriptors that the process may have, one in so many may be lent out. Each lease keeps a file
+open, and connections must have descriptors too: who is refused here comes over one of those."""
 
 _log = logging.getLogger("cachefs.worker")
 
@@ -89,6 +93,7 @@ class Handout:
         self._own = own
         self._lock = runtime.condition()
         self._leases = 0
+        self._leases_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _LENT_SHARE
 
     @property
     def leases(self) -> int:
@@ -173,6 +178,10 @@ class Handout:
         """Lend a file out, with what there is to be said of it."""
         if len(lent) >= LEASES_LIMIT:
             raise CapacityError("too many leases on one connection")
+        if self._leases >= self._leases_limit:
+            raise CapacityError(
+                "too many files are lent out", hint="read it over the data plane; see `ulimit -n`"
+            )
         file = self._knowledge.file(
             DatasetName.parse(str(request.get("dataset", ""))),
             VersionId(str(request.get("version", ""))),
