@@ -45,23 +45,22 @@ class RunEvent(NamedTuple):
 # ---- runs ---------------------------------------------------------------------------------------
 
 
-def add(connection: Connection, run: Run, records: Iterable[StepRecord]) -> None:
-    """Store a new run with its steps, as the last of the queue."""
-    # Adding to the counter locks it: submissions queue up, and none overlooks another of its group.
-    number = counters.add(connection, "runs")
+def next_number(connection: Connection) -> int:
+    """Return the next place in the queue; no other submission happens until this transaction ends."""
+    return counters.add(connection, "runs")
+
+
+def add(connection: Connection, run: Run, records: Iterable[StepRecord], *, number: int) -> None:
+    """Store a new run with its steps, at a place in the queue."""
     values = _columns(run) | {"number": number, "owner": "", "events": 0, "changes": 0}
     connection.execute(RUNS.insert().values(**values))
     _insert_steps(connection, run.id, list(records))
 
 
-def lock_queue(connection: Connection) -> None:
-    """Let no other submission happen until this transaction ends."""
-    counters.add(connection, "runs")
-
-
-def find(connection: Connection, run: str) -> Run | None:
-    """Return a run, or ``None``."""
-    row = connection.execute(select(RUNS).where(RUNS.c.id == run)).one_or_none()
+def find(connection: Connection, run: str, *, lock: bool = False) -> Run | None:
+    """Return a run, or ``None``; nobody else changes a locked one until the transaction ends."""
+    query = select(RUNS).where(RUNS.c.id == run)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else run_of(row)
 
 
@@ -110,7 +109,7 @@ def again(
     connection: Connection, run: Run, records: Iterable[StepRecord], events: Sequence[RunEvent]
 ) -> bool:
     """Put a run that is over at the end of the queue; ``False`` if it is not over any more."""
-    number = counters.add(connection, "runs")
+    number = next_number(connection)
     values = _columns(run) | {"number": number, "owner": "", "fence": RUNS.c.fence + 1}
     del values["id"]
     changed = connection.execute(
@@ -214,9 +213,10 @@ def remove(connection: Connection, *, ended_before: float, kept: int) -> int:
 
 
 def steps(connection: Connection, run: str) -> tuple[StepRecord, ...]:
-    """Return the records of a run's steps and their instances."""
-    query = select(RUN_STEPS).where(RUN_STEPS.c.run == run)
-    return tuple(_record(row) for row in connection.execute(query))
+    """Return the records of a run's steps as they were written, each followed by its instances."""
+    query = select(RUN_STEPS).where(RUN_STEPS.c.run == run).order_by(RUN_STEPS.c.place)
+    rows = sorted(connection.execute(query), key=lambda row: (row.place, _instance(row.id)))
+    return tuple(_record(row) for row in rows)
 
 
 def answers(connection: Connection, run: str) -> dict[str, dict[str, Value]]:
@@ -273,11 +273,19 @@ def events_after(
 
 
 def _insert_steps(connection: Connection, run: str, records: list[StepRecord]) -> None:
+    if not records:
+        return
+    query = select(RUN_STEPS.c.id, RUN_STEPS.c.place).where(RUN_STEPS.c.run == run)
+    places = {row.id: row.place for row in connection.execute(query)}
+    for record in records:
+        if _instance(record.id) < 0:
+            places.setdefault(record.id, len(places))
     rows = [
         _step_columns(record)
         | {
             "run": run,
             "id": record.id,
+            "place": places[record.id.partition("[")[0]],
             "value": _text(record.value),
             "checkpoint": _text(record.checkpoint),
             "answer": "",
@@ -286,6 +294,12 @@ def _insert_steps(connection: Connection, run: str, records: list[StepRecord]) -
     ]
     for at in range(0, len(rows), _PER_STATEMENT):
         connection.execute(RUN_STEPS.insert(), rows[at : at + _PER_STATEMENT])
+
+
+def _instance(step: str) -> int:
+    """Return the number of an instance; -1 for a step itself."""
+    number = step.partition("[")[2].rstrip("]")
+    return int(number) if number else -1
 
 
 def _insert_events(

@@ -14,7 +14,7 @@ not be written because the fence has grown is another coordinator's: our attempt
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cachefs.config.schema import FlowConfig
@@ -22,6 +22,7 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.dataflow.engine import owners, story
 from cachefs.dataflow.engine import store as rows
 from cachefs.dataflow.engine.context import AttemptContext, StepIdentity
+from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.heartbeat import Heartbeat
 from cachefs.dataflow.engine.leases import Leases
 from cachefs.dataflow.engine.owned import Change, OwnedRun
@@ -30,7 +31,6 @@ from cachefs.dataflow.engine.running import GRACE_SECONDS, Attempt, UnknownKind
 from cachefs.dataflow.machine.decisions import Begin, Outcome, Stop, Undo
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.records import Progress
-from cachefs.dataflow.spec.model import Flow
 from cachefs.errors import CacheFSError, ConfigError, LeaseExpiredError
 from cachefs.ports import Closing, Runtime, Task
 
@@ -66,7 +66,7 @@ class Engine(Closing):
         runtime: Runtime,
         *,
         kinds: Mapping[str, StepKind],
-        read: Callable[[str], Flow],
+        documents: Documents,
         config: FlowConfig,
     ) -> None:
         """Begin nothing yet.
@@ -75,13 +75,13 @@ class Engine(Closing):
             store: Where runs are.
             runtime: The clock.
             kinds: What carries a step out, by its kind.
-            read: Reads a flow's document.
+            documents: Reads flows.
             config: Limits.
         """
         self._store = store
         self._runtime = runtime
         self._kinds = kinds
-        self._read = read
+        self._documents = documents
         self._config = config
         self._leases = Leases(store, runtime, lease_seconds=config.lease_seconds)
         self._heartbeat = Heartbeat(
@@ -437,7 +437,8 @@ class Engine(Closing):
         now = self._runtime.wall()
         try:
             if owned is None:
-                owned = OwnedRun(self._read(stored.document), stored, records, position)
+                flow = self._documents.read(stored.document, file=run)
+                owned = OwnedRun(flow, stored, records, position)
         except ConfigError as error:
             # A newer cachefs had accepted it.
             failed = replace(stored, state="Failed", failure=str(error), ended_at=now)

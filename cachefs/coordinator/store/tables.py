@@ -265,6 +265,7 @@ RUN_STEPS = Table(
     METADATA,
     Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("value", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -280,7 +281,8 @@ RUN_STEPS = Table(
     Column("ended_at", Double, nullable=False),
     PrimaryKeyConstraint("run", "id"),
 )
-"""``answer`` is what a person said to a step that asks; empty, or a JSON object."""
+"""``place`` counts the flow's steps in the order in which they were written; instances have that of their
+step. ``answer`` is what a person said to a step that asks; empty, or a JSON object."""
 
 RUN_EVENTS = Table(
     "run_events",

@@ -56,6 +56,7 @@ def _parts() -> None:
         "run_steps",
         sa.Column("run", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
         sa.Column("id", sa.Text, nullable=False),
+        sa.Column("place", sa.Integer, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("value", sa.Text, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
