@@ -39,6 +39,7 @@ _WRAPPERS = frozenset(
         *("local", "dir", "reference", "simplecache", "filecache", "blockcache", "cached"),
         *("asyncwrapper", "asynclocal", "generic", "zip", "tar", "libarchive", "git", "data"),
         *("root", "dask", "jupyter", "jlab", "arrow_hdfs", "hdfs"),
+        "cachefs",  # its options name a host, and a file of ours to send there as a token
     }
 )
 """Protocols that open other URLs, files of this machine, or programs: each a way around a check."""

@@ -255,6 +255,7 @@ def test_private_addresses_and_other_hosts_are_refused_when_configured(server):
     [
         "local:///etc",
         "simplecache::s3://bucket/x",
+        "cachefs://model",
         "zip://a::file:///etc/x.zip",
         "dir:///etc",
         "reference://x",
