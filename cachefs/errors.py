@@ -19,7 +19,6 @@
     ├── ClusterError
     │   ├── CoordinatorUnavailableError ·retryable·      wait, or start it
     │   ├── WorkerUnavailableError    ·retryable·        ask the next in placement
-    │   ├── StaleViewError            ·retryable·        refresh the view
     │   └── LeaseExpiredError                            stop serving, register anew
     ├── CapacityError                                    a limit was reached
     └── FlowError                                        a step failed; names flow, step, line
@@ -140,12 +139,6 @@ class CoordinatorUnavailableError(ClusterError):
 
 class WorkerUnavailableError(ClusterError):
     """A worker did not answer; another may."""
-
-    retryable: ClassVar[bool] = True
-
-
-class StaleViewError(ClusterError):
-    """The caller's view of the members is older than the answerer's."""
 
     retryable: ClassVar[bool] = True
 

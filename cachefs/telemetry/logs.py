@@ -54,7 +54,7 @@ def configure(
     """Send the process's logs to ``stream`` (standard error by default).
 
     Args:
-        component: ``worker``, ``coordinator`` …, added to each JSON line's logger name by use.
+        component: ``worker``, ``coordinator`` …; the first line names it, at level ``debug``.
         as_json: One JSON object a line instead of text.
         level: ``debug``, ``info``, ``warning`` or ``error``; other packages log from warning on.
         stream: Where to.

@@ -137,27 +137,6 @@ DECLARED = _declare(
         (),
         "reports that a worker served bad bytes",
     ),
-    Declaration(
-        "cachefs_reader_bytes_total",
-        "counter",
-        "bytes",
-        ("source",),
-        "bytes delivered: local, peer, origin",
-    ),
-    Declaration(
-        "cachefs_reader_hedges_total",
-        "counter",
-        "count",
-        (),
-        "fetches asked for twice because slow",
-    ),
-    Declaration(
-        "cachefs_reader_integrity_failures_total",
-        "counter",
-        "count",
-        (),
-        "blocks that did not match their digest",
-    ),
 )
 """Every metric of the project by name."""
 

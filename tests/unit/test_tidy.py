@@ -121,3 +121,11 @@ def test_every_error_class_has_a_row_in_the_table():
         if isinstance(value, type) and issubclass(value, errors.CacheFSError)
     }
     assert classes - set(STATUS) == {errors.CacheFSError}
+
+
+def test_every_declared_metric_is_measured_somewhere():
+    from cachefs.telemetry.metrics import DECLARED  # noqa: PLC0415
+
+    elsewhere = [file for file in sources() if name(file) != "cachefs/telemetry/metrics.py"]
+    code = "\n".join(file.read_text() for file in elsewhere if not name(file).startswith("tests/"))
+    assert [metric for metric in DECLARED if f'"{metric}"' not in code] == []

@@ -30,7 +30,6 @@ ERRNO: dict[type[CacheFSError], int] = {
     errors.ClusterError: errno.EIO,
     errors.CoordinatorUnavailableError: errno.EIO,
     errors.WorkerUnavailableError: errno.EIO,
-    errors.StaleViewError: errno.EIO,
     errors.LeaseExpiredError: errno.EIO,
     errors.CapacityError: errno.EIO,
     errors.FlowError: errno.EIO,
