@@ -110,11 +110,15 @@ class Residency:
     """How much of some files is in the cache, verified."""
 
     bytes_total: int
-    bytes_by_zone: Mapping[str, int]
-    """Of each zone with workers: bytes of which at least one copy is there."""
-    bytes_by_tier: Mapping[str, int]
     bytes_resident: int
     """Of which at least one copy is anywhere."""
+    bytes_by_zone: Mapping[str, int]
+    """Of each zone with workers of the pool: bytes of which at least one copy is there."""
+    bytes_by_tier: Mapping[str, int]
+    copies: int
+    """Of the rarest block, on live workers that are not leaving; of no block, 0."""
+    copies_by_zone: Mapping[str, int]
+    """The same for each zone with workers of the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +149,24 @@ class Cache(Protocol):
         """
         ...
 
-    def add_dataset(self, name: DatasetName, url: str, options: Mapping[str, str]) -> None:
-        """Declare a dataset, or do nothing if the very same is declared.
+    def publish(
+        self, name: DatasetName, url: str, options: Mapping[str, str], *, label: str
+    ) -> ResolvedVersion:
+        """List an origin as a version of a dataset, and label it; publishing the same again is nothing.
+
+        The dataset is declared if there is none of the name. What it was before stays current until
+        :meth:`make_current`, unless there was nothing.
+
+        Args:
+            name: The dataset.
+            url: Where the version's files are.
+            options: Of that origin; credentials only by reference.
+            label: Another name for the version, such as ``v2``; :meth:`resolve` takes it. Empty for none.
+                A label that another version has moves to this one.
 
         Raises:
-            ConflictError: Another origin is declared under the name.
             OriginError: It cannot be listed.
         """
-        ...
-
-    def update_dataset(self, name: DatasetName) -> str:
-        """List the origin again; return the id of the version that is current then."""
         ...
 
     def make_current(self, name: DatasetName, version: str) -> None:
