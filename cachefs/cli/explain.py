@@ -19,11 +19,10 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """Show where each block of a file is, who owns it, and where reads of it came from."""
-    from urllib.parse import urlencode
-
     from cachefs.cli.session import Session
     from cachefs.core.names import printable
     from cachefs.errors import ConfigError
+    from cachefs.transport.api import pages
 
     session = Session(state)
     named = session.find(reference)
@@ -37,10 +36,9 @@ def explain(
     query = {"dataset": str(named.dataset), "path": named.path}
     if named.version:
         query["version"] = named.version
-    answer = session.api.get(f"/v1/explain?{urlencode(query)}")
-    while (first := answer["next"]) is not None:
-        more = session.api.get(f"/v1/explain?{urlencode({**query, 'first': first})}")
-        answer |= {"blocks": answer["blocks"] + more["blocks"], "next": more["next"]}
+    answer, *others = pages(session.api.get, "/v1/explain", following="first", query=query)
+    for more in others:
+        answer["blocks"] += more["blocks"]
     del answer["next"]
     if as_json:
         print_json(answer)

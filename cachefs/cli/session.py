@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from cachefs.client.connecting import connect
 from cachefs.client.reader import OpenDataset, Reader
@@ -22,7 +22,7 @@ from cachefs.core.names import DatasetName, Reference, parse_reference, printabl
 from cachefs.core.nearest import did_you_mean
 from cachefs.errors import ConfigError, NotKnownError
 from cachefs.ports import ResolvedVersion
-from cachefs.transport.api import TIMEOUT_SECONDS, Api
+from cachefs.transport.api import TIMEOUT_SECONDS, Api, pages
 from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 
@@ -137,14 +137,9 @@ def suggest_dataset(api: Api, error: NotKnownError) -> NotKnownError:
 
 
 def list_datasets(api: Api) -> list[dict[str, Any]]:  # Any: JSON documents
-    """Return all datasets, page by page."""
-    found: list[dict[str, Any]] = []
-    after: str | None = ""
-    while after is not None:
-        page = api.get(f"/v1/datasets?{urlencode({'after': after})}")
-        found += page["datasets"]
-        after = page["next"]
-    return found
+    """Return all datasets."""
+    listed = pages(api.get, "/v1/datasets", following="after")
+    return [row for page in listed for row in page["datasets"]]
 
 
 def no_such_file(manifest: Manifest, dataset: DatasetName | str, path: str) -> NotKnownError:

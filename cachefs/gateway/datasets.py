@@ -10,18 +10,17 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from functools import partial
 
 from cachefs.client.reader import OpenDataset, Reader
 from cachefs.core.names import DatasetName
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError, NotKnownError
-from cachefs.transport.api import Api
+from cachefs.transport.api import Api, pages
 
 FRESH_SECONDS = 1.0
 """How old an answer may be."""
 _VERSIONS_LIMIT = 16
 """As many as the reader keeps manifests of."""
-_PAGE = 1000
 _LIST_SECONDS = 10.0
 """For one page of the coordinator's list."""
 
@@ -145,14 +144,9 @@ class Datasets:
             del self._versions[key]
 
     def _list(self) -> tuple[Declared, ...]:
-        declared: list[Declared] = []
-        after: str | None = ""
-        while after is not None:
-            query = urlencode({"after": after, "limit": _PAGE})
-            page = self._api.get(f"/v1/datasets?{query}", timeout_seconds=_LIST_SECONDS)
-            declared += [
-                Declared(DatasetName.parse(each["name"]), str(each["origin"]["url"]))
-                for each in page["datasets"]
-            ]
-            after = page["next"]
-        return tuple(declared)
+        get = partial(self._api.get, timeout_seconds=_LIST_SECONDS)
+        return tuple(
+            Declared(DatasetName.parse(each["name"]), str(each["origin"]["url"]))
+            for page in pages(get, "/v1/datasets", following="after")
+            for each in page["datasets"]
+        )

@@ -6,7 +6,9 @@ effect although its answer was lost, and only the caller knows whether repeating
 """
 
 import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from cachefs.config.secrets import Secret
 from cachefs.errors import CacheFSError, ClusterError, CoordinatorUnavailableError
@@ -84,6 +86,26 @@ class Api:
         if answer.status >= 300:
             raise _failure(answer.status, content)
         return content
+
+
+def pages(
+    get: Callable[[str], Any], path: str, *, following: str, query: Mapping[str, str] | None = None
+) -> Iterator[Any]:
+    """Yield the documents of a list that comes in pages, asking for each when it is wanted.
+
+    Args:
+        get: Makes a call: :meth:`Api.get`, or that with a time limit.
+        path: Of the list, without a query.
+        following: What the query calls the place where a page begins.
+        query: What else it says.
+    """
+    wanted: dict[str, Any] = dict(query or {})
+    while True:
+        page = get(f"{path}?{urlencode(wanted)}" if wanted else path)
+        yield page
+        if page["next"] is None:
+            return
+        wanted[following] = page["next"]
 
 
 def _failure(status: int, content: bytes) -> CacheFSError:

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from cachefs.client.connecting import connect
 from cachefs.client.reader import OpenDataset, Reader
@@ -22,10 +21,7 @@ from cachefs.config.schema import ReaderConfig
 from cachefs.core.names import DatasetName, Reference, printable
 from cachefs.errors import NotKnownError
 from cachefs.ports import Closing
-from cachefs.transport.api import Api
-
-_PAGE = 1000
-"""Datasets in one answer to a listing; the coordinator gives no more."""
+from cachefs.transport.api import Api, pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +119,10 @@ class Pins(Closing):
         Raises:
             CoordinatorUnavailableError: It does not answer.
         """
-        api = self._connect().api
-        names: list[DatasetName] = []
-        after: str | None = ""
-        while after is not None:
-            page = api.get(f"/v1/datasets?{urlencode({'after': after, 'limit': _PAGE})}")
-            names += [DatasetName.parse(str(each["name"])) for each in page["datasets"]]
-            after = page["next"]
-        return names
+        listed = pages(self._connect().api.get, "/v1/datasets", following="after")
+        return [
+            DatasetName.parse(str(each["name"])) for page in listed for each in page["datasets"]
+        ]
 
     def forget(self) -> None:
         """See each dataset anew when it is next asked for, but for versions that were given."""

@@ -2,17 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
 from cachefs.errors import CoordinatorUnavailableError
 from cachefs.fuse.showing.currents import KeptVersion
 from cachefs.ports import Metadata, Runtime
-from cachefs.transport.api import Api
-
-_PAGE = 1000
+from cachefs.transport.api import Api, pages
 
 
 class HttpCatalogue:
@@ -34,16 +32,9 @@ class HttpCatalogue:
 
     def datasets(self, *, timeout_seconds: float) -> Sequence[DatasetName]:
         """Return all datasets."""
-        names: list[DatasetName] = []
-        until = self._runtime.monotonic() + timeout_seconds
-        after = ""
-        while True:
-            query = urlencode({"after": after, "limit": _PAGE})
-            page = self._get(f"/v1/datasets?{query}", until)
-            names += [DatasetName.parse(each["name"]) for each in page["datasets"]]
-            if page["next"] is None:
-                return names
-            after = page["next"]
+        get = partial(self._get, until=self._runtime.monotonic() + timeout_seconds)
+        listed = pages(get, "/v1/datasets", following="after")
+        return [DatasetName.parse(each["name"]) for page in listed for each in page["datasets"]]
 
     def versions(self, name: DatasetName, *, timeout_seconds: float) -> Sequence[KeptVersion]:
         """Return the versions of a dataset that are kept, the newest first."""
@@ -65,17 +56,13 @@ class HttpCatalogue:
         }
         workers: Counter[str] = Counter()
         near = 0
-        first: int | None = 0
-        while first is not None:
-            query = urlencode(
-                {"dataset": str(name), "version": version, "path": path, "first": first}
-            )
-            page = self._get(f"/v1/explain?{query}", until)
+        query = {"dataset": str(name), "version": version, "path": path}
+        get = partial(self._get, until=until)
+        for page in pages(get, "/v1/explain", following="first", query=query):
             for block in page["blocks"]:
                 holders = {holder["worker"] for holder in block["holders"]}
                 workers.update(holders)
                 near += bool(holders & here)
-            first = page["next"]
         return {"here": near, "workers": dict(workers)}
 
     def _get(self, path: str, until: float) -> Any:  # Any: JSON

@@ -40,7 +40,7 @@ class _World:
         rows = [
             {"name": str(each.name), "origin": {"url": each.origin}} for each in self.shelf.every()
         ]
-        if "after=&" in path:
+        if "after=" not in path:
             return {"datasets": rows[:1], "next": "x" if len(rows) > 1 else None}
         return {"datasets": rows[1:], "next": None}
 

@@ -36,8 +36,8 @@ class FakeApi:
             return {"versions": [{"id": VERSION, "listed_at": 5.5, "more": 1}]}
         assert path == "/v1/explain"
         assert (query["dataset"], query["version"], query["path"]) == ("model", VERSION, "a b")
-        holders = [["w", "x"], ["x"], []][int(query["first"]) :][:2]
-        following = int(query["first"]) + 2
+        holders = [["w", "x"], ["x"], []][int(query.get("first", 0)) :][:2]
+        following = int(query.get("first", 0)) + 2
         return {
             "blocks": [{"holders": [{"worker": one} for one in each]} for each in holders],
             "next": following if following < 3 else None,
