@@ -1,8 +1,8 @@
 """Backoff: how long to wait before asking again.
 
-The wait doubles from one attempt to the next, and is drawn evenly between nothing and that ("full
-jitter"): many clients that failed together then come back spread out, instead of together again.
-Randomness is given in as a number, so that the same draws give the same waits.
+The wait doubles, or grows by another factor, from one attempt to the next, and is drawn evenly between
+nothing and that ("full jitter"): many clients that failed together then come back spread out, instead of
+together again. Randomness is given in as a number, so that the same draws give the same waits.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ class Backoff:
     """The longest wait before the second attempt."""
     wait_seconds_max: float = WAIT_SECONDS_MAX
     """No drawn wait is longer."""
+    factor: float = 2.0
+    """By which the longest wait grows from one attempt to the next."""
 
     def wait_after(
         self, attempt: int, *, draw: float, retry_after_seconds: float | None = None
@@ -38,5 +40,7 @@ class Backoff:
         if attempt >= self.attempts_limit:
             return None
         # The exponent is bounded, because a float overflows after some thousand attempts.
-        ceiling = min(self.wait_seconds_max, self.first_seconds * 2.0 ** min(attempt - 1, 60))
+        ceiling = min(
+            self.wait_seconds_max, self.first_seconds * self.factor ** min(attempt - 1, 60)
+        )
         return (retry_after_seconds or 0.0) + draw * ceiling
