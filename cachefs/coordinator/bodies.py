@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cachefs.coordinator.answers import EvictedFiles, Explanation, MemberStatus
 from cachefs.coordinator.calls import Drained
-from cachefs.coordinator.catalogue import DatasetChange
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.store.events import Event
 from cachefs.core.datasets import DEFAULT_POOL, Consistency, Dataset, OriginSpec, Version
 from cachefs.core.names import DatasetName

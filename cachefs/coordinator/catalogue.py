@@ -14,6 +14,13 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from cachefs.config.schema import CoordinatorConfig
+from cachefs.coordinator.declaring import (
+    DatasetChange,
+    changed,
+    check_dataset,
+    check_digest,
+    difference,
+)
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.listing import Carried, Flights, Lister, Listing
 from cachefs.coordinator.manifests import Manifests
@@ -21,12 +28,19 @@ from cachefs.coordinator.pins import Pins
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import datasets as rows
 from cachefs.coordinator.store import jobs as job_rows
+from cachefs.coordinator.store import labels as label_rows
 from cachefs.coordinator.store import pools as pool_rows
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
-from cachefs.core.datasets import Consistency, Dataset, Version
+from cachefs.core.datasets import Dataset, OriginSpec, Version
 from cachefs.core.manifest import Manifest, VersionId
-from cachefs.core.names import DEFAULT_NAMESPACE, DatasetName, parse_name, parse_path, printable
+from cachefs.core.names import (
+    DEFAULT_NAMESPACE,
+    DatasetName,
+    parse_label,
+    parse_path,
+    printable,
+)
 from cachefs.errors import (
     ConfigError,
     ConflictError,
@@ -35,30 +49,8 @@ from cachefs.errors import (
 )
 from cachefs.ports import Runtime
 
-REPLICAS_MAX = 64
-VERSIONS_KEPT_MAX = 1000
 _LISTING_SECONDS_MAX = 600.0
 """Longest that ``add`` and ``update`` wait for a listing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetChange:
-    """What shall be different; ``None`` for what stays."""
-
-    replicas: int | None = None
-    consistency: Consistency | None = None
-    pool: str | None = None
-    pin: tuple[str, ...] = ()
-    unpin: tuple[str, ...] = ()
-    ttl_seconds: float | None = None
-    """0 takes the time to live away."""
-    current: str | None = None
-    """A version that is kept, or an unambiguous prefix of its id."""
-
-    @property
-    def touches_pins(self) -> bool:
-        """Whether other blocks may be pinned, or have a time to live, afterwards."""
-        return bool(self.pin or self.unpin or self.current) or self.ttl_seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +99,7 @@ class Catalogue:
         """
         check_dataset(dataset)
         for path, digest in checksums.items():
-            _check_digest(parse_path(path), digest)
+            check_digest(parse_path(path), digest)
         with self._store.read() as connection:
             _check_free(connection, dataset.name)
         listing = self._lister.list(dataset, checksums=checksums, carried={})
@@ -140,10 +132,13 @@ class Catalogue:
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
             old = _known(connection, name)
-            new = _changed(old, change)
+            new = changed(old, change)
             if change.current is not None:
                 chosen = self._find_version(connection, name, change.current)
-                new = replace(new, current=chosen.id)
+                label = label_rows.find(connection, name, change.current)
+                # A version from elsewhere takes its origin along, or the next listing would undo it.
+                origin = new.origin if label is None else label.origin
+                new = replace(new, current=chosen.id, origin=origin)
                 if new.consistency.max_age_seconds is not None and new.current != old.current:
                     raise ConfigError(
                         f"the dataset follows its origin ({new.consistency})",
@@ -156,7 +151,7 @@ class Catalogue:
             if new != old:
                 rows.change(connection, new)
                 self.pins.note(connection, old, new)
-                self._events.record(connection, "dataset-changed", name, _difference(old, new))
+                self._events.record(connection, "dataset-changed", name, difference(old, new))
         return new
 
     def remove(self, name: DatasetName) -> None:
@@ -216,8 +211,55 @@ class Catalogue:
             _known(connection, name)
             return rows.versions(connection, name)
 
+    def publish(self, name: DatasetName, origin: OriginSpec, label: str) -> Version:
+        """List an origin as a version of a dataset, and label it; what is current stays current.
+
+        The dataset is declared if there is none of the name, and the version is current then.
+        Publishing the same again changes nothing.
+
+        Args:
+            name: The dataset.
+            origin: Where the version's files are; it may be another than the dataset's.
+            label: A label that another version has moves to this one. Empty for none.
+
+        Raises:
+            ConfigError: Something in it is not acceptable.
+            ConflictError: There is a namespace of the name.
+            OriginError: The origin cannot be listed.
+        """
+        if label:
+            parse_label(label)
+        with self._store.read() as connection:
+            known = rows.find(connection, name)
+        if known is None:
+            known = self.add(Dataset(name=name, origin=origin), {})
+        listing = self._lister.list(
+            replace(known, origin=origin), checksums={}, carried=self._carried(name)
+        )
+        version = listing.version
+        with self._store.write() as connection:
+            counters.add(connection, "catalogue")
+            dataset = _known(connection, name)
+            is_new = rows.find_version(connection, name, version.id) is None
+            rows.add_version(connection, version, listing.manifest.encoded)
+            if label:
+                label_rows.put(connection, name, label_rows.Label(label, version.id, origin))
+            self._drop_old_versions(connection, dataset)
+            if is_new:
+                self._record_version(connection, version, f", label {label}" if label else "")
+        self._manifests.put(listing.manifest)
+        return version
+
+    def labels(self, name: DatasetName) -> Mapping[VersionId, tuple[str, ...]]:
+        """Return the labels of a dataset's versions."""
+        with self._store.read() as connection:
+            found: dict[VersionId, tuple[str, ...]] = {}
+            for label in label_rows.every(connection, name):
+                found[label.version] = (*found.get(label.version, ()), label.name)
+            return found
+
     def resolve(self, name: DatasetName, version: str | None) -> Resolved:
-        """Return a version by id, by unambiguous prefix, or the current one for ``None``.
+        """Return a version by id, by unambiguous prefix, by label, or the current one for ``None``.
 
         For ``None`` the dataset's consistency policy is applied first: it may list the origin. When
         the origin is down, ``max_age`` gets the last version, ``validate_on_open`` an error.
@@ -272,7 +314,9 @@ class Catalogue:
         raise NotKnownError("it has no version yet", subject=str(dataset.name))
 
     def _find_version(self, connection: Connection, name: DatasetName, text: str) -> Version:
-        found = [one for one in rows.versions(connection, name) if one.id.startswith(text)]
+        label = label_rows.find(connection, name, text)
+        prefix = text if label is None else label.version
+        found = [one for one in rows.versions(connection, name) if one.id.startswith(prefix)]
         if len(found) == 1 and text:
             return found[0]
         if found:
@@ -320,14 +364,8 @@ class Catalogue:
                 )
 
     def _relist(self, name: DatasetName) -> Dataset:
-        with self._store.read() as connection:
-            dataset = _known(connection, name)
-            carried: dict[tuple[str, int, str], str] = {}
-            for version in reversed(rows.versions(connection, name)):
-                manifest = self._manifests.find(connection, version.id)
-                if manifest is not None:
-                    carried.update(_digests(manifest))
-        listing = self._lister.list(dataset, checksums={}, carried=carried)
+        dataset = self.get(name)
+        listing = self._lister.list(dataset, checksums={}, carried=self._carried(name))
         dataset = self._store_listing(name, listing)
         if self._unlistable.pop(name, None) is not None:
             with self._store.write() as connection:
@@ -335,6 +373,16 @@ class Catalogue:
         self._note_listed(name, listing.version.listed_at)
         self._manifests.put(listing.manifest)
         return dataset
+
+    def _carried(self, name: DatasetName) -> Carried:
+        """Return the digests of whole files that earlier versions know."""
+        carried: dict[tuple[str, int, str], str] = {}
+        with self._store.read() as connection:
+            for version in reversed(rows.versions(connection, name)):
+                manifest = self._manifests.find(connection, version.id)
+                if manifest is not None:
+                    carried.update(_digests(manifest))
+        return carried
 
     def _store_listing(self, name: DatasetName, listing: Listing) -> Dataset:
         version = listing.version
@@ -351,13 +399,16 @@ class Catalogue:
             self.pins.note(connection, before, dataset)
             rows.set_listed(connection, name, at=version.listed_at)
             self._drop_old_versions(connection, dataset)
-            self._events.record(
-                connection,
-                "version-added",
-                name,
-                f"{version.file_count} files, {version.size} bytes, version {version.id}",
-            )
+            self._record_version(connection, version)
         return dataset
+
+    def _record_version(self, connection: Connection, version: Version, more: str = "") -> None:
+        self._events.record(
+            connection,
+            "version-added",
+            version.dataset,
+            f"{version.file_count} files, {version.size} bytes, version {version.id}{more}",
+        )
 
     def _drop_old_versions(self, connection: Connection, dataset: Dataset) -> None:
         in_use = {job.version for job in job_rows.unreleased(connection) if job.active}
@@ -379,36 +430,6 @@ class Catalogue:
         # listing that is still to come, as calendars have it, has an age that nobody knows.
         age = self._runtime.wall() - wall
         return age if age >= 0 else float("inf")
-
-
-def check_dataset(dataset: Dataset) -> None:
-    """Check what a declaration says, but for what only the origin knows.
-
-    Raises:
-        ConfigError: Something in it is not acceptable.
-    """
-    parse_name(dataset.name.namespace, kind="namespace")
-    parse_name(dataset.name.name, kind="dataset")
-    parse_name(dataset.pool, kind="pool")
-    if not 1 <= dataset.replicas <= REPLICAS_MAX:
-        raise ConfigError(f"replicas must be from 1 to {REPLICAS_MAX}")
-    if not 1 <= dataset.versions_kept <= VERSIONS_KEPT_MAX:
-        raise ConfigError(f"versions_kept must be from 1 to {VERSIONS_KEPT_MAX}")
-    if dataset.ttl_seconds is not None and not 0 < dataset.ttl_seconds < float("inf"):
-        raise ConfigError("ttl must be longer than nothing")
-    for pin in dataset.pins:
-        if pin:
-            parse_path(pin)
-
-
-def _check_digest(path: str, digest: str) -> None:
-    algorithm, colon, value = digest.partition(":")
-    if not (algorithm and colon and value and digest.isascii() and digest.isprintable()):
-        raise ConfigError(
-            f"not a checksum: {printable(digest)!r}",
-            subject=printable(path),
-            hint="write algorithm:hex, such as sha256:…",
-        )
 
 
 def _check_free(connection: Connection, name: DatasetName) -> None:
@@ -434,29 +455,6 @@ def _known(connection: Connection, name: DatasetName) -> Dataset:
             "no such dataset", subject=str(name), hint="`cachefs dataset list` shows all"
         )
     return dataset
-
-
-def _changed(old: Dataset, change: DatasetChange) -> Dataset:
-    pins = [pin for pin in old.pins if pin not in change.unpin]
-    pins += [pin for pin in change.pin if pin not in pins]
-    ttl_seconds = old.ttl_seconds if change.ttl_seconds is None else change.ttl_seconds or None
-    return replace(
-        old,
-        replicas=old.replicas if change.replicas is None else change.replicas,
-        consistency=change.consistency or old.consistency,
-        pool=old.pool if change.pool is None else change.pool,
-        pins=tuple(pins),
-        ttl_seconds=ttl_seconds,
-    )
-
-
-def _difference(old: Dataset, new: Dataset) -> str:
-    fields = ("replicas", "consistency", "pool", "pins", "ttl_seconds", "current")
-    return ", ".join(
-        f"{field} {getattr(old, field)} → {getattr(new, field)}"
-        for field in fields
-        if getattr(old, field) != getattr(new, field)
-    )
 
 
 def _resolved(dataset: Dataset, version: Version) -> Resolved:

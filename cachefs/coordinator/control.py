@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from cachefs.config.secrets import Secret
 from cachefs.coordinator import bodies, warmbodies
 from cachefs.coordinator.answers import Renewal
-from cachefs.coordinator.catalogue import DatasetChange
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.residency import Reported
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.warming import FailedFill, WarmOptions

@@ -23,7 +23,8 @@ from cachefs.coordinator.answers import (
     Renewed,
 )
 from cachefs.coordinator.calls import CALL_SECONDS, Drained, Evicted, WorkerCalls
-from cachefs.coordinator.catalogue import Catalogue, DatasetChange
+from cachefs.coordinator.catalogue import Catalogue
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.listing import Lister, OpenOrigin

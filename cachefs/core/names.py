@@ -29,6 +29,7 @@ PATH_BYTES_MAX = 4095
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 def parse_name(text: str, *, kind: str) -> str:
@@ -73,7 +74,7 @@ class Reference:
 
     dataset: DatasetName
     version: str | None
-    """A version id or a prefix of one; ``None`` means the current version."""
+    """A version's id, a prefix of it, or a label; ``None`` means the current version."""
     path: str
     """Empty for the dataset itself."""
 
@@ -97,14 +98,33 @@ def parse_reference(text: str) -> tuple[Reference, ...]:
 
 
 def _reference(namespace: str, name: str, at: str, version: str, rest: list[str]) -> Reference:
-    if at and not _VERSION.fullmatch(version):
+    if at and not (_VERSION.fullmatch(version) or is_label(version)):
         raise ConfigError(
             f"not a version: {printable(version)!r}",
-            hint="4 to 40 hexadecimal digits, as `cachefs dataset versions` shows them",
+            hint="4 or more digits of its id, or its label: see `cachefs dataset versions`",
         )
     path = "/".join(rest)
     dataset = DatasetName.parse(f"{namespace}/{name}" if namespace else name)
     return Reference(dataset, version or None, parse_path(path) if path else "")
+
+
+def is_label(text: str) -> bool:
+    """Say whether a text can be a version's label: a short word that cannot begin a version's id."""
+    return _LABEL.fullmatch(text) is not None and not _VERSION.fullmatch(text)
+
+
+def parse_label(text: str) -> str:
+    """Return a label that obeys the grammar.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if not is_label(text):
+        raise ConfigError(
+            f"not a label: {printable(text)!r}",
+            hint="up to 63 letters, digits, '.', '_', '-', and not only hexadecimal digits: v2",
+        )
+    return text
 
 
 def parse_path(path: str) -> str:

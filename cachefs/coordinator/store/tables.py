@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -81,6 +82,22 @@ VERSIONS = Table(
     PrimaryKeyConstraint("dataset", "id"),
 )
 """``number`` orders a dataset's versions by when they were last found in the origin."""
+
+LABELS = Table(
+    "labels",
+    METADATA,
+    Column("dataset", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    PrimaryKeyConstraint("dataset", "label"),
+    ForeignKeyConstraint(
+        ["dataset", "version"], ["versions.dataset", "versions.id"], ondelete="CASCADE"
+    ),
+)
+"""Other names of versions. ``url`` and ``options`` say which origin the version was listed in, as
+somebody wrote it: what moves there (a branch) is not pinned."""
 
 BLOCK_DIGESTS = Table(
     "block_digests",

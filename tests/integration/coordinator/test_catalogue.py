@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cachefs.coordinator.catalogue import DatasetChange
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.core.datasets import Consistency
 from cachefs.core.names import DatasetName
 from cachefs.errors import (

@@ -3,7 +3,7 @@
 import pytest
 
 from cachefs.coordinator import pins as pins_module
-from cachefs.coordinator.catalogue import DatasetChange
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.core.names import DatasetName
 from cachefs.errors import CapacityError, ConfigError
 from tests.integration.coordinator.conftest import (

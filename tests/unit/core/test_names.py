@@ -58,7 +58,8 @@ def test_an_illegal_name_is_refused_and_shown_escaped(text):
         ("a/b/c/d", [("a", None, "b/c/d"), ("a/b", None, "c/d")]),
         ("a@beef/b", [("a", "beef", "b")]),
         ("a/b@beef/c", [("a", None, "b@beef/c"), ("a/b", "beef", "c")]),
-        ("a/icon@2x.png", [("a", None, "icon@2x.png")]),
+        ("a/icon@2x.png", [("a", None, "icon@2x.png"), ("a/icon", "2x.png", "")]),
+        ("a@v1.2/b", [("a", "v1.2", "b")]),
         ("a/v1..v2/c", [("a", None, "v1..v2/c")]),
     ],
 )
@@ -67,7 +68,7 @@ def test_a_reference_has_one_reading_or_two(text, readings):
     assert found == readings
 
 
-@pytest.mark.parametrize("text", ["a@", "a@xyz", "a@b/c@d/../e", "a/../b", "a//b", "A/b"])
+@pytest.mark.parametrize("text", ["a@", "a@-x", "a@x y", "a@abc/../e", "a/../b", "a//b", "A/b"])
 def test_an_illegal_reference_is_refused(text):
     with pytest.raises(ConfigError):
         parse_reference(text)

@@ -9,7 +9,7 @@ time, and nobody lose a turn within a transaction.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from cachefs.config.schema import CoordinatorConfig
 from cachefs.coordinator.calls import WorkerCalls
-from cachefs.coordinator.catalogue import DatasetChange
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.control import CoordinatorServicer
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
@@ -35,6 +35,7 @@ from cachefs.testing.simulation.world.control import COORDINATOR, DATASET, SimCh
 from cachefs.testing.simulation.world.runtime import SimRuntime
 from cachefs.transport.control import ControlChannel
 from cachefs.wire import digests
+from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 
 STALL_SECONDS = 60.0
@@ -239,3 +240,11 @@ class StoredCoordinator:
     def known_digests(self, file: FileRef) -> Sequence[bytes | None]:
         """Return the digests that workers have reported."""
         return self._service.digests(file.entry.file_version)
+
+    def known_holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return who holds which blocks, as workers have reported."""
+        request = pb.GetHoldersRequest(file_version=file.entry.file_version)
+        return {
+            WorkerId(holder.worker): int.from_bytes(holder.blocks, "little")
+            for holder in self.answer("GetHolders", request).holders
+        }

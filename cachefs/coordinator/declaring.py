@@ -1,0 +1,90 @@
+"""Declaring: what may be said about a dataset, and what a change of it makes of it. Pure."""
+
+from dataclasses import dataclass, replace
+
+from cachefs.core.datasets import Consistency, Dataset
+from cachefs.core.names import parse_name, parse_path, printable
+from cachefs.errors import ConfigError
+
+REPLICAS_MAX = 64
+VERSIONS_KEPT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetChange:
+    """What shall be different; ``None`` for what stays."""
+
+    replicas: int | None = None
+    consistency: Consistency | None = None
+    pool: str | None = None
+    pin: tuple[str, ...] = ()
+    unpin: tuple[str, ...] = ()
+    ttl_seconds: float | None = None
+    """0 takes the time to live away."""
+    current: str | None = None
+    """A version that is kept: its id, an unambiguous prefix of that, or a label."""
+
+    @property
+    def touches_pins(self) -> bool:
+        """Whether other blocks may be pinned, or have a time to live, afterwards."""
+        return bool(self.pin or self.unpin or self.current) or self.ttl_seconds is not None
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Check what a declaration says, but for what only the origin knows.
+
+    Raises:
+        ConfigError: Something in it is not acceptable.
+    """
+    parse_name(dataset.name.namespace, kind="namespace")
+    parse_name(dataset.name.name, kind="dataset")
+    parse_name(dataset.pool, kind="pool")
+    if not 1 <= dataset.replicas <= REPLICAS_MAX:
+        raise ConfigError(f"replicas must be from 1 to {REPLICAS_MAX}")
+    if not 1 <= dataset.versions_kept <= VERSIONS_KEPT_MAX:
+        raise ConfigError(f"versions_kept must be from 1 to {VERSIONS_KEPT_MAX}")
+    if dataset.ttl_seconds is not None and not 0 < dataset.ttl_seconds < float("inf"):
+        raise ConfigError("ttl must be longer than nothing")
+    for pin in dataset.pins:
+        if pin:
+            parse_path(pin)
+
+
+def check_digest(path: str, digest: str) -> None:
+    """Check a checksum that somebody gave for a file.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    algorithm, colon, value = digest.partition(":")
+    if not (algorithm and colon and value and digest.isascii() and digest.isprintable()):
+        raise ConfigError(
+            f"not a checksum: {printable(digest)!r}",
+            subject=printable(path),
+            hint="write algorithm:hex, such as sha256:…",
+        )
+
+
+def changed(old: Dataset, change: DatasetChange) -> Dataset:
+    """Return a dataset with a change made to it, but for the version that is current."""
+    pins = [pin for pin in old.pins if pin not in change.unpin]
+    pins += [pin for pin in change.pin if pin not in pins]
+    ttl_seconds = old.ttl_seconds if change.ttl_seconds is None else change.ttl_seconds or None
+    return replace(
+        old,
+        replicas=old.replicas if change.replicas is None else change.replicas,
+        consistency=change.consistency or old.consistency,
+        pool=old.pool if change.pool is None else change.pool,
+        pins=tuple(pins),
+        ttl_seconds=ttl_seconds,
+    )
+
+
+def difference(old: Dataset, new: Dataset) -> str:
+    """Say in a phrase what is different between two states of a dataset."""
+    fields = ("replicas", "consistency", "pool", "pins", "ttl_seconds", "current")
+    return ", ".join(
+        f"{field} {getattr(old, field)} → {getattr(new, field)}"
+        for field in fields
+        if getattr(old, field) != getattr(new, field)
+    )
