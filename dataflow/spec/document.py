@@ -20,7 +20,8 @@ from cachefs.core.names import printable
 from cachefs.dataflow.spec.model import Place, Value
 from cachefs.dataflow.spec.problems import Fault, FlowDocumentError, Path, Problem, quoted
 
-DOCUMENT_BYTES_MAX = 1024 * 1024
+DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
+"""Of 10,000 steps with 400 bytes each."""
 DEPTH_MAX = 32
 VALUES_MAX = 300_000
 """Of 10,000 steps with some thirty values each."""
