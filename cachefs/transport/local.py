@@ -27,11 +27,18 @@ from cachefs.errors import CacheFSError
 from cachefs.ports import FileRef, Runtime
 from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
-from cachefs.transport.sockets import UNIX_LINES, Descriptor, LentFile, Lines, LocalWorker
+from cachefs.transport.sockets import (
+    RETRY_SECONDS,
+    UNIX_LINES,
+    Descriptor,
+    LentFile,
+    Lines,
+    LocalWorker,
+    LocalWorkers,
+    incarnation_of,
+)
 from cachefs.wire import digests
 
-_RETRY_SECONDS = 1.0
-"""A worker whose socket failed is left alone for so long."""
 _BORROW_SECONDS = 5.0
 """How long a read waits for another thread that borrows for it."""
 
@@ -109,13 +116,14 @@ class LocalNode:
         self.block_size = block_size
         self.digester = digests.digester(digest)
         self.digest_size = digests.digest_size(digest)
-        self._token = token
         self._node = node_identity() if node is None else node
         self._timeout = timeout_seconds
         self._lines = lines
         self._guard = runtime.condition()
-        self._workers: dict[str, LocalWorker] = {}
-        self._failed_at: dict[str, float] = {}
+        self._workers = LocalWorkers(
+            runtime, token, block_size=block_size, timeout_seconds=timeout_seconds, lines=lines
+        )
+        self._known: dict[str, LocalWorker] = {}
 
     def open(self, file: FileRef, view: View) -> "LocalFile | None":
         """Return a file as this node's workers lend it; ``None`` if there are none here."""
@@ -132,36 +140,27 @@ class LocalNode:
 
     def worker(self, member: Member, deadline: float) -> LocalWorker | None:
         """Return the connection to a worker, or ``None`` if it failed a moment ago."""
-        key = f"{member.worker} {member.incarnation}"
+        name = incarnation_of(member)
         with self._guard:
-            known = self._workers.get(key)
+            known = self._known.get(name)
             if known is not None and not known.broken:
                 return known
-            since = self.runtime.monotonic() - self._failed_at.get(key, float("-inf"))
-            if since < _RETRY_SECONDS:
-                return None
-        timeout = min(self._timeout, deadline - self.runtime.monotonic())
-        if timeout <= 0:
-            return None
-        try:
-            connected = LocalWorker(self.runtime, member, self._token, timeout, self._lines)
-        except CacheFSError:
-            with self._guard:
-                self._failed_at[key] = self.runtime.monotonic()
+        connected = self._workers.connect(member, deadline)
+        if connected is None:
             return None
         with self._guard:
-            known = self._workers.get(key)
+            known = self._known.get(name)
             if known is not None and not known.broken:
                 connected.close()
                 return known
-            self._workers[key] = connected
+            self._known[name] = connected
         return connected
 
     def close(self) -> None:
         """End all connections and with them all leases."""
         with self._guard:
-            workers = list(self._workers.values())
-            self._workers.clear()
+            workers = list(self._known.values())
+            self._known.clear()
         for worker in workers:
             worker.close()
 
@@ -243,7 +242,7 @@ class LocalFile:
                 self._guard.wait(until - now)
                 now = self._node.runtime.monotonic()
             complete = len(self._leases) >= len(self._members)
-            if complete or self._borrowing or now - self._tried_at < _RETRY_SECONDS:
+            if complete or self._borrowing or now - self._tried_at < RETRY_SECONDS:
                 return list(self._leases.values())
             self._borrowing = True
             lacking = [each for each in self._members if each.worker not in self._leases]
@@ -259,7 +258,7 @@ class LocalFile:
 
     def _open(self, member: Member, deadline: float) -> None:
         worker = self._node.worker(member, deadline)
-        if worker is None or worker.block_size != self._node.block_size:
+        if worker is None:
             return
         request = {
             "op": "open",

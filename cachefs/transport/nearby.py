@@ -28,12 +28,17 @@ from cachefs.errors import (
 from cachefs.ports import BlockRequest, BlockSource, FetchedBlock, Runtime
 from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
-from cachefs.transport.sockets import UNIX_LINES, LentFile, Lines, LocalWorker
+from cachefs.transport.sockets import (
+    UNIX_LINES,
+    LentFile,
+    Lines,
+    LocalWorker,
+    LocalWorkers,
+    incarnation_of,
+)
 
 _IDLE_LIMIT = 16
 """Idle connections kept for each worker."""
-_RETRY_SECONDS = 1.0
-"""A worker whose socket cannot be reached is asked over the network for so long."""
 _FILL_SECONDS_MAX = 3600.0
 """What a worker accepts as a deadline."""
 
@@ -66,16 +71,16 @@ class NearbyBlockSource:
             lines: Connects to the workers' sockets.
         """
         self._runtime = runtime
-        self._token = token
         self._remote = remote
         self._block_size = block_size
         self._node = node_identity() if node is None else node
         self._timeout = timeout_seconds
         self._stall_seconds = stall_seconds
-        self._lines = lines
+        self._workers = LocalWorkers(
+            runtime, token, block_size=block_size, timeout_seconds=timeout_seconds, lines=lines
+        )
         self._lock = threading.Lock()
         self._idle: dict[str, list[LocalWorker]] = {}
-        self._failed_at: dict[str, float] = {}
         self._closed = False
 
     def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
@@ -152,38 +157,18 @@ class NearbyBlockSource:
 
     def _take(self, member: Member, deadline: float) -> LocalWorker | None:
         """Return a connection to a worker, or ``None`` if its socket cannot be reached."""
-        key = _key(member)
         with self._lock:
-            if self._idle.get(key):
-                return self._idle[key].pop()
-            since = self._runtime.monotonic() - self._failed_at.get(key, float("-inf"))
-            if since < _RETRY_SECONDS or not member.socket_path:
-                return None
-        timeout = min(self._timeout, deadline - self._runtime.monotonic())
-        if timeout <= 0:
-            return None
-        try:
-            connection = LocalWorker(self._runtime, member, self._token, timeout, self._lines)
-        except CacheFSError:
-            connection = None
-        if connection is not None and connection.block_size == self._block_size:
-            return connection
-        if connection is not None:
-            connection.close()
-        with self._lock:
-            self._failed_at[key] = self._runtime.monotonic()
-        return None
+            idle = self._idle.get(incarnation_of(member))
+            if idle:
+                return idle.pop()
+        return self._workers.connect(member, deadline)
 
     def _give(self, connection: LocalWorker) -> None:
-        key = _key(connection.member)
+        name = incarnation_of(connection.member)
         with self._lock:
-            idle = self._idle.setdefault(key, [])
+            idle = self._idle.setdefault(name, [])
             keep = not connection.broken and not self._closed and len(idle) < _IDLE_LIMIT
             if keep:
                 idle.append(connection)
         if not keep:
             connection.close()
-
-
-def _key(member: Member) -> str:
-    return f"{member.worker} {member.incarnation}"

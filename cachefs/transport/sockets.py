@@ -23,6 +23,8 @@ from cachefs.wire import failures, local
 
 _PREAD_BYTES_MAX = 1 << 30
 """Linux reads a little less than 2 GiB at once."""
+RETRY_SECONDS = 1.0
+"""A worker whose socket failed is left alone for so long."""
 
 
 class LentFile(Protocol):
@@ -315,3 +317,51 @@ class LocalWorker:
         with self._turn:
             self._busy = False
             self._turn.notify_all()
+
+
+class LocalWorkers:
+    """Connects to the workers of this node; safe from any thread.
+
+    Each method is one operation on a dictionary. What two threads may lose in a race is one attempt.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        token: Secret,
+        *,
+        block_size: int,
+        timeout_seconds: float,
+        lines: Lines,
+    ) -> None:
+        """Connect to nobody yet."""
+        self._runtime = runtime
+        self._token = token
+        self._block_size = block_size
+        self._timeout_seconds = timeout_seconds
+        self._lines = lines
+        self._failed_at: dict[str, float] = {}
+
+    def connect(self, member: Member, deadline: float) -> LocalWorker | None:
+        """Return a new connection; ``None`` if there is none to be had now, or a moment ago."""
+        name = incarnation_of(member)
+        now = self._runtime.monotonic()
+        timeout = min(self._timeout_seconds, deadline - now)
+        failed_at = self._failed_at.get(name, float("-inf"))
+        if now - failed_at < RETRY_SECONDS or timeout <= 0 or not member.socket_path:
+            return None
+        try:
+            worker = LocalWorker(self._runtime, member, self._token, timeout, self._lines)
+        except CacheFSError:
+            self._failed_at[name] = self._runtime.monotonic()
+            return None
+        if worker.block_size != self._block_size:
+            worker.close()
+            self._failed_at[name] = self._runtime.monotonic()
+            return None
+        return worker
+
+
+def incarnation_of(member: Member) -> str:
+    """Return the name of a worker's process, which no later one has."""
+    return f"{member.worker} {member.incarnation}"
