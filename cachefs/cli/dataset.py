@@ -175,6 +175,7 @@ def versions(name: Name, state: options.State = None, as_json: options.Json = Fa
         (
             "*" if row["id"] == current else "",
             row["id"][:12],
+            ", ".join(row["labels"]),
             _moment(row["listed_at"]),
             row["file_count"],
             format_size(row["size"]),
@@ -182,7 +183,7 @@ def versions(name: Name, state: options.State = None, as_json: options.Json = Fa
         )
         for row in known
     )
-    print_table(("", "VERSION", "LISTED", "FILES>", "SIZE>", "CLIENT"), rows)
+    print_table(("", "VERSION", "LABELS", "LISTED", "FILES>", "SIZE>", "CLIENT"), rows)
 
 
 @app.command()

@@ -4,6 +4,7 @@ Unknown fields are refused, so that a misspelt one is not silently without effec
 mean is checked where the rules are.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -150,11 +151,13 @@ class VersionBody(Body):
     file_count: int
     size: int
     listed_at: float
+    labels: list[str] = []
 
     @classmethod
-    def of(cls, version: Version) -> "VersionBody":
+    def of(cls, version: Version, labels: Iterable[str] = ()) -> "VersionBody":
         """Show a version."""
         return cls(
+            labels=list(labels),
             id=version.id,
             dataset=str(version.dataset),
             origin=_origin(version.origin),
@@ -164,6 +167,13 @@ class VersionBody(Body):
             size=version.size,
             listed_at=version.listed_at,
         )
+
+
+class NewVersionBody(Body):
+    """A version to publish."""
+
+    origin: OriginBody
+    label: Text = ""
 
 
 class VersionsBody(Body):

@@ -6,7 +6,7 @@ versions, manifests and digests have the form of :mod:`cachefs.wire.http`, as wo
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
@@ -23,6 +23,7 @@ from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.datasets import full
 from cachefs.coordinator.warming import WarmOptions
 from cachefs.core.blocks import FileVersionId, block_count
+from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import CacheFSError, ClusterError, ConfigError, NotKnownError
 from cachefs.ports import Runtime
@@ -38,7 +39,7 @@ _BYTES = "application/octet-stream"
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 Name = Annotated[str, Query(max_length=200, alias="dataset")]
-Version = Annotated[str, Query(max_length=40)]
+Version = Annotated[str, Query(max_length=63)]
 Part = Annotated[str, Path(max_length=63)]
 Id = Annotated[str, Path(max_length=64)]
 Limit = Annotated[int, Query(ge=1, le=_PAGE_MAX)]
@@ -51,8 +52,9 @@ def make_app(
     *,
     exposition: Callable[[], bytes],
     request_limit_bytes: int,
+    routers: Sequence[APIRouter] = (),
 ) -> Gate:
-    """Return the application, behind its gate."""
+    """Return the application, behind its gate; with routes of others."""
     app = FastAPI(
         title="cachefs coordinator",
         version=cachefs.__version__,
@@ -77,6 +79,8 @@ def make_app(
     app.include_router(pool_routes(coordinator.pools))
     app.include_router(map_routes(coordinator.maps))
     app.include_router(_process_routes(coordinator, runtime, exposition))
+    for router in routers:
+        app.include_router(router)
     return Gate(app, token, request_limit_bytes=request_limit_bytes)
 
 
@@ -127,8 +131,22 @@ def _dataset_routes(coordinator: Coordinator) -> APIRouter:
     @router.get("/{namespace}/{name}/versions")
     def list_versions(namespace: Part, name: Part) -> bodies.VersionsBody:
         """List the versions that are kept, the newest first."""
-        found = catalogue.versions(_name(namespace, name))
-        return bodies.VersionsBody(versions=[bodies.VersionBody.of(one) for one in found])
+        dataset = _name(namespace, name)
+        found = catalogue.versions(dataset)
+        labels = catalogue.labels(dataset)
+        return bodies.VersionsBody(
+            versions=[bodies.VersionBody.of(one, labels.get(one.id, ())) for one in found]
+        )
+
+    @router.post("/{namespace}/{name}/versions", status_code=201)
+    def publish_version(
+        namespace: Part, name: Part, body: bodies.NewVersionBody
+    ) -> bodies.VersionBody:
+        """List an origin as a version of the dataset, and label it; what is current stays current."""
+        origin = OriginSpec(body.origin.url, dict(body.origin.options))
+        dataset = _name(namespace, name)
+        version = catalogue.publish(dataset, origin, body.label)
+        return bodies.VersionBody.of(version, catalogue.labels(dataset).get(version.id, ()))
 
     return router
 

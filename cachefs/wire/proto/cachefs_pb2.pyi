@@ -80,7 +80,7 @@ class Dataset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., origin: _Optional[_Union[OriginSpec, _Mapping]] = ..., include: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., consistency: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., pins: _Optional[_Iterable[str]] = ..., ttl_seconds: _Optional[float] = ..., versions_kept: _Optional[int] = ..., current: _Optional[str] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("id", "dataset", "origin", "client", "client_reason", "file_count", "size", "listed_at")
+    __slots__ = ("id", "dataset", "origin", "client", "client_reason", "file_count", "size", "listed_at", "labels")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class Version(_message.Message):
     FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     id: str
     dataset: str
     origin: OriginSpec
@@ -97,7 +98,8 @@ class Version(_message.Message):
     file_count: int
     size: int
     listed_at: float
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., origin: _Optional[_Union[OriginSpec, _Mapping]] = ..., client: _Optional[str] = ..., client_reason: _Optional[str] = ..., file_count: _Optional[int] = ..., size: _Optional[int] = ..., listed_at: _Optional[float] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., origin: _Optional[_Union[OriginSpec, _Mapping]] = ..., client: _Optional[str] = ..., client_reason: _Optional[str] = ..., file_count: _Optional[int] = ..., size: _Optional[int] = ..., listed_at: _Optional[float] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterRequest(_message.Message):
     __slots__ = ("member", "fingerprint")

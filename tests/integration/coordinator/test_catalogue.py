@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cachefs.coordinator.declaring import DatasetChange
-from cachefs.core.datasets import Consistency
+from cachefs.core.datasets import Consistency, OriginSpec
 from cachefs.core.names import DatasetName
 from cachefs.errors import (
     CapacityError,
@@ -399,3 +399,53 @@ def test_evicting_asks_every_worker_and_names_what_stayed(filled: Kit):
     assert (evicted.size, evicted.refused) == (20, ("y/z.bin",))
     with pytest.raises(NotKnownError):
         coordinator.evict(NAME, None, ["nothing"])
+
+
+def test_a_version_is_published_from_elsewhere_and_becomes_current_when_told(filled: Kit):
+    filled.origin("memory://b", {"x.bin": b"other"})
+    coordinator = filled.coordinator()
+    catalogue = coordinator.catalogue
+    first = catalogue.add(declared("d"), {})
+    second = catalogue.publish(NAME, OriginSpec("memory://b"), "v2")
+    assert second.id != first.current
+    assert catalogue.get(NAME) == first
+    assert catalogue.resolve(NAME, "v2").version == second
+    assert catalogue.labels(NAME) == {second.id: ("v2",)}
+    assert catalogue.publish(NAME, OriginSpec("memory://b"), "v2").id == second.id
+
+    catalogue.change(NAME, DatasetChange(current="v2"))
+    moved = catalogue.get(NAME)
+    assert (moved.current, moved.origin.url) == (second.id, "memory://b")
+    assert catalogue.update(NAME).id == second.id  # of where it is now
+
+
+def test_publishing_declares_a_dataset_that_is_not_there(filled: Kit):
+    catalogue = filled.coordinator().catalogue
+    version = catalogue.publish(NAME, OriginSpec(URL), "v1")
+    assert catalogue.get(NAME).current == version.id
+
+
+def test_a_label_moves_and_goes_with_its_version(filled: Kit):
+    catalogue = filled.coordinator().catalogue
+    catalogue.add(replace(declared("d"), versions_kept=1), {})
+    for number in range(3):
+        filled.origin(URL, {"x.bin": bytes([number])})
+        published = catalogue.publish(NAME, OriginSpec(URL), "latest")
+        catalogue.publish(NAME, OriginSpec(URL), f"v{number}")
+        catalogue.change(NAME, DatasetChange(current="latest"))
+    assert catalogue.resolve(NAME, "latest").version.id == published.id
+    assert catalogue.labels(NAME)[published.id] == ("latest", "v2")
+    with pytest.raises(NotKnownError):
+        catalogue.resolve(NAME, "v0")
+
+
+@pytest.mark.parametrize("label", ["beef", "", "a b", "../x", "-v"])
+def test_what_could_be_an_id_or_a_path_is_no_label(filled: Kit, label):
+    catalogue = filled.coordinator().catalogue
+    catalogue.add(declared("d"), {})
+    if not label:
+        assert catalogue.publish(NAME, OriginSpec(URL), label)
+        assert catalogue.labels(NAME) == {}
+    else:
+        with pytest.raises(ConfigError):
+            catalogue.publish(NAME, OriginSpec(URL), label)
