@@ -18,6 +18,8 @@ from cachefs.errors import DeadlineError
 from cachefs.ports import Runtime
 
 _SPARE_BUFFERS_LIMIT = 4
+_REST_SECONDS = 1.0
+"""Who reads a block in parts, as the kernel does for a mount, reads the next one within this."""
 _HUGE_PAGE_BYTES = 2 * 1024 * 1024
 """Of x86-64 and most others. A buffer in huge pages is first touched at five times the speed."""
 
@@ -35,8 +37,10 @@ class CachedBlock:
         self.served: Served | None = None
         """``None`` until the bytes are there and verified."""
         self.users = 1
-        self.delivered = False
-        """Whether any of it reached a caller before."""
+        self.seen = 0
+        """Bytes that reached callers."""
+        self.used_at = 0.0
+        """When a use ended last."""
         self.spent = 0
         """Bytes that reached callers who will not ask for them again."""
 
@@ -59,12 +63,17 @@ class BlockCache:
             return block in self._blocks
 
     def has_room(self, length: int) -> bool:
-        """Say whether a block can come in without pushing out one that no one has seen."""
+        """Say whether a block can come in without pushing out one that will be read."""
         with self._condition:
-            unseen = sum(
-                len(each.view) for each in self._blocks.values() if each.users or not each.delivered
-            )
-            return unseen + length <= self._capacity_bytes
+            wanted = sum(len(each.view) for each in self._blocks.values() if self._is_wanted(each))
+            return wanted + length <= self._capacity_bytes
+
+    def _is_wanted(self, cached: CachedBlock) -> bool:
+        """Say whether a block is in use, or nobody has seen it, or its rest is about to be read."""
+        if cached.users or not cached.seen:
+            return True
+        is_half_read = cached.seen < len(cached.view)
+        return is_half_read and self._runtime.monotonic() - cached.used_at < _REST_SECONDS
 
     def find(self, block: BlockId, into: memoryview, start: int) -> CachedBlock | None:
         """Copy from a block that is here; ``None`` if it is not, or not yet."""
@@ -166,18 +175,23 @@ class BlockCache:
         """
         with self._condition:
             cached.users -= 1
+            cached.used_at = self._runtime.monotonic()
             is_spent = cached.spent >= len(cached.view) and not cached.users
             if is_spent and self._blocks.get(cached.block) is cached:
                 self._remove(cached.block)
             self._make_room(0)
 
     def _make_room(self, length: int) -> None:
-        """Push out the blocks used longest ago; the condition is held."""
+        """Push out the blocks used longest ago, if need be those that will be read too.
+
+        The condition is held.
+        """
         while self._used_bytes + length > self._capacity_bytes:
-            idle = next((key for key, each in self._blocks.items() if not each.users), None)
-            if idle is None:
+            idle = [key for key, each in self._blocks.items() if not each.users]
+            if not idle:
                 return
-            self._remove(idle)
+            done = (key for key in idle if not self._is_wanted(self._blocks[key]))
+            self._remove(next(done, idle[0]))
 
     def _remove(self, block: BlockId) -> None:
         gone = self._blocks.pop(block)

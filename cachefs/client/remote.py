@@ -239,7 +239,7 @@ class RemoteFile(Closing):
 
 def _from_cache(held: CachedBlock, length: int) -> Delivery:
     """Say where cached bytes came from; only their first delivery counts for the worker."""
-    if held.delivered or held.served is None:
+    seen, held.seen = held.seen, held.seen + length
+    if seen or held.served is None:
         return Delivery(MEMORY, "", length)
-    held.delivered = True
     return Delivery(held.served.source, held.served.member.zone, length)

@@ -161,7 +161,38 @@ def test_blocks_that_nobody_has_seen_yet_leave_no_room_for_more(world):
         use(cache, 2)
         assert not cache.has_room(LENGTH)
         with cache.obtain(block(1), LENGTH, filler(1), deadline=9.0) as held:
-            held.delivered = True
+            held.seen = len(held.view)
         assert cache.has_room(LENGTH)
+
+    world.run(body)
+
+
+def look(cache: BlockCache, index: int, count: int) -> None:
+    """Read a part of a block, as a reader does."""
+    with cache.obtain(block(index), LENGTH, filler(index), deadline=1e9) as held:
+        held.seen += count
+
+
+def test_a_block_that_is_half_read_leaves_no_room_for_a_second(world):
+    def body():
+        cache = BlockCache(world, capacity_bytes=LENGTH)
+        look(cache, 1, LENGTH // 2)
+        assert not cache.has_room(LENGTH)
+        world.sleep(2.0)
+        assert cache.has_room(LENGTH)
+        look(cache, 1, LENGTH // 2)
+        assert cache.has_room(LENGTH)
+
+    world.run(body)
+
+
+def test_a_block_that_was_read_goes_before_one_that_will_be(world):
+    def body():
+        cache = BlockCache(world, capacity_bytes=3 * LENGTH)
+        use(cache, 1)  # ahead of a reader
+        look(cache, 2, LENGTH // 2)
+        look(cache, 3, LENGTH)
+        use(cache, 4)
+        assert [cache.holds(block(index)) for index in (1, 2, 3, 4)] == [True, True, False, True]
 
     world.run(body)

@@ -83,7 +83,7 @@ class World:
         for index in range(offset // BLOCK, -(-(offset + length) // BLOCK)):
             held = self.cache.join(BlockId(self.ref.entry.file_version, index), deadline=1e9)
             if held is not None:
-                held.delivered = True
+                held.seen = len(held.view)
                 self.cache.release(held)
         self.runtime.sleep(1.0)
 
