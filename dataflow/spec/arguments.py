@@ -31,6 +31,12 @@ def _glob(value: Value, at: At) -> str:
     return pattern
 
 
+def _drain(value: Value, at: At) -> bool:
+    if not shapes.flag(value, at):
+        raise at.fault("workers that leave always hand over first", "leave it out")
+    return True
+
+
 _GLOBS = shapes.list_of(_glob, most=1000)
 _WORKERS = shapes.whole(0, 100_000)
 _ZONE = shapes.text
@@ -49,8 +55,10 @@ class Scale:
     """In all. With 0 the datasets stay known, and none of their bytes stay cached."""
     per_zone: int | None = option(_WORKERS, None)
     """So many in each zone; ``None``: as they come."""
-    drain: bool = option(shapes.flag, True)
-    """Whether those that leave hand over first what only they hold."""
+    zones: tuple[str, ...] = option(shapes.list_of(shapes.text), ())
+    """Which zones; none for those that the pool knows."""
+    drain: bool = option(_drain, True)
+    """Those that leave hand over first what only they hold; it is always so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
