@@ -86,11 +86,16 @@ class System:
         tier = TierConfig(folder=own / "tier", medium="disk", capacity_bytes=capacity)
         for path in (own, tier.folder):
             path.mkdir(mode=0o700, exist_ok=True)
-        options = {"fill": QUICK, "scrub_period_seconds": 0.0, "host": self.host, **options}
+        defaults = {
+            "fill": QUICK,
+            "scrub_period_seconds": 0.0,
+            "host": self.host,
+            "tiers": (tier,),
+        }
+        options = defaults | options
         config = WorkerConfig(
             name=name,
             state_folder=own,
-            tiers=(tier,),
             coordinator=self.processes["coordinator"].addresses["control"],
             **options,
         )
