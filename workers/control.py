@@ -10,7 +10,7 @@ import grpc
 
 from cachefs.core.blocks import FileVersionId, block_count
 from cachefs.core.manifest import VersionId
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.residency import decode_mask, encode_mask, indexes
 from cachefs.ports import FileRef, Runtime
 from cachefs.wire import messages
@@ -19,6 +19,7 @@ from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
+from cachefs.workers.filling.warming import JobTerms
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.pins import Pins
 from cachefs.workers.proving.prover import Prover
@@ -83,7 +84,8 @@ class WorkerControl(rpc.WorkerServicer):
             mask = decode_mask(each.blocks, count)
             wanted[resolved.file(entry)] = list(indexes(mask))
         self._store.check_fits(wanted)
-        self._filler.warm(request.job, wanted)
+        terms = JobTerms(float(request.rate), request.from_peers, WorkerId(request.source) or None)
+        self._filler.warm(request.job, wanted, terms)
         # It reads in order what the warm-up fills, and so ends soon after it.
         self._prover.begin(file for file, blocks in wanted.items() if 0 in blocks)
         return pb.WarmResponse()

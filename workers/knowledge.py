@@ -1,6 +1,6 @@
 """Knowledge: what a worker knows of datasets, members and digests, while the coordinator is down too.
 
-It implements :class:`cachefs.ports.Metadata` for the worker's own fills, and it is what the data
+It implements :class:`cachefs.ports.WorkerMetadata` for the worker's own fills, and it is what the data
 plane answers metadata requests from. The view comes with each renewal and is never asked for. A
 version cannot change, so what was resolved once is kept, in memory and in the worker's state folder;
 a worker that starts while the coordinator is down can serve what is on its tiers.
@@ -14,24 +14,26 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.manifest import FileEntry, Manifest, VersionId
 from cachefs.core.membership import EMPTY_VIEW, View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError, NotKnownError
-from cachefs.ports import FileRef, Metadata, ResolvedVersion, Runtime
+from cachefs.ports import FileRef, ResolvedVersion, Runtime, WorkerMetadata
 from cachefs.wire.http import VersionHead, decode_version, encode_version
 from cachefs.workers.proving.proofs import Proofs
 
 VERSIONS_LIMIT = 16
 """Versions kept; a manifest of 100,000 files takes some 50 MB as objects."""
 DIGESTS_LIMIT = 4096
-"""File versions whose digests are kept."""
+"""File versions whose digests and holders are kept."""
 DIGESTS_SECONDS = 2.0
 """Before a missing digest is asked for again."""
+HOLDERS_SECONDS = 1.0
+"""Workers report what they hold as often."""
 SILENCE_SECONDS = 1.0
 """A coordinator that did not answer is not asked for so long by fills, which can do without."""
 
@@ -44,12 +46,12 @@ _log = logging.getLogger("cachefs.worker")
 
 
 class Knowledge:
-    """Implements :class:`cachefs.ports.Metadata` from memory first. Safe from any thread."""
+    """Implements :class:`cachefs.ports.WorkerMetadata` from memory first. Safe from any thread."""
 
     def __init__(
         self,
         runtime: Runtime,
-        coordinator: Metadata,
+        coordinator: WorkerMetadata,
         *,
         ask_members: AskMembers | None = None,
         folder: Path | None = None,
@@ -74,6 +76,9 @@ class Knowledge:
         self._versions: OrderedDict[tuple[DatasetName, VersionId], ResolvedVersion] = OrderedDict()
         self._current: dict[DatasetName, VersionId] = {}
         self._digests: OrderedDict[FileVersionId, tuple[Sequence[bytes | None], float]] = (
+            OrderedDict()
+        )
+        self._holders: OrderedDict[FileVersionId, tuple[Mapping[WorkerId, int], float]] = (
             OrderedDict()
         )
         self._silent_until = 0.0
@@ -229,6 +234,30 @@ class Knowledge:
             if len(self._digests) > DIGESTS_LIMIT:
                 self._digests.popitem(last=False)
         return digests
+
+    def holders(self, file: FileRef, *, deadline: float) -> Mapping[WorkerId, int]:
+        """Return who holds which blocks of a file, by what the coordinator has heard."""
+        file_version = file.entry.file_version
+        now = self._runtime.monotonic()
+        with self._lock:
+            known, asked_at = self._holders.get(file_version, ({}, -HOLDERS_SECONDS))
+            if now - asked_at < HOLDERS_SECONDS:
+                return known
+            silent = now < self._silent_until
+        if silent:
+            raise CoordinatorUnavailableError("the coordinator did not answer a moment ago")
+        try:
+            known = self._coordinator.holders(file, deadline=deadline)
+        except CoordinatorUnavailableError:
+            with self._lock:
+                self._silent_until = self._runtime.monotonic() + SILENCE_SECONDS
+            raise
+        with self._lock:
+            self._holders[file_version] = (known, now)
+            self._holders.move_to_end(file_version)
+            if len(self._holders) > DIGESTS_LIMIT:
+                self._holders.popitem(last=False)
+        return known
 
     @staticmethod
     def _path(folder: Path, dataset: DatasetName, version: VersionId) -> Path:

@@ -46,7 +46,9 @@ from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 from cachefs.workers.control import WorkerControl
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.filler import Filler
+from cachefs.workers.handover import Handover
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.moving import Mover
 from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
@@ -202,15 +204,30 @@ class Worker:
             cluster=cluster,
             own=self._own,
         )
-        drain = Drain(
+        handover = Handover(
             runtime,
             self.store,
             self.knowledge,
             own=self._own,
             block_size=cluster.block_size,
+            open_channel=lambda address: worker_channel(address, token),
+        )
+        self._mover = Mover(
+            runtime,
+            handover,
+            self.knowledge,
+            own=self._own,
+            bytes_rate=self._config.move_bytes_rate,
+            delay_seconds=self._config.move_delay_seconds,
+        )
+        stack.callback(self._mover.close)
+        drain = Drain(
+            runtime,
+            handover,
+            self.knowledge,
+            own=self._own,
             # One renewal, and half of one more for a busy machine.
             settle_seconds=1.5 * cluster.lease_seconds / RENEWALS_PER_LEASE,
-            open_channel=lambda address: worker_channel(address, token),
             leave=self.renewal.leave,
         )
         stack.callback(drain.close)
@@ -255,6 +272,7 @@ class Worker:
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._stack.callback(self._start_scrubber().close)
         self.renewal.start()
+        self._mover.start()
 
     def _start_scrubber(self) -> Scrubber:
         return Scrubber(
@@ -285,6 +303,7 @@ class Worker:
             served_bytes=self._plane.served.total(),
             connections=self._data_listener.connections if self._data_listener else 0,
             leases=self._handout.leases,
+            moving_blocks=self._mover.left_blocks,
         )
 
     def _open_origin(self, resolved: ResolvedVersion) -> Origin:

@@ -21,6 +21,8 @@ class WorkerStatistics:
     """By source: ``memory``, ``disk``, ``peer``, ``origin``."""
     connections: int
     leases: int
+    moving_blocks: int = 0
+    """What newcomers have yet to take from this worker."""
 
     def to_document(self) -> dict[str, Any]:
         """Return it as a JSON object, as renewals and ``Stat`` carry it."""
@@ -33,6 +35,7 @@ class WorkerStatistics:
             "served_bytes": dict(self.served_bytes),
             "connections": self.connections,
             "leases": self.leases,
+            "moving_blocks": self.moving_blocks,
         }
 
     def samples(self) -> Iterator[Sample]:

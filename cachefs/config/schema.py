@@ -125,6 +125,11 @@ class WorkerConfig:
     """Within it every resident block is verified once; 0 switches scrubbing off."""
     scrub_bytes_rate: float = 64.0 * MIB
     """Most bytes a second that the scrubber reads."""
+    move_bytes_rate: float = 128.0 * MIB
+    """Bytes a second that each newcomer takes from this worker at most, of what is its to own; 0 for
+    no limit. A drain has none: somebody waits for it."""
+    move_delay_seconds: float = 2.0
+    """Members must not have changed for so long before anything moves: most join together."""
     fill: FillConfig = field(default_factory=FillConfig)
     origin: OriginConfig = field(default_factory=OriginConfig)
 

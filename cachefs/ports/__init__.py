@@ -24,6 +24,7 @@ from cachefs.ports.sources import (
     Metadata,
     ProofSource,
     ResolvedVersion,
+    WorkerMetadata,
 )
 from cachefs.ports.stores import BlockStore, FileLease, HeldBlock, Reservation
 
@@ -48,4 +49,5 @@ __all__ = [
     "ResolvedVersion",
     "Runtime",
     "Task",
+    "WorkerMetadata",
 ]

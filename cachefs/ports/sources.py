@@ -1,13 +1,13 @@
 """Other processes of the cluster: who gives bytes, and who knows what they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.manifest import FileEntry, Manifest, VersionId
 from cachefs.core.membership import Member, View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.ports.runtimes import CancelToken
 
 
@@ -153,4 +153,18 @@ class Metadata(Protocol):
 
     def digests(self, file: FileRef, *, deadline: float) -> Sequence[bytes | None]:
         """Return the known digest of each block, ``None`` where nobody has filled it yet."""
+        ...
+
+
+class WorkerMetadata(Metadata, Protocol):
+    """What a worker must know besides, to bring blocks in."""
+
+    def holders(self, file: FileRef, *, deadline: float) -> Mapping[WorkerId, int]:
+        """Return which members hold which blocks of a file version, as masks.
+
+        It is what they last reported, so a second old; a block may have been evicted since.
+
+        Raises:
+            CoordinatorUnavailableError: The coordinator, who alone knows, did not answer.
+        """
         ...

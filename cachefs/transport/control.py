@@ -21,7 +21,7 @@ from cachefs.config.secrets import Secret
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.manifest import Manifest, VersionId
 from cachefs.core.membership import View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import (
     CacheFSError,
     ClusterError,
@@ -160,7 +160,7 @@ def worker_channel(address: str, token: Secret, *, timeout_seconds: float = 10.0
 
 
 class ControlMetadata:
-    """Implements :class:`cachefs.ports.Metadata` by calls to the coordinator alone."""
+    """Implements :class:`cachefs.ports.WorkerMetadata` by calls to the coordinator alone."""
 
     def __init__(self, runtime: Runtime, channel: ControlChannel, *, digest_size: int) -> None:
         """Ask over a channel that somebody else closes."""
@@ -202,6 +202,16 @@ class ControlMetadata:
         request = pb.GetDigestsRequest(file_version=file.entry.file_version)
         answer = self._call(self._stub.GetDigests, request, deadline)
         return digests.unpack(answer.digests, self._digest_size)
+
+    def holders(self, file: FileRef, *, deadline: float) -> dict[WorkerId, int]:
+        """Return which members hold which blocks of a file version."""
+        request = pb.GetHoldersRequest(file_version=file.entry.file_version)
+        answer = self._call(self._stub.GetHolders, request, deadline)
+        held: dict[WorkerId, int] = {}
+        for holder in answer.holders:
+            worker = WorkerId(holder.worker)
+            held[worker] = held.get(worker, 0) | int.from_bytes(holder.blocks, "little")
+        return held
 
     def _call(self, method: Callable[..., T], request: Any, deadline: float) -> T:  # Any: see call
         return self._channel.call(method, request, timeout_seconds=self._left(deadline))

@@ -5,6 +5,10 @@ that it never fills on our behalf, with one exception: when a *warm-up* makes a 
 block, the copy is made from the block's first owner, which fills it if need be. So the origin pays
 once, however many copies are wanted.
 
+A block that was filled before, but that none of the likely peers has (many workers joined at once), is
+asked of those who hold it by what the coordinator has heard, before the origin is. A block that only
+*moves* is never asked of the origin: unless a read has come to wait for it.
+
 Whatever comes is hashed before it is used. It must match the digest that the coordinator knows of
 the block; bytes of a peer must match the digest that the peer itself names, too. A peer with wrong
 bytes becomes a suspect, and the next one is asked. Wrong bytes from the origin count as a failed
@@ -18,13 +22,14 @@ its ``Retry-After``, and never past the fill's deadline.
 
 import logging
 import mmap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cachefs.config.schema import ClusterConfig, FillConfig
 from cachefs.core.backoff import Backoff
 from cachefs.core.blocks import block_range
 from cachefs.core.manifest import FileEntry
-from cachefs.core.membership import Member
+from cachefs.core.membership import EMPTY_VIEW, Member, View
 from cachefs.core.names import WorkerId, printable
 from cachefs.errors import (
     CacheFSError,
@@ -36,7 +41,7 @@ from cachefs.errors import (
     OriginError,
     OriginUnavailableError,
 )
-from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Metadata, Runtime
+from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Runtime, WorkerMetadata
 from cachefs.wire import digests
 from cachefs.workers.filling.origins import OpenOrigins
 from cachefs.workers.filling.peers import Candidates, Peers
@@ -47,6 +52,10 @@ COPY_TIMEOUTS = 4
 """A first owner that fills before it answers is given so many times a peer's usual time."""
 
 _log = logging.getLogger("cachefs.worker")
+
+
+class NotHeldError(ClusterError):
+    """No worker has a block that was only to be moved. It never leaves the worker."""
 
 
 @dataclass(slots=True)
@@ -63,6 +72,10 @@ class Errand:
     """Whom we asked, for the message of an error."""
     buffer: memoryview | None = None
     """Where the bytes may be received; as long as a block."""
+    source: WorkerId | None = None
+    """Who is asked first; ``None`` for whoever is likely to have it."""
+    may_ask_origin: Callable[[], bool] = lambda: True
+    """Whether the origin is asked when no worker has the block; looked at only then."""
 
     @property
     def subject(self) -> str:
@@ -87,7 +100,7 @@ class Bringer:
         self,
         runtime: Runtime,
         peers: BlockSource,
-        metadata: Metadata,
+        metadata: WorkerMetadata,
         origins: OpenOrigins,
         config: FillConfig,
         *,
@@ -113,23 +126,63 @@ class Bringer:
         """Return a block's bytes from wherever they can be had.
 
         Raises:
+            NotHeldError: No peer has it, and the origin is not to be asked.
             OriginError: No peer has it, and the origin did not give it.
             OriginContentError: What the origin gives is not what it must be.
             ClusterError: Nobody says where the origin is.
             DeadlineError: There was no time left.
         """
         known, certain = self._known_digest(errand)
-        candidates = self._candidates(errand)
-        if candidates.first_owner is not None or known or not (certain and candidates.settled):
-            for member in candidates.members:
+        brought = self._from_workers(errand, known, certain=certain)
+        if brought is not None:
+            return brought
+        if not errand.may_ask_origin():
+            raise NotHeldError("no worker has the block", subject=errand.subject)
+        return self.from_origin(errand, known)
+
+    def _from_workers(
+        self, errand: Errand, known: bytes | None, *, certain: bool
+    ) -> Brought | None:
+        candidates, view = self._candidates(errand)
+        may_be_held = known is not None or not (certain and candidates.settled)
+        first = candidates.first_owner
+        if first is None and not may_be_held and errand.source is None:
+            return None
+        asked = set()
+        for member in self._likely(errand, candidates, view):
+            asked.add(member.worker)
+            brought = self._try_peer(errand, member, known, copies=False)
+            if brought is not None:
+                return brought
+        if errand.copies and first is not None:
+            brought = self._try_peer(errand, first, known, copies=True)
+            if brought is not None:
+                return brought
+        for member in self._holders(errand, view) if may_be_held else ():
+            if member.worker not in asked:
                 brought = self._try_peer(errand, member, known, copies=False)
                 if brought is not None:
                     return brought
-            if errand.copies and candidates.first_owner is not None:
-                brought = self._try_peer(errand, candidates.first_owner, known, copies=True)
-                if brought is not None:
-                    return brought
-        return self.from_origin(errand, known)
+        return None
+
+    @staticmethod
+    def _likely(errand: Errand, candidates: Candidates, view: View) -> tuple[Member, ...]:
+        source = view.find(errand.source) if errand.source else None
+        if source is None:
+            return candidates.members
+        return tuple(dict.fromkeys((source, *candidates.members)))
+
+    def _holders(self, errand: Errand, view: View) -> Iterator[Member]:
+        """Yield the members that hold the block, as far as the coordinator has heard."""
+        deadline = min(errand.deadline, self._runtime.monotonic() + METADATA_SECONDS)
+        try:
+            held = self._metadata.holders(errand.file, deadline=deadline)
+        except CacheFSError:
+            return  # It was only to find a shorter way.
+        for worker, mask in held.items():
+            member = view.find(worker)
+            if mask >> errand.index & 1 and member is not None and not self.peers.avoids(worker):
+                yield member
 
     def _known_digest(self, errand: Errand) -> tuple[bytes | None, bool]:
         """Return the digest, if the coordinator has one, and whether it was there to be asked."""
@@ -140,13 +193,13 @@ class Bringer:
             return None, False
         return (known[errand.index] if errand.index < len(known) else None), True
 
-    def _candidates(self, errand: Errand) -> Candidates:
+    def _candidates(self, errand: Errand) -> tuple[Candidates, View]:
         deadline = min(errand.deadline, self._runtime.monotonic() + METADATA_SECONDS)
         try:
             view = self._metadata.view(deadline=deadline)
         except CoordinatorUnavailableError:
-            return Candidates(None, (), settled=False)
-        return self.peers.candidates(errand.file, errand.index, view)
+            return Candidates(None, (), settled=False), EMPTY_VIEW
+        return self.peers.candidates(errand.file, errand.index, view), view
 
     def _try_peer(
         self, errand: Errand, member: Member, known: bytes | None, *, copies: bool

@@ -43,7 +43,7 @@ from cachefs.errors import (
     ClusterError,
     CoordinatorUnavailableError,
 )
-from cachefs.ports import BlockSource, BlockStore, FileRef, Metadata, Runtime
+from cachefs.ports import BlockSource, BlockStore, FileRef, Runtime, WorkerMetadata
 from cachefs.wire import failures
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.bringing import Bringer, Errand
@@ -51,9 +51,10 @@ from cachefs.workers.filling.buffers import Buffers
 from cachefs.workers.filling.failed import FailedFills
 from cachefs.workers.filling.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
 from cachefs.workers.filling.origins import OpenOrigin, OpenOrigins
+from cachefs.workers.filling.pacing import Pacer
 from cachefs.workers.filling.places import SPARE_PLACES, Places
 from cachefs.workers.filling.threads import FillThreads
-from cachefs.workers.filling.warming import WarmJobs, part_copies
+from cachefs.workers.filling.warming import PLAIN, Given, JobTerms, WarmJobs, part_copies
 
 ROUNDS_LIMIT = 3
 """How often a read starts over because its block was evicted the moment it came in."""
@@ -73,7 +74,7 @@ class Filler:
         runtime: Runtime,
         store: BlockStore,
         peers: BlockSource,
-        metadata: Metadata,
+        metadata: WorkerMetadata,
         open_origin: OpenOrigin,
         config: FillConfig,
         *,
@@ -102,9 +103,10 @@ class Filler:
         self._buffers = Buffers(cluster.block_size, kept_limit=config.inflight_fills_limit)
         self._fills: dict[BlockId, Fill] = {}
         self._demand = Places(config.inflight_fills_limit)
-        self._warm = WarmJobs()
+        self._warm = WarmJobs(cluster.block_size)
         self._failed = FailedFills(config.failure_memory_seconds)
         self._threads = FillThreads(runtime, config.inflight_fills_limit + SPARE_PLACES, self._work)
+        self._pacer = Pacer(runtime, self._threads)
         self._copying = 0
         self._uncached = 0
         self._hits = self._misses = 0
@@ -214,6 +216,8 @@ class Filler:
 
     def _take(self, fill: Fill) -> ObtainedBlock | None:
         """Return what a fill brought; ``None`` if it was in the store and is not any more."""
+        if fill.found_nothing:
+            return None
         if fill.error is not None:
             error = fill.error
             raise failures.from_document(failures.to_document(error)) from error
@@ -275,11 +279,13 @@ class Filler:
                         # Everyone who waited has given up before it began.
                         del self._fills[fill.key]
                 may_warm = not self._closed and self._demand.has_room
-                candidate = self._next_warm() if may_warm else None
-                if candidate is None:
-                    return None
-            file, index, copies = candidate
-            fill = Fill(file, index, condition, warm=True, copies=copies)
+                candidate = self._next_warm(now) if may_warm else None
+                due = self._warm.due(now)
+            self._pacer.wake_at(due)
+            if candidate is None:
+                return None
+            (file, index, terms), copies = candidate
+            fill = Fill(file, index, condition, warm=True, copies=copies, terms=terms)
             if not self._store.holds(file.entry.file_version, index):
                 with self._lock:
                     # A block whose fill has just failed is left to the next sending of the job.
@@ -291,15 +297,15 @@ class Filler:
                 with self._lock:
                     self._copying -= 1
 
-    def _next_warm(self) -> tuple[FileRef, int, bool] | None:
-        block = self._warm.take()
+    def _next_warm(self, now: float) -> tuple[Given, bool] | None:
+        block = self._warm.take(now)
         if block is not None:
-            return (*block, False)
+            return block, False
         if self._copying < self._config.inflight_fills_limit // 2:
-            block = self._warm.take_copy()
+            block = self._warm.take_copy(now)
             if block is not None:
                 self._copying += 1
-                return (*block, True)
+                return block, True
         return None
 
     def _fill(self, fill: Fill) -> CacheFSError | None:
@@ -317,7 +323,16 @@ class Filler:
     def _fill_now(self, fill: Fill) -> None:
         deadline = self._runtime.monotonic() + self._config.fill_seconds
         fill.buffer = self._buffers.take()
-        errand = Errand(fill.file, fill.index, deadline, fill.copies, fill.asked, fill.buffer)
+        errand = Errand(
+            fill.file,
+            fill.index,
+            deadline,
+            fill.copies,
+            fill.asked,
+            fill.buffer,
+            source=fill.terms.source,
+            may_ask_origin=lambda: fill.may_ask_origin,
+        )
         with ExitStack() as stack:
             try:
                 reservation = stack.enter_context(self._store.reserve(fill.file, fill.index))
@@ -352,7 +367,8 @@ class Filler:
             self._fills.pop(fill.key, None)
             if fill.copies:
                 self._copying -= 1
-            if error is not None:
+            # That a block could not be moved is nobody's failure: it is where it was.
+            if error is not None and fill.may_ask_origin:
                 self._failed.add(FillFailure(fill.file, fill.index, error), now)
         with fill.changed:
             fill.error = error
@@ -363,7 +379,9 @@ class Filler:
             warmed = fill.warm and not self._warm
         self.on_fill(warmed)
 
-    def warm(self, job: str, wanted: Mapping[FileRef, Iterable[int]]) -> None:
+    def warm(
+        self, job: str, wanted: Mapping[FileRef, Iterable[int]], terms: JobTerms = PLAIN
+    ) -> None:
         """Fill blocks ahead of use; replaces what the same job wanted before.
 
         Returns at once. Nothing wanted ends the job.
@@ -372,9 +390,12 @@ class Filler:
             view = self._metadata.view(deadline=self._runtime.monotonic() + VIEW_SECONDS)
         except CoordinatorUnavailableError:
             view = None
-        own, copied = part_copies(wanted, view, self._own, self._block_size)
+        # What only moves is taken from a worker that has it, and waits for nobody's fill.
+        parted_by = None if terms.from_peers else view
+        own, copied = part_copies(wanted, parted_by, self._own, self._block_size)
+        now = self._runtime.monotonic()
         with self._lock:
-            self._warm.put(job, own, copied)
+            self._warm.put(job, own, copied, now=now, terms=terms)
         for _ in range(min(len(own) + len(copied), self._config.inflight_fills_limit)):
             self._threads.call()
 
@@ -419,5 +440,6 @@ class Filler:
             abandoned = self._demand.clear()
         for fill in abandoned:
             self._end(fill, ClusterError("the worker is shutting down"))
+        self._pacer.close()
         self._threads.close(CLOSE_SECONDS)
         self._origins.close()

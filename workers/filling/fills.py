@@ -10,8 +10,9 @@ from cachefs.core.blocks import BlockId
 from cachefs.errors import CacheFSError, DeadlineError, check
 from cachefs.ports import Closing, Condition, FileRef, HeldBlock, Runtime
 from cachefs.wire.http import PROGRESS_SECONDS
-from cachefs.workers.filling.bringing import Brought
+from cachefs.workers.filling.bringing import Brought, NotHeldError
 from cachefs.workers.filling.origins import OriginCounts
+from cachefs.workers.filling.warming import PLAIN, JobTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,14 @@ class Fill:
     """One block being filled; ``users`` is guarded by the filler's lock, the rest by ``changed``."""
 
     def __init__(
-        self, file: FileRef, index: int, changed: Condition, *, warm: bool, copies: bool = False
+        self,
+        file: FileRef,
+        index: int,
+        changed: Condition,
+        *,
+        warm: bool,
+        copies: bool = False,
+        terms: JobTerms = PLAIN,
     ) -> None:
         """Begin with nobody who uses it."""
         self.file = file
@@ -55,6 +63,7 @@ class Fill:
         self.changed = changed
         self.warm = warm
         self.copies = copies
+        self.terms = terms
         self.demand = not warm
         self.users = 0
         self.uncached = False
@@ -69,6 +78,16 @@ class Fill:
     def key(self) -> BlockId:
         """The block's name."""
         return BlockId(self.file.entry.file_version, self.index)
+
+    @property
+    def may_ask_origin(self) -> bool:
+        """Whether the origin is asked if no worker has the block; so once a read waits for it."""
+        return self.demand or not self.terms.from_peers
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether it only was to move the block, and nobody had it: that is no failure."""
+        return isinstance(self.error, NotHeldError)
 
     def wait(self, runtime: Runtime, deadline: float, on_wait: Callable[[], None] | None) -> None:
         """Wait until it has ended, well or not.

@@ -1,20 +1,51 @@
-"""Warm jobs: what warm-ups want of this worker, given out one block at a time, the jobs in turns."""
+"""Warm jobs: what is wanted of this worker ahead of use, given out one block at a time, the jobs in turns.
 
+A job may have a rate. Then it gives its next block only when the time for it has come; the others go on
+meanwhile. A job that only *moves* blocks names the worker that has them, and never costs the origin
+anything: what no worker holds stays where it is not.
+"""
+
+import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cachefs.core import placement
-from cachefs.core.blocks import BlockId, block_count
+from cachefs.core.blocks import BlockId, block_count, block_range
 from cachefs.core.membership import View
 from cachefs.core.names import WorkerId
+from cachefs.core.ratelimits import TokenBucket
 from cachefs.ports import FileRef
 
 WantedBlock = tuple[FileRef, int]
 
 
+class JobTerms(NamedTuple):
+    """How a job is to be done."""
+
+    rate: float = 0.0
+    """Bytes a second; 0 for no limit."""
+    from_peers: bool = False
+    """The origin is not asked."""
+    source: WorkerId | None = None
+    """Who is asked first; ``None`` for whoever may hold the blocks."""
+
+
+PLAIN = JobTerms()
+"""As fast as may be, from wherever the blocks can be had."""
+
+
+Given = tuple[FileRef, int, JobTerms]
+"""A block that is to be filled now, and how."""
+
+
 @dataclass(slots=True)
 class _Job:
+    terms: JobTerms
+    bucket: TokenBucket
+    may_at: float
+    """Before this time it gives nothing."""
     own: deque[WantedBlock] = field(default_factory=deque)
     copies: deque[WantedBlock] = field(default_factory=deque)
 
@@ -25,38 +56,61 @@ class _Job:
 class WarmJobs:
     """The lists of all jobs. It is not safe for concurrent use: its owner takes care of that."""
 
-    def __init__(self) -> None:
+    def __init__(self, block_size: int) -> None:
         """Want nothing."""
+        self._block_size = block_size
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
 
-    def put(self, name: str, own: Iterable[WantedBlock], copies: Iterable[WantedBlock]) -> None:
+    def put(
+        self,
+        name: str,
+        own: Iterable[WantedBlock],
+        copies: Iterable[WantedBlock],
+        *,
+        now: float,
+        terms: JobTerms = PLAIN,
+    ) -> None:
         """Replace what a job wants; nothing wanted ends it."""
-        job = _Job(deque(own), deque(copies))
+        before = self._jobs.get(name)
+        if before is not None and before.terms.rate == terms.rate:
+            # One that is told again has no second burst.
+            job = _Job(terms, before.bucket, before.may_at, deque(own), deque(copies))
+        else:
+            bucket = TokenBucket(terms.rate, now=now, burst=0.0)
+            job = _Job(terms, bucket, now, deque(own), deque(copies))
         if job:
             self._jobs[name] = job
         else:
             self._jobs.pop(name, None)
 
-    def take(self) -> WantedBlock | None:
+    def take(self, now: float) -> Given | None:
         """Return the next block of which this worker is the first owner."""
         for name, job in self._jobs.items():
-            if job.own:
-                return self._given(name, job, job.own)
+            if job.own and job.may_at <= now:
+                return self._given(name, job, job.own, now)
         return None
 
-    def take_copy(self) -> WantedBlock | None:
+    def take_copy(self, now: float) -> Given | None:
         """Return the next block of which another worker is the first owner."""
         for name, job in self._jobs.items():
-            if job.copies:
-                return self._given(name, job, job.copies)
+            if job.copies and job.may_at <= now:
+                return self._given(name, job, job.copies, now)
         return None
 
-    def _given(self, name: str, job: _Job, blocks: deque[WantedBlock]) -> WantedBlock:
-        block = blocks.popleft()
+    def due(self, now: float) -> float:
+        """Return when the next job whose turn has not come may give a block; ``inf`` for none."""
+        waiting = (job.may_at for job in self._jobs.values() if job.may_at > now)
+        return min(waiting, default=math.inf)
+
+    def _given(self, name: str, job: _Job, blocks: deque[WantedBlock], now: float) -> Given:
+        file, index = blocks.popleft()
+        if job.terms.rate:
+            size = block_range(index, file.entry.size, self._block_size).length
+            job.may_at = now + job.bucket.reserve(size, now=now)
         self._jobs.move_to_end(name)
         if not job:
             del self._jobs[name]
-        return block
+        return file, index, job.terms
 
     def clear(self) -> None:
         """End all jobs."""

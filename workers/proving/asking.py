@@ -17,6 +17,10 @@ from cachefs.workers.proving.proofs import Proof
 PROOF_SECONDS = 3600.0
 """Nobody waits longer for a proof: it is a terabyte at 300 MB/s."""
 
+PROOF_ASKED_LIMIT = 16
+"""Members asked for a proof that may exist: a question is small, and a whole file is read without an answer.
+When many workers have joined at once, whoever proved the file comes late in the new order."""
+
 _log = logging.getLogger("cachefs.worker")
 
 
@@ -66,7 +70,7 @@ class Asker:
             OriginError: The file cannot be proven.
         """
         others = [member for member in self._gatherer.order(file, 0) if member.worker != self._own]
-        for member in others[: self._config.peers_asked_limit]:
+        for member in others[:PROOF_ASKED_LIMIT]:
             deadline = self._runtime.monotonic() + self._config.peer_timeout_seconds
             proof = self._ask(
                 file, member, only_cached=True, deadline=deadline, on_wait=lambda _: None

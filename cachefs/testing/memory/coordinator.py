@@ -45,6 +45,8 @@ class MemoryCoordinator(rpc.CoordinatorServicer):
         """What each renewal is answered, besides the view."""
         self.known: dict[FileVersionId, dict[int, bytes]] = {}
         """Digests by file version and block."""
+        self.held: dict[WorkerId, dict[tuple[FileVersionId, str], bytes]] = {}
+        """What each worker holds, by file version and tier."""
         self._port = 0
         self.forget()
         self._server: ControlServer | None = None
@@ -98,7 +100,12 @@ class MemoryCoordinator(rpc.CoordinatorServicer):
                 WorkerId(request.worker), request.incarnation, self._runtime.monotonic()
             )
             self.renewals.append(request)
+            held_now = self.held.setdefault(WorkerId(request.worker), {})
+            if request.residency_is_whole:
+                held_now.clear()
             for each in request.residency:
+                key = (FileVersionId(each.file_version), each.tier)
+                held_now[key] = each.resident
                 if not each.digests:
                     continue
                 held = indexes(decode_mask(each.resident, len(each.resident) * 8))
@@ -157,3 +164,15 @@ class MemoryCoordinator(rpc.CoordinatorServicer):
         count = max(known, default=-1) + 1
         packed = digests.pack([known.get(index) for index in range(count)], self._size)
         return pb.GetDigestsResponse(digests=packed)
+
+    def GetHolders(
+        self, request: pb.GetHoldersRequest, context: grpc.ServicerContext
+    ) -> pb.GetHoldersResponse:
+        with self._lock:
+            holders = [
+                pb.Holder(worker=worker, blocks=resident)
+                for worker, held in self.held.items()
+                for (name, _), resident in held.items()
+                if name == request.file_version
+            ]
+        return pb.GetHoldersResponse(holders=holders)

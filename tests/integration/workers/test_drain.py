@@ -10,7 +10,7 @@ from cachefs.errors import CacheFSError, ConflictError
 from cachefs.transport.control import worker_channel
 from cachefs.wire.proto import cachefs_pb2 as pb
 from cachefs.wire.proto import cachefs_pb2_grpc as rpc
-from cachefs.workers import drain as draining
+from cachefs.workers import handover as handing
 from cachefs.workers.control import WorkerControl
 from tests.integration.systems import PacedOrigin, Readers, System, wait_for
 from tests.integration.workers.conftest import BLOCK
@@ -145,7 +145,7 @@ def test_the_new_owners_are_asked_at_the_same_time(site, monkeypatch):
         return get_resident(control, request, context)
 
     monkeypatch.setattr(WorkerControl, "GetResident", answer_with_another)
-    monkeypatch.setattr(draining, "QUESTION_FILES", 1)
+    monkeypatch.setattr(handing, "QUESTION_FILES", 1)
     worker = site.add("w1")
     site.wait_until(lambda: worker.renewal.registered)
     file = site.file("model.bin")

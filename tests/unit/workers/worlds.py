@@ -104,6 +104,7 @@ class Metadata:
         self.resolved = resolved
         self.members = EMPTY_VIEW
         self.known = []
+        self.held = {}
         self.down = False
 
     def view(self, *, deadline):
@@ -116,6 +117,11 @@ class Metadata:
         if self.down:
             raise CoordinatorUnavailableError("down")
         return self.known
+
+    def holders(self, file, *, deadline):
+        if self.down:
+            raise CoordinatorUnavailableError("down")
+        return self.held
 
 
 def member(name):

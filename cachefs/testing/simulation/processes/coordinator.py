@@ -4,7 +4,7 @@ The light one runs the real :class:`cachefs.core.membership.Membership` over a v
 process, as the database does. The real one is in :mod:`.stored_coordinator`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cachefs.core.blocks import FileVersionId, block_count
@@ -85,8 +85,8 @@ class SimCoordinator:
         self._ttl_seconds = plan.ttl_seconds
         self._versions_kept = plan.versions_kept
         self._updates = 1
-        self._held: dict[WorkerId, set[tuple[FileVersionId, str]]] = {}
-        """What each worker says that it holds, and in which tier."""
+        self._held: dict[WorkerId, dict[tuple[FileVersionId, str], int]] = {}
+        """What each worker says that it holds, and in which tier: a mask of blocks."""
         self._membership = Membership(EMPTY_VIEW, lease_seconds=cluster.lease_seconds, now=0.0)
         self.versions: dict[VersionId, ResolvedVersion] = {}
         self.current = self._add(self._origin.manifest())
@@ -148,20 +148,20 @@ class SimCoordinator:
             return pb.LeaveResponse()
         check(method == "Renew", f"an unknown call: {method}")
         view = self._membership.renew(request.worker, request.incarnation, self._world.monotonic())
-        held = self._held.setdefault(request.worker, set())
+        held = self._held.setdefault(request.worker, {})
         if request.residency_is_whole:
             held.clear()
         for residency in request.residency:
             self._note_digests(residency)
             key = (FileVersionId(residency.file_version), residency.tier)
-            (held.add if any(residency.resident) else held.discard)(key)
+            held[key] = int.from_bytes(residency.resident, "little")
         news = None if view.epoch == request.epoch else messages.view_to_message(view)
         live = self._live()
         is_told = request.pins_revision == self._updates
         return pb.RenewResponse(
             view=news,
             pins=None if is_told else messages.retention_to_message(self._retention()),
-            dropped=sorted({name for name, _ in held if name not in live}),
+            dropped=sorted({name for (name, _), mask in held.items() if mask and name not in live}),
         )
 
     def _note_digests(self, residency: pb.Residency) -> None:
@@ -201,6 +201,15 @@ class SimCoordinator:
         known = self._digests.get(file.entry.file_version, {})
         count = block_count(file.entry.size, self._cluster.block_size)
         return [known.get(index) for index in range(count)]
+
+    def known_holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return who holds which blocks, as workers have reported."""
+        found: dict[WorkerId, int] = {}
+        for worker, held in self._held.items():
+            for (name, _), mask in held.items():
+                if name == file.entry.file_version and mask:
+                    found[worker] = found.get(worker, 0) | mask
+        return found
 
     def _add(self, manifest: Manifest) -> VersionId:
         # One that comes back is the newest again.

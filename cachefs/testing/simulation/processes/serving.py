@@ -9,7 +9,8 @@ from typing import Any
 
 from cachefs.config.schema import ClusterConfig
 from cachefs.core.membership import View
-from cachefs.errors import WorkerUnavailableError
+from cachefs.core.names import WorkerId
+from cachefs.errors import NotKnownError, WorkerUnavailableError
 from cachefs.ports import BlockRequest, DiskFile, FileRef, ResolvedVersion
 from cachefs.testing.simulation.world.control import DATASET, TIMEOUT_SECONDS
 from cachefs.testing.simulation.world.network import ServedBlock
@@ -89,6 +90,10 @@ class SimServing:
         """Return digests from what is known here."""
         deadline = self._process.monotonic() + TIMEOUT_SECONDS
         return self._knowledge.digests(file, deadline=deadline)
+
+    def known_holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Refuse: a worker knows of itself only."""
+        raise NotKnownError("a worker knows of itself only", subject=file.entry.path)
 
 
 class _Served:

@@ -32,7 +32,9 @@ from cachefs.workers.control import WorkerControl
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
+from cachefs.workers.handover import Handover
 from cachefs.workers.knowledge import Knowledge
+from cachefs.workers.moving import Mover
 from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
@@ -55,6 +57,7 @@ class WorkerParts:
     prover: type[Prover] = Prover
     handout: type[SimHandout] = SimHandout
     drain: type[Drain] = Drain
+    mover: type[Mover] = Mover
     scrubber: type[Scrubber] = Scrubber
 
 
@@ -80,6 +83,8 @@ class Surroundings:
     cluster: ClusterConfig
     fill: FillConfig
     random: Random
+    move_bytes_rate: float = 0.0
+    move_delay_seconds: float = 0.5
 
 
 class SimWorker:
@@ -256,14 +261,28 @@ class SimWorker:
     ) -> None:
         """Begin to answer, on the network and on the node's socket, and to scrub."""
         around = self._around
-        drain = self._parts.drain(
+        handover = Handover(
             process,
             store,
             knowledge,
             own=WorkerId(self.name),
             block_size=around.cluster.block_size,
-            settle_seconds=1.5 * around.cluster.lease_seconds / RENEWALS_PER_LEASE,
             open_channel=lambda address: cast("ControlChannel", self._channel(process, address)),
+        )
+        mover = self._parts.mover(
+            process,
+            handover,
+            knowledge,
+            own=WorkerId(self.name),
+            bytes_rate=around.move_bytes_rate,
+            delay_seconds=around.move_delay_seconds,
+        )
+        drain = self._parts.drain(
+            process,
+            handover,
+            knowledge,
+            own=WorkerId(self.name),
+            settle_seconds=1.5 * around.cluster.lease_seconds / RENEWALS_PER_LEASE,
             leave=renewal.leave,
         )
         control = WorkerControl(
@@ -307,7 +326,8 @@ class SimWorker:
             bytes_rate=SCRUB_BYTES_RATE,
             refill=lambda block: self._refill(block, filler, knowledge),
         )
-        self._endings += [drain.close, scrubber.close]
+        mover.start()
+        self._endings += [mover.close, drain.close, scrubber.close]
 
     @staticmethod
     def _refill(block: BlockId, filler: Filler, knowledge: Knowledge) -> None:

@@ -5,11 +5,11 @@ network. Readers ask the coordinator, or the workers they know when it is silent
 does; workers ask nobody else, and go on with what they know.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from cachefs.core.membership import EMPTY_VIEW, View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import (
     CacheFSError,
     CoordinatorUnavailableError,
@@ -42,6 +42,10 @@ class Answering(Protocol):
 
     def known_digests(self, file: FileRef) -> Sequence[bytes | None]:
         """Return what digests it knows."""
+        ...
+
+    def known_holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return who holds which blocks; the coordinator alone knows."""
         ...
 
     def answer(self, method: str, request: Any) -> Any:  # Any: each method has a class of its own
@@ -102,7 +106,7 @@ class SimChannel(Closing):
 
 
 class SimMetadata:
-    """Implements :class:`cachefs.ports.Metadata`: by default the coordinator, else workers."""
+    """Implements :class:`cachefs.ports.WorkerMetadata`: by default the coordinator, else workers."""
 
     def __init__(
         self,
@@ -156,6 +160,13 @@ class SimMetadata:
         for _, known in self._answers(lambda one: one.known_digests(file), deadline):
             return known
         raise CoordinatorUnavailableError("nobody answered with digests")
+
+    def holders(self, file: FileRef, *, deadline: float) -> Mapping[WorkerId, int]:
+        """Return who holds which blocks, as the coordinator has heard."""
+        for address, held in self._answers(lambda one: one.known_holders(file), deadline):
+            if address == COORDINATOR:
+                return held
+        raise CoordinatorUnavailableError("the coordinator did not say who holds the file")
 
     def _answers(
         self, question: Callable[[Answering], Answer], deadline: float
