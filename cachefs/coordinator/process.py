@@ -6,6 +6,7 @@ before anything is answered and nobody else can take it in between.
 
 import logging
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -13,6 +14,7 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig, OriginConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.calls import WorkerCalls
 from cachefs.coordinator.control import open_server
+from cachefs.coordinator.duties import Duty, OpenDuty, Surroundings
 from cachefs.coordinator.http import make_app
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
@@ -101,8 +103,16 @@ class CoordinatorProcess(Closing):
         config: CoordinatorConfig,
         cluster: ClusterConfig,
         token: Secret,
+        *,
+        duties: Sequence[OpenDuty] = (),
     ) -> None:
         """Open the store, bind the ports, and begin to answer.
+
+        Args:
+            config: The coordinator's.
+            cluster: What all processes agree on.
+            token: The cluster's.
+            duties: What this process does, too.
 
         Raises:
             ConfigError: The store's URL is of no use, a newer cachefs wrote it, or the HTTP API's
@@ -124,22 +134,29 @@ class CoordinatorProcess(Closing):
             self.coordinator, runtime, host=config.host, port=config.control_port, token=token
         )
         self._http = HttpServer(config.host, config.http_port)
-        metrics = Metrics(self.coordinator.samples)
+        parts = Surroundings(self.coordinator, self._store, runtime, config, cluster, token)
+        self._duties: list[Duty] = [open_duty(parts) for open_duty in duties]
+        metrics = Metrics(self.coordinator.samples, *(duty.samples for duty in self._duties))
         app = make_app(
             self.coordinator,
             runtime,
             token,
             exposition=metrics.exposition,
             request_limit_bytes=config.request_limit_bytes,
+            routers=[router for duty in self._duties for router in duty.routers],
         )
         self.control_address = _address(config.host, self._control.port)
         self.http_address = _address(config.host, self._http.port)
         self.coordinator.start()
+        for duty in self._duties:
+            duty.start()
         self._control.start()
         self._http.start(app, runtime)
 
     def close(self) -> None:
         """End everything within seconds."""
+        for duty in reversed(self._duties):
+            duty.close()
         self._http.close()
         self._control.close()
         self._calls.close()
@@ -147,9 +164,18 @@ class CoordinatorProcess(Closing):
         self._store.close()
 
 
-def run(config: CoordinatorConfig, cluster: ClusterConfig, token: Secret) -> int:
+def run(
+    config: CoordinatorConfig,
+    cluster: ClusterConfig,
+    token: Secret,
+    *,
+    duties: Sequence[OpenDuty] = (),
+) -> int:
     """Run a coordinator until SIGTERM or SIGINT; return the exit status."""
-    with StopSignals() as signals, CoordinatorProcess(config, cluster, token) as process:
+    with (
+        StopSignals() as signals,
+        CoordinatorProcess(config, cluster, token, duties=duties) as process,
+    ):
         ready = {"http": process.http_address, "control": process.control_address}
         say_ready(ready)
         _LOG.info("ready", extra=ready)

@@ -137,6 +137,15 @@ DECLARED = _declare(
         (),
         "reports that a worker served bad bytes",
     ),
+    Declaration("cachefs_flow_runs", "gauge", "count", ("state",), "runs of flows that are kept"),
+    Declaration("cachefs_flow_attempts", "gauge", "count", (), "steps that are carried out here"),
+    Declaration(
+        "cachefs_flow_left_behind_total",
+        "counter",
+        "count",
+        (),
+        "steps that did not stop when they were told to",
+    ),
 )
 """Every metric of the project by name."""
 

@@ -74,6 +74,8 @@ class RunStatus:
     """As they were written; each is followed by its instances."""
     progress: Progress
     """Of all that moves bytes."""
+    last_event: int
+    """The number of the last event that led here."""
 
 
 class FlowService:
@@ -220,21 +222,29 @@ class FlowService:
 
     # ---- looking at runs ----------------------------------------------------------------------
 
-    def get(self, run: str) -> RunStatus:
+    def get(self, run: str, *, known: RunStatus | None = None) -> RunStatus:
         """Return a run with its steps.
+
+        Args:
+            run: Its id.
+            known: As it was when it was last asked for; what is still so is not read again.
 
         Raises:
             NotKnownError: There is no such run.
         """
         with self._store.read() as connection:
+            # Before the steps: they may be newer than this number says, and never older.
+            last = rows.last_event(connection, run)
             found = self._found(connection, run)
-            steps = rows.steps(connection, run)
+            steps = known.steps if known is not None else ()
+            if known is None or known.last_event != last or not self._engine.carries_out(run):
+                steps = rows.steps(connection, run)
         fresh = self._engine.progress(run)
         shown = tuple(
             replace(step, progress=fresh[step.id]) if step.id in fresh and not step.over else step
             for step in steps
         )
-        return RunStatus(found, shown, total_progress(shown))
+        return RunStatus(found, shown, total_progress(shown), last)
 
     def every(self, *, flow: str = "", active: bool = False, limit: int) -> tuple[Run, ...]:
         """Return the newest runs, the newest first."""

@@ -83,6 +83,12 @@ def every(
     return tuple(run_of(row) for row in connection.execute(query))
 
 
+def last_event(connection: Connection, run: str) -> int:
+    """Return the number of a run's last event; 0 for a run that is not there."""
+    query = select(RUNS.c.events).where(RUNS.c.id == run)
+    return int(connection.execute(query).scalar() or 0)
+
+
 def counts(connection: Connection) -> dict[str, int]:
     """Return how many runs there are in each state."""
     query = select(RUNS.c.state, func.count().label("runs")).group_by(RUNS.c.state)

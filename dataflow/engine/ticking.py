@@ -45,6 +45,7 @@ _PATIENCE_SECONDS = 30.0
 _AGAIN_SECONDS = 0.5
 """Pause after a tick that failed."""
 _UNKNOWN = UnknownKind()
+_NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Engine(Closing):
         self._runs: dict[str, OwnedRun] = {}
         self._leaving: list[Attempt] = []
         self._queued = False
-        self._looked_at = self._flushed_at = self._trimmed_at = -_PATIENCE_SECONDS
+        self._looked_at = self._flushed_at = self._trimmed_at = _NEVER
         self._left_behind = 0
 
     # ---- for any thread -----------------------------------------------------------------------
@@ -127,6 +128,10 @@ class Engine(Closing):
         with self._turn:
             live = [attempt.context for (of, _), attempt in self._live.items() if of == run]
         return {one.step: one.progress for one in live if one.progress is not None}
+
+    def carries_out(self, run: str) -> bool:
+        """Say whether a run is ours: then :meth:`progress` knows more than the store."""
+        return run in self._runs
 
     def statistics(self) -> EngineStatistics:
         """Return what the engine does now."""
@@ -242,7 +247,7 @@ class Engine(Closing):
             void, self._void = self._void, False
             poked, self._poked = self._poked, False
         if poked:
-            self._looked_at = -_PATIENCE_SECONDS
+            self._looked_at = _NEVER
         for attempt, outcome in heard:
             owned = self._runs.get(attempt.context.run)
             if owned is not None:
@@ -313,7 +318,7 @@ class Engine(Closing):
         if change.run.over:
             self._drop(change.run.id)
             self._queued = True  # somebody may have waited for its turn
-            self._looked_at = -_PATIENCE_SECONDS
+            self._looked_at = _NEVER
 
     def _begin(self, owned: OwnedRun, decision: Begin | Undo) -> None:
         record = decision.record
@@ -379,9 +384,10 @@ class Engine(Closing):
         self._leaving = [
             attempt for attempt in self._leaving if now < attempt.leave_at and not attempt.join(0.0)
         ]
-        return now - self._looked_at >= (
-            _LOOK_SECONDS if self._store.is_shared or self._queued or self._leaving else 1e9
-        )
+        if self._looked_at == _NEVER:
+            return True
+        others = self._store.is_shared or self._queued or bool(self._leaving)
+        return others and now - self._looked_at >= _LOOK_SECONDS
 
     def _look(self, now: float) -> None:
         """Take what is nobody's, begin what has its turn, and see what others wrote."""

@@ -280,7 +280,7 @@ class GatewayService:
 
 
 _MODULES = {
-    "coordinator": "cachefs.coordinator",
+    "coordinator": "cachefs.cli.system.coordinating",
     "worker": "cachefs.workers",
     "gateway": "cachefs.gateway",
 }

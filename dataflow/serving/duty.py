@@ -1,0 +1,71 @@
+"""Flows as a duty of the coordinator's process."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from fastapi import APIRouter
+
+from cachefs.coordinator.duties import Duty, Surroundings
+from cachefs.dataflow.engine.documents import Documents
+from cachefs.dataflow.engine.service import FlowService, Planner
+from cachefs.dataflow.engine.ticking import Engine
+from cachefs.dataflow.ports import StepKind
+from cachefs.dataflow.serving.routes import routers
+from cachefs.dataflow.serving.watching import Watchers
+from cachefs.telemetry.metrics import Sample, by_label
+
+Kinds = Callable[[Surroundings], Mapping[str, StepKind]]
+"""Makes what carries steps out, by kind."""
+
+
+class FlowDuty(Duty):
+    """Carries out flows, and answers for them."""
+
+    def __init__(
+        self,
+        parts: Surroundings,
+        kinds: Mapping[str, StepKind],
+        *,
+        planner: Planner | None = None,
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            parts: The process.
+            kinds: What carries steps out, by kind.
+            planner: Estimates runs.
+        """
+        config = parts.config.flows
+        documents = Documents(parts.runtime)
+        self._engine = Engine(
+            parts.store, parts.runtime, kinds=kinds, documents=documents, config=config
+        )
+        self.service = FlowService(
+            parts.store,
+            parts.runtime,
+            self._engine,
+            documents=documents,
+            config=config,
+            planner=planner,
+        )
+        self._watchers = Watchers(self.service, limit=config.watchers_limit)
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        """Its routes."""
+        return routers(self.service, self._watchers)
+
+    def start(self) -> None:
+        """Go on with the runs that there are."""
+        self._engine.start()
+
+    def close(self) -> None:
+        """Leave the runs to whoever comes next."""
+        self._watchers.close()
+        self._engine.close()
+
+    def samples(self) -> Iterable[Sample]:
+        """Yield what is measured."""
+        statistics = self._engine.statistics()
+        yield from by_label("cachefs_flow_runs", self.service.counts())
+        yield "cachefs_flow_attempts", (), statistics.attempts
+        yield "cachefs_flow_left_behind_total", (), statistics.left_behind
