@@ -235,10 +235,13 @@ class _Reader:
             before = self._text[:position]
             place = Place(before.count("\n") + 1, position - before.rfind("\n"))
         text = printable(str(reason or "it cannot be read"))
-        hint = ""
-        if reason and "\\t" in text:
-            hint = "indent with spaces"
-        return self._fatal(place, f"not YAML: {text}", hint)
+        return self._fatal(place, f"not YAML: {text}", self._hint(error, text))
+
+    def _hint(self, error: yaml.YAMLError, reason: str) -> str:
+        if "that cannot start any token" in reason:
+            return "indent with spaces, and put text with special characters in quotes"
+        context, mark = getattr(error, "context", None), getattr(error, "context_mark", None)
+        return f"{printable(str(context))} that begins in line {mark.line + 1}" if mark else ""
 
     def _problem(self, place: Place, message: str, hint: str = "") -> None:
         if len(self._problems) < 1000:

@@ -155,13 +155,13 @@ def check_compensation(kind: Kind, given: Mapping[str, Value]) -> Any:  # Any: a
     """
     shape = KINDS[kind].compensation
     if shape is None:
-        raise ConfigError(f"a {kind} step cannot be undone")
+        raise ConfigError(f"{kind} steps cannot be undone")
     return _typed(shape, given)
 
 
 def opaque(kind: Value) -> tuple[str, ...]:
     """Return the arguments of a kind whose templates are not of the flow itself."""
-    return KINDS[kind].opaque if kind in KINDS else ()
+    return next((one.opaque for name, one in KINDS.items() if name == kind), ())
 
 
 def note_faults(kind: Kind, given: Value, at: At) -> None:
@@ -174,7 +174,7 @@ def note_compensation_faults(kind: Kind, given: Value, at: At) -> None:
     shape = KINDS[kind].compensation
     if shape is None:
         able = ", ".join(name for name, one in KINDS.items() if one.compensation)
-        at.fault(f"a {kind} step cannot be undone", f"those that can: {able}", at_key=True)
+        at.fault(f"{kind} steps cannot be undone", f"those that can: {able}", at_key=True)
     else:
         _note(shape, given, at)
 

@@ -129,6 +129,8 @@ class _Reading:
         on_failure: OnFailure = step.on_failure or defaults.on_failure
         if "finally" in path and step.on_failure is None:
             on_failure = "fail"
+        # People take as long as they take, whatever limit machines have.
+        usual = None if step.kind == "approve" else defaults.timeout
         return Step(
             id=step.id,
             kind=step.kind,
@@ -137,7 +139,7 @@ class _Reading:
             foreach=step.foreach,
             arguments=step.with_,
             retry=step.retry.over(retry),
-            timeout_seconds=step.timeout if step.timeout is not None else defaults.timeout,
+            timeout_seconds=usual if step.timeout is None else step.timeout,
             on_failure=on_failure,
             compensate=step.compensate,
             placement=step.placement or {},
@@ -160,7 +162,7 @@ class _Reading:
             step: StepOf | None = sections.STEP(raw, at)
         except Misfit:
             step = None
-        if kind in kinds.KINDS:
+        if isinstance(kind, str) and kind in kinds.KINDS:
             self._arguments(part, raw, at)
         self._expressions(part, raw, at)
         return step

@@ -1,5 +1,6 @@
 """Random flows with random fates: whatever happens, runs end, and no rule is broken on the way."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +131,8 @@ class Watched(PaperEngine):
         self.told.extend(got)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(flow=flows(), data=st.data())
 def test_every_run_ends_and_keeps_the_rules(flow, data):
     engine = Watched(flow)
