@@ -138,7 +138,7 @@ class Machine:
         The attempt is the same; its timeout counts anew.
         """
         found: list[Decision] = []
-        for step in list(self._book.busy):
+        for step in sorted(self._book.busy, key=self._book.order):
             record = self._book.put(replace(self.records[step], started_at=now))
             rules = self._book.step(step)
             if record.state == "Running":
@@ -320,8 +320,8 @@ class Machine:
                     continue
                 if record.state != "Running":
                     self._deciding.settle(record, "Cancelled", _HALTED[why])
-        for one in book.busy:
-            self._deciding.stop(one, why)
+            for one in sorted(book.busy, key=book.order):
+                self._deciding.stop(one, why)
         self._work(last=False)
 
     def _close(self, why: Why | None) -> None:

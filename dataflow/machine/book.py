@@ -37,8 +37,8 @@ class Book:
         """Steps and instances that may begin, as soon as there is room."""
         self.timers = Timers(self._holds)
         self.groups: dict[str, Group] = {}
-        self.busy: dict[str, None] = {}
-        """What threads carry out, in the order of its beginning."""
+        self.busy: set[str] = set()
+        """What threads carry out."""
         self.left = {True: 0, False: 0}
         """Steps that are not over: of ``finally``, and of the others."""
         self.rollback = ""
@@ -55,7 +55,7 @@ class Book:
             else:
                 self.left[step in self.last] += not record.over
             if self.carried_out(record):
-                self.busy[record.id] = None
+                self.busy.add(record.id)
             self._note_time(record)
         for step, needs in self.graph.needs.items():
             self._open[step] = sum(not self.records[need].over for need in needs)
@@ -114,9 +114,9 @@ class Book:
         check_follows(before, record)
         self.records[record.id] = record
         if self.carried_out(record):
-            self.busy[record.id] = None
+            self.busy.add(record.id)
         else:
-            self.busy.pop(record.id, None)
+            self.busy.discard(record.id)
         self._note_time(record)
         step = step_of(record.id)
         if step != record.id:

@@ -132,7 +132,7 @@ class Watched(PaperEngine):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(flow=flows(), data=st.data())
 def test_every_run_ends_and_keeps_the_rules(flow, data):
     engine = Watched(flow)
