@@ -52,8 +52,6 @@ class LoaderOptions:
     """For one read; there are many in a load."""
     allow_pickle: bool = False
     """Whether to load pickles if there is nothing else, with ``weights_only=True``."""
-    state: str = ""
-    """The state folder of ``cachefs up``; found by itself otherwise."""
 
     @property
     def reader(self) -> ReaderConfig:
@@ -137,8 +135,7 @@ def iter_weights(
         CapacityError: Tensors were kept, and take the whole budget.
         CacheFSError: A tensor could not be read.
     """
-    state = options.state or None
-    dataset, inside = open_reference(reference, state=state, config=options.reader)
+    dataset, inside = open_reference(reference, config=options.reader)
     with dataset:
         folder = "/".join(part for part in (inside, subfolder) if part)
         files = _matching(dataset, folder, patterns) if patterns is not None else []

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeGuard
 
 from cachefs.client.reader import OpenFile
 from cachefs.config.schema import ReaderConfig
@@ -51,7 +52,7 @@ _LINK_BYTES_MIN = 1024 * 1024
 _PIECE_BYTES = 64 * 1024 * 1024
 
 
-def is_reference(name: object) -> bool:
+def is_reference(name: object) -> TypeGuard[str]:
     """Say whether something is ``cachefs://…``."""
     return isinstance(name, str) and name.startswith(SCHEME)
 

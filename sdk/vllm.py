@@ -58,7 +58,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]  # vLLM is not there whe
             CacheFSError: There is no such dataset, or the cluster cannot be reached.
         """
         reference = self._find(model_config)
-        dataset, inside = open_reference(reference, state=self.options.state or None)
+        dataset, inside = open_reference(reference)
         with dataset:
             dataset.prefetch(*([inside] if inside else []))
 
@@ -82,7 +82,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]  # vLLM is not there whe
         )
         for each in named:
             if is_reference(each):
-                return pin(each, state=self.options.state or None)
+                return pin(each)
         raise ConfigError(
             "load format cachefs wants a dataset",
             subject=printable(str(model_config.model)),
@@ -181,7 +181,7 @@ def _pinning_the_dataset(original: Callable[[Any], Any]) -> Callable[[Any], Any]
             if options.dataset:
                 config.model_loader_extra_config = {
                     **config.model_loader_extra_config,
-                    "dataset": pin(options.dataset, state=options.state or None),
+                    "dataset": pin(options.dataset),
                 }
         return config
 

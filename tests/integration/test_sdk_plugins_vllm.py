@@ -5,7 +5,6 @@ model and its layers, with several ranks. Besides, what we build on is looked fo
 whatever versions CACHEFS_VLLM_SOURCES lists.
 """
 
-import ast
 import importlib.util
 import json
 import os
@@ -18,6 +17,7 @@ import pytest
 
 import cachefs
 from cachefs.sdk.folders import pin
+from tests.integration.engines.sources import functions, packages
 from tests.integration.sdk_systems import running
 
 pytestmark = [pytest.mark.slow, pytest.mark.frameworks, pytest.mark.timeout(300)]
@@ -25,15 +25,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.frameworks, pytest.mark.timeout(300)
 ROOT = Path(cachefs.__file__).parent.parent
 RANK = "tests.integration.engines.vllm_rank"
 HEADS, KEY_HEADS, LAYERS = 8, 4, 2
-
-
-def sources():
-    """Return the folders of vLLM's packages that can be looked at."""
-    found = [Path(each) for each in os.environ.get("CACHEFS_VLLM_SOURCES", "").split(":") if each]
-    installed = importlib.util.find_spec("vllm")
-    if installed is not None:
-        found += [Path(each) for each in installed.submodule_search_locations]
-    return found or [pytest.param(None, marks=pytest.mark.skip(reason="vLLM is not installed"))]
 
 
 needs_vllm = pytest.mark.skipif(
@@ -63,19 +54,7 @@ EXPECTED = {
 }
 
 
-def functions(file):
-    """Return the parameters of a module's functions and methods by name."""
-    found = {}
-    for node in ast.parse(file.read_text()).body:
-        inside = node.body if isinstance(node, ast.ClassDef) else [node]
-        prefix = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
-        for each in inside:
-            if isinstance(each, ast.FunctionDef):
-                found[prefix + each.name] = [argument.arg for argument in each.args.args]
-    return found
-
-
-@pytest.mark.parametrize("package", sources(), ids=lambda each: each and each.parent.name)
+@pytest.mark.parametrize("package", packages("vllm"), ids=lambda each: each and each.parent.name)
 def test_what_the_plug_in_builds_on_is_there(package):
     for module, wanted in EXPECTED.items():
         found = functions(package / module)
