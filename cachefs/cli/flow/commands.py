@@ -1,0 +1,39 @@
+"""The group ``cachefs flow`` with its commands."""
+
+from typing import Annotated
+
+import typer
+
+from cachefs.cli import options
+
+app = typer.Typer(
+    name="flow",
+    help="Flows: scale out, copy, prefetch, wait, roll out and scale in, as one document.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@app.command()
+def validate(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE…", help="Flows as YAML or JSON; - is standard input."),
+    ],
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """Check flows, and tell every problem with its place.
+
+    Nothing has to be running. The exit code is 2 if there is any problem.
+    """
+    from cachefs.cli import exits
+    from cachefs.cli.flow import validating
+
+    checked = [validating.check(file) for file in files]
+    if as_json:
+        validating.print_as_json(checked)
+    else:
+        validating.print_for_people(checked)
+    if any(one.problems for one in checked):
+        raise typer.Exit(exits.USAGE)
