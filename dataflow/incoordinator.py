@@ -14,7 +14,7 @@ from cachefs.core.coverage import cover
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import View
-from cachefs.core.names import DatasetName, parse_path, printable
+from cachefs.core.names import DatasetName
 from cachefs.core.pools import PoolChange
 from cachefs.dataflow.ports import PoolStatus, Residency
 from cachefs.errors import NotKnownError
@@ -87,13 +87,7 @@ class CoordinatorCache:
     def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
         """Say how much of the files is resident and verified, at this moment."""
         resolved = self.resolve(name, version)
-        manifest = resolved.manifest
-        sizes = {}
-        for path in paths or ("",):
-            entries = list(manifest.below(parse_path(path) if path else ""))
-            if not entries and path:
-                raise NotKnownError("no such file or folder", subject=printable(path))
-            sizes.update({entry.file_version: entry.size for entry in entries})
+        sizes = {entry.file_version: entry.size for entry in resolved.manifest.chosen(paths)}
         service = self._coordinator
         view = service.members.view
         found = cover(
