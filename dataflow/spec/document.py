@@ -79,7 +79,9 @@ class Document:
     def problem(self, fault: Fault) -> Problem:
         """Return a fault with its place."""
         place = self.place(fault.path, at_key=fault.at_key, offset=fault.offset)
-        return Problem(self.file, place, self._shown(fault.path), fault.message, fault.hint)
+        return Problem(
+            self.file, place, self._shown(fault.path), fault.message, fault.hint, fault.secret
+        )
 
     def _shown(self, path: Path) -> str:
         """Return a path for people; steps are called by their ids."""

@@ -34,6 +34,8 @@ class Fault:
     """Characters from the beginning of the text that stands there, where it is within one."""
     at_key: bool = False
     """Whether the key is wrong, not what it holds."""
+    secret: bool = False
+    """Whether a secret may stand there, which is then not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Problem:
     path: str
     message: str
     hint: str = ""
+    secret: bool = False
+    """Whether the line may hold a secret, and is not shown."""
 
     def __str__(self) -> str:
         """Return ``file:line:column: path: message (hint)``, on one line."""
@@ -94,10 +98,16 @@ class At:
         return at
 
     def fault(
-        self, message: str, hint: str = "", *, offset: int | None = None, at_key: bool = False
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        offset: int | None = None,
+        at_key: bool = False,
+        secret: bool = False,
     ) -> Misfit:
         """Note a fault, and return what to raise if nothing can be made of the value."""
-        self.faults.append(Fault(self.path, message, hint, offset, at_key))
+        self.faults.append(Fault(self.path, message, hint, offset, at_key, secret))
         return Misfit()
 
     def unknown(

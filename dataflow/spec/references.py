@@ -35,6 +35,7 @@ def secret(value: Value, at: At) -> str:
         raise at.fault(
             "not a reference to a secret",
             "write env:NAME or file:/PATH; a secret itself is never stored",
+            secret=True,
         )
     return value
 
@@ -44,7 +45,7 @@ def credentials(value: Value, at: At) -> str:
     try:
         parse_reference(value if isinstance(value, str) else "")
     except ConfigError as error:
-        raise at.fault(error.message, error.hint) from error
+        raise at.fault(error.message, error.hint, secret=True) from error
     return str(value)
 
 
@@ -53,7 +54,9 @@ def variable(value: Value, at: At) -> str:
     key = _key(at, _VARIABLE, "a variable")
     if looks_secret(key):
         hint = f"write secrets: {{{key}: env:{key}}}, or file:/PATH"
-        raise at.fault(f"{key} looks like a secret, and flows are stored", hint, at_key=True)
+        raise at.fault(
+            f"{key} looks like a secret, and flows are stored", hint, at_key=True, secret=True
+        )
     return _value(value, at)
 
 
@@ -68,7 +71,9 @@ def header(value: Value, at: At) -> str:
     key = _key(at, _HEADER, "a header")
     if looks_secret(key):
         hint = f"write secret_headers: {{{key}: env:NAME}}, or file:/PATH"
-        raise at.fault(f"{key} looks like a secret, and flows are stored", hint, at_key=True)
+        raise at.fault(
+            f"{key} looks like a secret, and flows are stored", hint, at_key=True, secret=True
+        )
     text = _value(value, at)
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise at.fault("a control character in a header")
@@ -98,7 +103,7 @@ def url(value: Value, at: At) -> str:
     try:
         split_url(value)
     except ConfigError as error:
-        raise at.fault(error.message, error.hint) from error
+        raise at.fault(error.message, error.hint, secret=True) from error
     return value
 
 
@@ -107,7 +112,7 @@ def check_origin_options(scheme: str, options: dict[str, str], at: At) -> None:
     try:
         check_options(scheme, options)
     except ConfigError as error:
-        at.fault(error.message, error.hint)
+        at.fault(error.message, error.hint, secret=True)
 
 
 def _key(at: At, grammar: re.Pattern[str], kind: str) -> str:

@@ -226,6 +226,8 @@ def foreach(value: Value, at: At) -> Foreach:
     names = [key for key in given if key not in FOREACH_KEYS]
     if len(names) != 1:
         hint = "write {NAME: [a, b]}, and use ${each.NAME}"
+        near = [at.nearest(name, FOREACH_KEYS) for name in names] if names else []
+        hint = next((one for one in near if one), hint)
         raise at.fault(
             f"needs one name with its values, and has {', '.join(names) or 'none'}", hint
         )

@@ -125,7 +125,10 @@ def _laid_out(problem: Problem, lines: Sequence[str]) -> "Text":
     text = Text.assemble((printable(where), "bold"), ": ", (printable(problem.message), "red"))
     number = str(problem.place.line)
     margin = " " * len(number)
-    if 0 < problem.place.line <= len(lines):
+    if problem.secret:
+        text.append(f"\n  {number} | ", "dim").append("(not shown: a secret may be in it)", "dim")
+        text.append(f"\n  {margin} | {printable(problem.hint)}", "green")
+    elif 0 < problem.place.line <= len(lines):
         excerpt, column = _excerpt(lines[problem.place.line - 1], problem.place.column)
         text.append(f"\n  {number} | ", "dim").append(excerpt)
         text.append(f"\n  {margin} | ", "dim").append(" " * column).append("^", "bold red")

@@ -87,3 +87,11 @@ def test_a_name_cannot_forge_a_line(validate):
     done = validate("bad.yaml", bad='"a\\u001b[31m\\nb.yaml:1:1: c": 1\n')
     assert "\x1b" not in done.stdout
     assert "\nb.yaml" not in done.stdout
+
+
+def test_a_line_that_may_hold_a_secret_is_not_shown(validate):
+    env = "command: [x], env: {HF_TOKEN: hf_abc}"
+    done = validate("bad.yaml", bad=GOOD.replace("command: [python, smoke.py]", env))
+    assert "HF_TOKEN looks like a secret" in done.stdout
+    assert "write secrets: {HF_TOKEN: env:HF_TOKEN}" in done.stdout
+    assert "hf_abc" not in done.stdout
