@@ -56,17 +56,41 @@ class BlockCache:
         self._blocks: OrderedDict[BlockId, CachedBlock] = OrderedDict()
         self._used_bytes = 0
         self._spare: list[Buffer] = []
+        self._promised: dict[BlockId, int] = {}
+        """Room that is set aside, by the block that shall come into it."""
 
     def holds(self, block: BlockId) -> bool:
         """Say whether a block is here or on its way."""
         with self._condition:
             return block in self._blocks
 
-    def has_room(self, length: int) -> bool:
-        """Say whether a block can come in without pushing out one that will be read."""
+    def expects(self, block: BlockId) -> bool:
+        """Say whether a block is here, or on its way, or has room set aside."""
         with self._condition:
-            wanted = sum(len(each.view) for each in self._blocks.values() if self._is_wanted(each))
-            return wanted + length <= self._capacity_bytes
+            return block in self._blocks or block in self._promised
+
+    def try_promise(self, block: BlockId, length: int) -> bool:
+        """Set room aside for a block that will be fetched; :meth:`withdraw` must follow.
+
+        ``False`` if it would have to push out one that will be read. Room that is promised already,
+        or a block that is here, is not counted twice.
+        """
+        with self._condition:
+            if block in self._blocks or block in self._promised:
+                return True
+            if not self._has_room(length):
+                return False
+            self._promised[block] = length
+            return True
+
+    def withdraw(self, block: BlockId) -> None:
+        """Give up room that was set aside; nothing if the block has come into it."""
+        with self._condition:
+            self._promised.pop(block, None)
+
+    def _has_room(self, length: int) -> bool:
+        wanted = sum(len(each.view) for each in self._blocks.values() if self._is_wanted(each))
+        return wanted + sum(self._promised.values()) + length <= self._capacity_bytes
 
     def _is_wanted(self, cached: CachedBlock) -> bool:
         """Say whether a block is in use, or nobody has seen it, or its rest is about to be read."""
@@ -148,6 +172,7 @@ class BlockCache:
             cached = self._wait_for(block, deadline)
             if cached is not None:
                 return cached
+            self._promised.pop(block, None)
             self._make_room(length)
             cached = CachedBlock(block, self._buffer(length), length)
             self._blocks[block] = cached

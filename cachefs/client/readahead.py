@@ -1,8 +1,8 @@
 """Readahead: bringing into the block cache what will probably be read next.
 
-Reads that go forward in a file open a window ahead of them (:mod:`cachefs.core.access`); its blocks
-are fetched on lanes that nobody waits for. At the end of a file the window reaches into the file that
-will probably be opened next. Nothing is fetched for which another block would have to go that nobody
+Reads that go forward in a file open a window ahead of them (:mod:`cachefs.core.access`), and such that
+go backward one before them; its blocks are fetched on lanes that nobody waits for, unless they were
+read already. At the end of a file the window reaches into the file that will probably be opened next. Nothing is fetched for which another block would have to go that nobody
 has seen yet.
 
 Who knows beforehand that a whole file will be read says so (:meth:`Readahead.expect_all`), and need
@@ -16,7 +16,7 @@ from cachefs.client.fetching import Served
 from cachefs.client.lanes import Lanes
 from cachefs.config.schema import ReaderConfig
 from cachefs.core.access import AccessHistory
-from cachefs.core.blocks import BlockId, Range, block_count, block_range, clip
+from cachefs.core.blocks import BlockId, Range, block_count, block_range, blocks_of, clip
 from cachefs.errors import CacheFSError
 from cachefs.ports import CancelToken, FileRef, Runtime
 
@@ -58,6 +58,8 @@ class Readahead:
         self._history = AccessHistory(window_start=block_size, window_limit=self._limit)
         self._reached = 0
         """The offset up to which blocks were asked for; those of the next file count on."""
+        self._done: set[int] = set()
+        """Blocks that were read to their last byte, by somebody who keeps what was read."""
         self._all_expected = False
         self._running: dict[CancelToken, None] = {}
         """Cancelled at close."""
@@ -80,14 +82,23 @@ class Readahead:
             return
         with self._guard:
             ahead = self._history.record(wanted)
+            backward, jumped = self._history.backward, self._history.jumped
+            self._done -= {index for index, _ in blocks_of(wanted, self._block_size)}
         if wanted.length >= self._config.connections_limit * self._block_size:
             return  # Such a read keeps every connection busy; a copy would only slow it down.
-        if self._all_expected:
+        if backward:
+            self._fetch_before(ahead)
+        elif self._all_expected and not jumped:
             self._fetch_until(wanted.end, wanted.end + self._limit)
         elif ahead.length:
             self._fetch_until(ahead.offset, ahead.end)
         else:
             self._reached = 0
+
+    def read_to_end(self, index: int) -> None:
+        """Note that all of a block was read, and is kept by who has read it."""
+        with self._guard:
+            self._done.add(index)
 
     def close(self) -> None:
         """Cancel what is under way; idempotent."""
@@ -109,7 +120,7 @@ class Readahead:
         offset = first - first % self._block_size
         while offset < end:
             if offset < blocks:
-                room = self._submit(self._ref, offset // self._block_size)
+                room = self._submit_own(offset // self._block_size)
             else:
                 room = self._submit_following(offset - blocks)
             if not room:
@@ -118,6 +129,18 @@ class Readahead:
         with self._guard:
             if self._reached == first:
                 self._reached = max(first, offset)
+
+    def _fetch_before(self, ahead: Range) -> None:
+        """Fetch the blocks of a range that were not read yet, the last one first."""
+        for index in sorted(
+            (index for index, _ in blocks_of(ahead, self._block_size)), reverse=True
+        ):
+            if not self._submit_own(index):
+                return
+
+    def _submit_own(self, index: int) -> bool:
+        """Fetch a block of this file; ``False`` if there is no room for it."""
+        return index in self._done or self._submit(self._ref, index)
 
     def _submit_following(self, offset: int) -> bool:
         """Fetch the first block of the next file: more would be a guess upon a guess."""
@@ -129,23 +152,27 @@ class Readahead:
         """Fetch a block if it is not here; ``False`` if there is no room for it."""
         block = BlockId(ref.entry.file_version, index)
         length = block_range(index, ref.entry.size, self._block_size).length
-        if self._cache.holds(block):
+        if self._cache.expects(block):
             return True
-        if not self._cache.has_room(length):
+        if not self._cache.try_promise(block, length):
             return False
 
         def bring(cancel: CancelToken) -> None:
             with self._guard:
-                if self._closed:
-                    return
+                closed = self._closed
                 self._running[cancel] = None
             try:
-                self._bring(ref, block, length, cancel)
+                if not closed:
+                    self._bring(ref, block, length, cancel)
             finally:
+                self._cache.withdraw(block)
                 with self._guard:
                     self._running.pop(cancel, None)
 
-        return self._lanes.submit(bring)
+        if self._lanes.submit(bring):
+            return True
+        self._cache.withdraw(block)
+        return False
 
     def _bring(self, ref: FileRef, block: BlockId, length: int, cancel: CancelToken) -> None:
         deadline = self._runtime.monotonic() + self._config.deadline_seconds

@@ -141,6 +141,8 @@ class RemoteFile(Closing):
             deliveries.append(_from_cache(blocks[index], piece.length))
             # Two threads at once may lose one's count: then the block stays until room is needed.
             blocks[index].spent += piece.length
+            if blocks[index].spent >= len(blocks[index].view):
+                self._ahead.read_to_end(index)
         return views, deliveries
 
     def _hold_absent(

@@ -2,7 +2,9 @@
 
 Within a file, reads that go forward open a window ahead of them, which doubles with every further
 one; a jump closes it. Reads of several threads arrive slightly out of order, so a read counts as
-going forward when it begins near where an earlier one ended. Across files, model checkpoints are
+going forward when it begins near where an earlier one ended. Reads that go backward open a window
+before them: glibc copies large pieces of memory from their end when their addresses are alike in
+the last digits, and so reads a mapped file from behind. Across files, model checkpoints are
 read shard by shard, and ``model-00003-of-00005.safetensors`` says itself what follows.
 """
 
@@ -23,23 +25,46 @@ class AccessHistory:
         self._window_start = window_start
         self._window_limit = window_limit
         self._window = 0
-        self._frontier: int | None = None
+        self._extent: Range | None = None
+        """What was read since the last jump, from the lowest byte to the highest."""
+        self.backward = False
+        """Whether the reads since then go backward."""
+        self.jumped = False
+        """Whether there ever was a jump."""
 
     def record(self, wanted: Range) -> Range:
-        """Note a read and return what to read ahead: a range after it, empty if nothing."""
-        frontier, self._frontier = self._frontier, max(self._frontier or 0, wanted.end)
-        if frontier is None:
+        """Note a read and return what to read ahead: a range after or before it, empty if nothing."""
+        extent = self._extent
+        if extent is None:
             # The first read of a file's beginning may be a look at its header.
+            self._extent = wanted
             return Range(wanted.end, 0)
-        slack = max(self._window, wanted.length)
-        if frontier - slack <= wanted.offset <= frontier + slack:
-            if wanted.end > frontier:
-                doubled = max(2 * self._window, self._window_start)
-                self._window = min(doubled, self._window_limit)
-        else:
+        near = max(wanted.length, self._window_start // 2)
+        slack = max(self._window, near)  # in the direction of the reads
+        before, after = (slack, near) if self.backward else (near, slack)
+        if wanted.offset < extent.offset and abs(wanted.end - extent.offset) <= before:
+            self._extent = extent = Range(wanted.offset, extent.end - wanted.offset)
+            self._grow(backward=True)
+        elif abs(wanted.offset - extent.end) <= after:
+            if wanted.end > extent.end:
+                self._extent = extent = Range(extent.offset, wanted.end - extent.offset)
+                self._grow(backward=False)
+        elif not (self.backward and 0 <= wanted.offset - extent.offset <= slack):
             self._window = 0
-            self._frontier = wanted.end
-        return Range(self._frontier, self._window)
+            self._extent = extent = wanted
+            self.backward = False
+            self.jumped = True
+        if self.backward:
+            begin = max(0, extent.offset - self._window)
+            return Range(begin, extent.offset - begin)
+        return Range(extent.end, self._window)
+
+    def _grow(self, *, backward: bool) -> None:
+        if backward != self.backward:
+            self.backward = backward
+            self._window = 0
+        doubled = max(2 * self._window, self._window_start)
+        self._window = min(doubled, self._window_limit)
 
 
 def predict_next(opened: list[str], known: Container[str]) -> str | None:

@@ -43,6 +43,13 @@ def use(cache: BlockCache, index: int, calls: list[int] | None = None) -> bytes:
         return bytes(held.view)
 
 
+def room(cache: BlockCache) -> bool:
+    """Say whether there is room for one more block."""
+    found = cache.try_promise(block(99), LENGTH)
+    cache.withdraw(block(99))
+    return found
+
+
 @pytest.fixture
 def world() -> SimRuntime:
     return SimRuntime(5)
@@ -157,12 +164,12 @@ def test_blocks_that_nobody_has_seen_yet_leave_no_room_for_more(world):
     def body():
         cache = BlockCache(world, capacity_bytes=2 * LENGTH)
         use(cache, 1)
-        assert cache.has_room(LENGTH)
+        assert room(cache)
         use(cache, 2)
-        assert not cache.has_room(LENGTH)
+        assert not room(cache)
         with cache.obtain(block(1), LENGTH, filler(1), deadline=9.0) as held:
             held.seen = len(held.view)
-        assert cache.has_room(LENGTH)
+        assert room(cache)
 
     world.run(body)
 
@@ -177,11 +184,11 @@ def test_a_block_that_is_half_read_leaves_no_room_for_a_second(world):
     def body():
         cache = BlockCache(world, capacity_bytes=LENGTH)
         look(cache, 1, LENGTH // 2)
-        assert not cache.has_room(LENGTH)
+        assert not room(cache)
         world.sleep(2.0)
-        assert cache.has_room(LENGTH)
+        assert room(cache)
         look(cache, 1, LENGTH // 2)
-        assert cache.has_room(LENGTH)
+        assert room(cache)
 
     world.run(body)
 
@@ -194,5 +201,22 @@ def test_a_block_that_was_read_goes_before_one_that_will_be(world):
         look(cache, 3, LENGTH)
         use(cache, 4)
         assert [cache.holds(block(index)) for index in (1, 2, 3, 4)] == [True, True, False, True]
+
+    world.run(body)
+
+
+def test_room_that_is_promised_is_not_promised_again(world):
+    def body():
+        cache = BlockCache(world, capacity_bytes=2 * LENGTH)
+        assert cache.try_promise(block(1), LENGTH)
+        assert cache.try_promise(block(1), LENGTH), "the same room"
+        assert cache.expects(block(1))
+        assert not cache.holds(block(1))
+        assert cache.try_promise(block(2), LENGTH)
+        assert not cache.try_promise(block(3), LENGTH)
+        use(cache, 1)
+        assert not cache.try_promise(block(3), LENGTH), "the block has come into its room"
+        cache.withdraw(block(2))
+        assert cache.try_promise(block(3), LENGTH)
 
     world.run(body)

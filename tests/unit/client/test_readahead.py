@@ -225,3 +225,43 @@ def test_closing_cancels_what_is_under_way():
         assert len(world.fetched) == begun
 
     world.run(body)
+
+
+def test_who_reads_backward_is_read_ahead_of_before_his_reads():
+    world = World()
+
+    def body():
+        for offset in (750, 700, 650, 600):
+            world.read(offset, 50)
+
+    world.run(body)
+    assert world.indexes[0] == 6
+    assert sorted(world.indexes) == [2, 3, 4, 5, 6]
+
+
+def test_blocks_that_were_read_to_their_end_are_not_fetched_again():
+    world = World()
+
+    def body():
+        for index in (5, 4):
+            world.ahead.read_to_end(index)
+        for offset in (750, 700, 650, 600):
+            world.read(offset, 50)
+
+    world.run(body)
+    assert 5 not in world.indexes
+    assert 4 not in world.indexes
+    assert 3 in world.indexes
+
+
+def test_a_file_that_is_read_from_behind_is_not_read_ahead_from_its_beginning():
+    world = World(window_blocks=8)
+
+    def body():
+        world.ahead.expect_all(at_once=False)
+        for offset in (990, 980, 970, 960):
+            world.read(offset, 10)
+
+    world.run(body)
+    assert world.indexes
+    assert min(world.indexes) > 0

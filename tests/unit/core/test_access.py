@@ -53,6 +53,37 @@ def test_reading_the_same_place_again_does_not_widen_the_window():
     assert [reads.record(Range(50, 50)).length for _ in range(3)] == [100, 100, 100]
 
 
+def test_reads_that_go_backward_open_a_window_before_them():
+    reads = history()
+    ranges = [reads.record(Range(offset, 50)) for offset in (5000, 4950, 4900, 4850, 4800)]
+    assert ranges[1:] == [
+        Range(4850, 100),
+        Range(4700, 200),
+        Range(4450, 400),
+        Range(4000, 800),
+    ]
+    assert reads.backward
+
+
+def test_a_window_before_ends_at_the_beginning_of_the_file():
+    reads = history()
+    for offset in (250, 200, 150):
+        ahead = reads.record(Range(offset, 50))
+    assert ahead == Range(0, 150)
+
+
+def test_reads_around_each_miss_of_a_mapping_that_is_read_backward_go_backward():
+    """The kernel reads around the page that is missing, a part of it further on."""
+    reads = history()
+    for offset in (5000, 5050, 5100, 4950, 4850, 4900, 4750, 4800, 4700):
+        ahead = reads.record(Range(offset, 50))
+    assert reads.backward
+    assert ahead.end == 4700
+    assert ahead.length > 100
+    jump = reads.record(Range(9000, 50))
+    assert (jump.length, reads.backward) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("opened", "expected"),
     [
