@@ -86,13 +86,15 @@ class Acting:
     """A kind of step that does what its command says.
 
     ``do`` has an effect. ``fail`` fails for good; ``flaky N`` fails N times, in a way that may pass.
-    ``sleep S`` takes so long, and notes how long it has slept; ``stuck S`` does not look whether it is
-    told to stop. ``bug`` is one.
+    ``sleep S`` takes so long, and notes how long it has slept; ``rest S`` notes nothing; ``stuck S`` does
+    not look whether it is told to stop. ``bug`` is one.
     """
 
     def __init__(self, effects, before_effect=lambda: None):
         self._effects = effects
         self._before_effect = before_effect
+        self.spans = []
+        """Of each ``apply``: its key, when it began and when it ended."""
 
     def observe(self, context, arguments):
         return Observed(
@@ -100,6 +102,13 @@ class Acting:
         )
 
     def apply(self, context, arguments):
+        began = context.runtime.monotonic()
+        try:
+            self._act(context, arguments)
+        finally:
+            self.spans.append((context.key, began, context.runtime.monotonic()))
+
+    def _act(self, context, arguments):
         verb, *rest = arguments["command"]
         if verb == "fail":
             raise FlowError("it fails", subject=context.step)
@@ -112,6 +121,8 @@ class Acting:
                 raise OriginUnavailableError("not now", subject=context.step)
         if verb == "stuck":
             context.runtime.sleep(float(rest[0]))
+        if verb == "rest":
+            context.sleep(float(rest[0]))
         if verb == "sleep":
             self._sleep(context, float(rest[0]))
         context.tell(f"{verb} is about to have its effect")
@@ -181,7 +192,7 @@ class Kit:
         self.store = MortalStore(url, dies_at=dies_at)
         documents = Documents(self.runtime)
         limits = FlowConfig(**config)
-        kind = Acting(effects, self.store.pass_point)
+        self.kind = kind = Acting(effects, self.store.pass_point)
         self.engine = Engine(
             self.store,
             self.runtime,
