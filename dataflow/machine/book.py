@@ -126,9 +126,9 @@ class Book:
         if before.over != record.over:
             gain = 1 if before.over else -1
             self.left[step in self.last] += gain
-            for dependant in self.graph.dependants[step]:
-                self._open[dependant] += gain
-                self.look.add(dependant)
+            for below in self.graph.dependants[step]:
+                self._open[below] += gain
+                self.look.add(below)
         self._note_rollback(record)
         return record
 

@@ -28,10 +28,10 @@ class Graph:
         while ready:
             step = ready.popleft()
             order.append(step)
-            for dependant in self.dependants[step]:
-                open_needs[dependant] -= 1
-                if not open_needs[dependant]:
-                    ready.append(dependant)
+            for below in self.dependants[step]:
+                open_needs[below] -= 1
+                if not open_needs[below]:
+                    ready.append(below)
         return tuple(order)
 
     def cycles(self) -> Iterator[tuple[str, ...]]:
