@@ -40,7 +40,6 @@ WEIGHT_SUFFIXES = (
     ".npz",
     ".onnx",
     ".onnx_data",
-    ".ot",
     ".tensors",
     ".tflite",
 )

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+import transformers
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from cachefs.config.schema import ReaderConfig
@@ -32,6 +33,8 @@ Kind = TypeVar("Kind")
 
 _PLACING = ("device_map", "distributed_config", "quantization_config", "tp_plan", "tp_size")
 """Arguments with which the parameters are not the tensors that were loaded."""
+_TAKES_SLICES = int(transformers.__version__.partition(".")[0]) >= 5
+"""Earlier versions take whole tensors only, and copy them."""
 _BY_FILE = ("gguf_file", "variant")
 """Arguments that name files."""
 _NOT_FOR_CONFIGURATION = (*_PLACING, "dtype", "torch_dtype", "trust_remote_code")
@@ -140,7 +143,7 @@ def _load_model(
         weights = owned.enter_context(
             safe_open(folder.inside, "pt", backend=backend, dataset=folder.dataset)
         )
-        if any(options.get(name) is not None for name in _PLACING):
+        if _TAKES_SLICES and any(options.get(name) is not None for name in _PLACING):
             state_dict = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
             _choose_dtype(config, state_dict, options)
         else:

@@ -12,6 +12,7 @@ import pytest
 
 import cachefs
 from cachefs.errors import ConfigError
+from tests.integration.sdk_models import save_llama, save_pipeline
 from tests.integration.sdk_systems import running
 
 pytestmark = [
@@ -43,52 +44,14 @@ def origin(tmp_path_factory):
     for name in ("llama", "pickled", "pipeline"):
         (folder / name).mkdir()
     if is_installed("torch", "transformers"):
-        save_llama(folder)
+        import torch  # noqa: PLC0415
+
+        model = save_llama(folder / "llama")
+        shutil.copy(folder / "llama/config.json", folder / "pickled")
+        torch.save(model.state_dict(), folder / "pickled/pytorch_model.bin")
     if is_installed("torch", "diffusers"):
         save_pipeline(folder / "pipeline")
     return folder
-
-
-def save_llama(folder):
-    import torch  # noqa: PLC0415
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
-
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=3,
-        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=64,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).to(torch.bfloat16)
-    model.generation_config = GenerationConfig(max_new_tokens=7, do_sample=False)
-    model.save_pretrained(folder / "llama", max_shard_size="2MB")
-    shutil.copy(folder / "llama/config.json", folder / "pickled")
-    torch.save(model.state_dict(), folder / "pickled/pytorch_model.bin")
-    vocabulary = {"[UNK]": 0, "a": 1, "b": 2}
-    tokenizer = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
-        "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None,
-        "decoder": None, "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
-    }  # fmt: skip
-    (folder / "llama/tokenizer.json").write_text(json.dumps(tokenizer))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
-    (folder / "llama/tokenizer_config.json").write_text(json.dumps(settings))
-
-
-def save_pipeline(folder):
-    import torch  # noqa: PLC0415
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # noqa: PLC0415
-
-    torch.manual_seed(4)
-    unet = UNet2DModel(
-        sample_size=8, in_channels=3, out_channels=3, layers_per_block=1, norm_num_groups=8,
-        block_out_channels=(32, 64), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    pipeline = DDPMPipeline(unet=unet, scheduler=DDPMScheduler(num_train_timesteps=10))
-    pipeline.save_pretrained(folder)
-    pipeline.to(torch.float16).save_pretrained(folder, variant="fp16")
-    (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"a pickle")
-    (folder / "all-in-one.safetensors").write_bytes(b"for other programs")
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["whole", "spread"])

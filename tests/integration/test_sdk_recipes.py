@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import cachefs
+from tests.integration import sdk_models
 from tests.integration.sdk_systems import running
 from tests.unit.sdk.safetensors.files import safetensors_file
 
@@ -65,6 +66,16 @@ def write_checkpoint(folder):
     return folder
 
 
+def write_models(chat, pictures):
+    if is_installed("torch") and is_installed("transformers"):
+        sdk_models.save_llama(chat)
+    if is_installed("torch") and is_installed("diffusers"):
+        sdk_models.save_pipeline(pictures)
+    for folder in (chat, pictures):
+        (folder / "readme").write_text("models")
+    return {"chat": chat, "pictures": pictures}
+
+
 def is_installed(package):
     return importlib.util.find_spec(package) is not None
 
@@ -87,6 +98,7 @@ def system(tmp_path_factory):
         "llama": folder,
         "tables": write_tables(tmp_path_factory.mktemp("tables")),
         "checkpoints": write_checkpoint(tmp_path_factory.mktemp("checkpoints")),
+        **write_models(tmp_path_factory.mktemp("chat"), tmp_path_factory.mktemp("pictures")),
     }
     with running(tmp_path_factory.mktemp("run"), origins, ("llama",)) as system:
         yield system
@@ -101,6 +113,9 @@ CHECKS = {
     '"jax"': "assert len(weights) == 4",
     "budget_bytes": "assert sum(sizes.values()) == 4 * 192",
     "rank_slices": "assert all(tensor.shape == (2, 6) for tensor in mine.values())",
+    "AutoTokenizer": "assert tokenizer('a b')['input_ids'] == [1, 2] and not model.training",
+    "DiffusionPipeline": "assert pipeline.unet.dtype == torch.float16",
+    "LocalFolder": "assert sorted(names)[0] == 'config.json' and len(names) == 5",
     "names=lambda": 'assert sorted(experts) == ["layers.0.q", "layers.1.q"]',
     "fsspec.open(": 'assert notes == "notes" and len(heads) == 2 and len(heads[0]) == 8',
     "pandas": "assert list(table.word) == ['one', 'two'] and numbers.number.sum() == 36",
