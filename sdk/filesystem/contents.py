@@ -18,10 +18,11 @@ from cachefs.core.manifest import FileEntry
 from cachefs.core.names import DEFAULT_NAMESPACE, Reference, parse_reference, printable
 from cachefs.errors import CacheFSError, ConfigError, NotKnownError
 from cachefs.sdk.filesystem.copies import Progress, copy_file
-from cachefs.sdk.filesystem.files import BufferedFile, FileOfProcess
+from cachefs.sdk.filesystem.files import BufferedFile, Calls, FileOfProcess
 from cachefs.sdk.filesystem.listing import children, find_file, is_folder
 from cachefs.sdk.filesystem.pins import Pins, Place
 from cachefs.sdk.parallel import run_all
+from cachefs.transport.runtime import ThreadRuntime
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,6 +37,13 @@ class Contents:
     def __init__(self, pins: Pins) -> None:
         """Ask nobody yet."""
         self.pins = pins
+        self.calls = Calls(ThreadRuntime())
+
+    def end(self) -> None:
+        """Let others finish what they have begun, and end the connections."""
+        self.calls.wait()
+        self.pins.close()
+        self.calls.wait()
 
     def find_nowait(self, text: str) -> Place | None:
         """Return what a path names if that is known without asking anybody."""
@@ -108,7 +116,9 @@ class Contents:
 
     def open(self, system: Any, text: str, buffer_bytes: int) -> BufferedFile:  # Any: fsspec's
         """Open a file with a buffer."""
-        return BufferedFile(FileOfProcess(partial(self.open_raw, text)), system, text, buffer_bytes)
+        return BufferedFile(
+            FileOfProcess(partial(self.open_raw, text), self.calls), system, text, buffer_bytes
+        )
 
     def read(self, text: str, start: int | None, end: int | None) -> bytes:
         """Return a range of a file; ``start`` and ``end`` are meant as in a slice of bytes."""

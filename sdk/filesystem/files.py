@@ -7,29 +7,81 @@ the network is not done here but by the reader library, a few blocks at a time.
 
 import io
 import os
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachefs.client.reader import OpenFile
+from cachefs.ports import Runtime
 from cachefs.sdk.files import File
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_LAST_CALLS_SECONDS = 1.0
+"""How long the end of the process waits for what others do with our files."""
+_LOOK_SECONDS = 0.002
 System = Any
 """A :class:`cachefs.sdk.filesystem.system.CacheFileSystem`, which opens the files of this module."""
+
+
+class Calls:
+    """Counts the reads and closes of files that are under way, for the end of the process to wait.
+
+    pyarrow reads and closes in threads of its own, and closes when the program has its table already
+    and may be about to end. A thread that comes back from waiting to an interpreter that is no more
+    takes the whole process down. There is no lock: the collector may close a file at any point.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Count from nothing."""
+        self._runtime = runtime
+        self._under_way: deque[None] = deque()
+        self._pid = os.getpid()
+
+    def __enter__(self) -> None:
+        """Count one more."""
+        self._under_way.append(None)
+
+    def __exit__(self, *_: object) -> None:
+        """Count one less."""
+        self._under_way.pop()
+
+    def wait(self) -> None:
+        """Return when none is under way, or after a second; at once in the child of a fork."""
+        if self._pid != os.getpid():
+            return
+        until = self._runtime.monotonic() + _LAST_CALLS_SECONDS
+        self._runtime.sleep(_LOOK_SECONDS)  # who waits for the interpreter begins its call now
+        while self._under_way and self._runtime.monotonic() < until:
+            self._runtime.sleep(_LOOK_SECONDS)
 
 
 class FileOfProcess(File):
     """A file that opens itself anew in the child of a fork, where nothing of the parent's is used."""
 
-    def __init__(self, open_file: Callable[[], OpenFile]) -> None:
+    def __init__(self, open_file: Callable[[], OpenFile], calls: Calls) -> None:
         """Open it now, and again after a fork."""
         super().__init__(open_file())
         self._open_file = open_file
+        self._calls = calls
         self._pid = os.getpid()
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill a buffer from the position on, and return how many bytes there were."""
+        with self._calls:
+            return super().readinto(buffer)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return ``size`` bytes from the position on, or all."""
+        with self._calls:
+            return super().read(size)
 
     def close(self) -> None:
         """Give back what was lent to this process; idempotent."""
         if self._pid == os.getpid():
-            super().close()
+            with self._calls:
+                super().close()
         else:
             io.RawIOBase.close(self)
 

@@ -79,7 +79,7 @@ class CacheFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no ty
         pins = Pins(partial(find_system, coordinator, token_file, state), config, versions or {})
         self._contents = Contents(pins)
         # fsspec keeps its file systems as long as the process lives, so at the latest it is then.
-        self._end = weakref.finalize(self, pins.close)
+        self._end = weakref.finalize(self, self._contents.end)
 
     @property
     def loop(self) -> Any:  # Any: an event loop, or None
