@@ -477,3 +477,25 @@ def test_what_was_begun_is_resumed_with_its_arguments_and_attempt():
     resumed = engine.threads["a"]
     assert (resumed.record.attempt, resumed.record.arguments) == (1, begun.record.arguments)
     assert not any(isinstance(one, Settle) for one in engine.tick())
+
+
+def test_what_fails_while_the_run_is_cancelled_is_not_tried_again():
+    engine = PaperEngine(flow(step("a", "", ", retry: {max: 3}")))
+    engine.tick()
+    engine.want("cancel")
+    engine.tick()
+    assert engine.end("a", BUSY).state == "Failed"
+    assert engine.play() == "Cancelled"
+
+
+def test_the_newest_is_what_ended_last_not_what_stands_last():
+    engine = PaperEngine(
+        flow(step("a", "", UNDO), step("b", "", UNDO), step("c", "a, b", ", on_failure: rollback"))
+    )
+    engine.tick()
+    engine.now = 1
+    engine.end("b")
+    engine.now = 2
+    engine.end("a")
+    assert engine.play(fails("c")) == "RolledBack"
+    assert [line for line in engine.log if line.startswith("undo")] == ["undo a", "undo b"]
