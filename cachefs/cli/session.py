@@ -22,7 +22,7 @@ from cachefs.core.names import DatasetName, Reference, parse_reference, printabl
 from cachefs.core.nearest import did_you_mean
 from cachefs.errors import ConfigError, NotKnownError
 from cachefs.ports import ResolvedVersion
-from cachefs.transport.api import TIMEOUT_SECONDS, Api, pages
+from cachefs.transport.api import Api, pages
 from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.runtime import ThreadRuntime
 
@@ -117,11 +117,10 @@ class _SuggestingApi(Api):
         method: str,
         path: str,
         body: Any = None,  # Any: a JSON document
-        *,
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        **options: Any,  # Any: as :meth:`.Api.fetch` takes them
     ) -> bytes:
         try:
-            return super().fetch(method, path, body, timeout_seconds=timeout_seconds)
+            return super().fetch(method, path, body, **options)
         except NotKnownError as error:
             raise suggest_dataset(self, error) from error
 

@@ -7,11 +7,12 @@ effect although its answer was lost, and only the caller knows whether repeating
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
 from cachefs.config.secrets import Secret
-from cachefs.errors import CacheFSError, ClusterError, CoordinatorUnavailableError
+from cachefs.errors import CacheFSError, ClusterError, ConfigError, CoordinatorUnavailableError
 from cachefs.ports import CancelToken
 from cachefs.transport.connections import Connection, Patience
 from cachefs.transport.runtime import ThreadRuntime
@@ -19,6 +20,7 @@ from cachefs.wire import failures
 
 TIMEOUT_SECONDS = 30.0
 """For a whole call, unless that says otherwise."""
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _HINT = "does it run, and at that address? `cachefs up` starts one, `cachefs doctor` looks closer"
 
 
@@ -40,9 +42,18 @@ class Api:
         """Return the document at a path, query included."""
         return _document(self.fetch("GET", path, timeout_seconds=timeout_seconds))
 
-    def post(self, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Any:
         """Send a document to a path and return the answer's."""
-        return _document(self.fetch("POST", path, body, timeout_seconds=timeout_seconds))
+        return _document(
+            self.fetch("POST", path, body, timeout_seconds=timeout_seconds, headers=headers)
+        )
 
     def patch(self, path: str, body: Any) -> Any:
         """Change what is at a path and return what it is now."""
@@ -53,11 +64,18 @@ class Api:
         return _document(self.fetch("DELETE", path))
 
     def fetch(
-        self, method: str, path: str, body: Any = None, *, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Make a call and return the answer's body as it is.
 
         Raises:
+            ConfigError: A header cannot be sent as it is.
             CoordinatorUnavailableError: No answer, or none that can be understood.
             CacheFSError: What the coordinator raised.
         """
@@ -68,6 +86,7 @@ class Api:
             f"Authorization: Bearer {self._token.reveal()}\r\n"
             + ("Content-Type: application/json\r\n" if encoded else "")
             + (f"Content-Length: {len(encoded)}\r\n" if method != "GET" else "")
+            + "".join(_line(name, value) for name, value in headers.items())
             + "\r\n"
         )
         try:
@@ -106,6 +125,12 @@ def pages(
         if page["next"] is None:
             return
         wanted[following] = page["next"]
+
+
+def _line(name: str, value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError("only printable ASCII can be sent", subject=name)
+    return f"{name}: {value}\r\n"
 
 
 def _failure(status: int, content: bytes) -> CacheFSError:

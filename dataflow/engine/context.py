@@ -63,10 +63,12 @@ class AttemptContext(StepContext):
         self.run = identity.run
         self.step = identity.step
         self.key = identity.key
+        self.attempt = identity.attempt
         self.namespace = identity.namespace
         self.runtime = runtime
         self.cancel = CancelToken()
         self.deadline = deadline
+        self.abandoned = False
         self.progress: Progress | None = None
         """As it was reported last."""
         self._checkpoint = dict(checkpoint)
@@ -146,6 +148,12 @@ class AttemptContext(StepContext):
         self.cancel.cancel()
         with self._turn:
             self._turn.notify_all()
+
+    def abandon(self) -> None:
+        """Have it end as it is: whoever has the run next goes on with the attempt."""
+        self.abandoned = True
+        self.revoke()
+        self.stop()
 
     def revoke(self) -> None:
         """Refuse what the attempt notes from now on."""

@@ -84,8 +84,7 @@ class Attempt:
         """Have it end, and never say how: the run is in other hands, or will be."""
         with self._turn:
             self._answered = True
-        self.context.revoke()
-        self.context.stop()
+        self.context.abandon()
 
     def leave(self) -> bool:
         """Answer for it: it was told to stop, and did not; ``False`` if it has answered itself."""

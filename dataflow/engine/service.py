@@ -18,6 +18,7 @@ from cachefs.core.nearest import did_you_mean
 from cachefs.dataflow.engine import retrying
 from cachefs.dataflow.engine import store as rows
 from cachefs.dataflow.engine.documents import Documents
+from cachefs.dataflow.engine.parameters import merge
 from cachefs.dataflow.engine.store import RunEvent
 from cachefs.dataflow.engine.ticking import Engine
 from cachefs.dataflow.machine.advance import first_records
@@ -137,7 +138,7 @@ class FlowService:
         flow = self.validate(document, file=file)
         if self._planner is None:
             raise NotKnownError("flows cannot be planned here")
-        return self._planner.plan(flow, _params(flow, params))
+        return self._planner.plan(flow, merge(flow, params))
 
     def submit(
         self,
@@ -172,7 +173,7 @@ class FlowService:
             id=f"{flow.name}-{self._runtime.random.getrandbits(40):010x}",
             flow=flow.full_name,
             document=document,
-            params=_params(flow, params),
+            params=merge(flow, params),
             key=key,
             cause=cause,
             trigger=dict(trigger or {}),
@@ -422,14 +423,6 @@ def total_progress(steps: Sequence[StepRecord]) -> Progress:
         ),
         origin_bytes=sum(step.progress.origin_bytes for step in steps if step.id not in expanded),
     )
-
-
-def _params(flow: Flow, given: Mapping[str, Value]) -> dict[str, Value]:
-    for name in given:
-        if name not in flow.params:
-            hint = did_you_mean(name, flow.params) or f"it has {', '.join(flow.params) or 'none'}"
-            raise ConfigError("the flow has no such parameter", subject=printable(name), hint=hint)
-    return {**flow.params, **given}
 
 
 def _group(flow: Flow, run: Run) -> str:

@@ -373,8 +373,8 @@ class Engine(Closing):
         if owned is None:
             return
         for attempt in owned.attempts.values():
+            attempt.forget()  # first: it looks why it is told to stop
             attempt.stop("cancel")
-            attempt.forget()
             self._forget_live(attempt)
             self._leaving.append(attempt)
 

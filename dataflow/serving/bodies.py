@@ -8,12 +8,12 @@ from cachefs.coordinator.bodies import Body, Text
 from cachefs.dataflow.engine.service import Planned, RunStatus
 from cachefs.dataflow.engine.store import RunEvent
 from cachefs.dataflow.records import Progress, Run, StepRecord
+from cachefs.dataflow.spec.document import DOCUMENT_BYTES_MAX
 from cachefs.dataflow.spec.model import Flow, Value
 
-DOCUMENT_LENGTH_MAX = 1024 * 1024
 _PARAMS_MAX = 1000
 
-Document = Annotated[str, Field(max_length=DOCUMENT_LENGTH_MAX)]
+Document = Annotated[str, Field(max_length=DOCUMENT_BYTES_MAX)]
 Params = Annotated[dict[Text, Value], Field(max_length=_PARAMS_MAX)]
 
 

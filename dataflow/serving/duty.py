@@ -13,8 +13,8 @@ from cachefs.dataflow.serving.routes import routers
 from cachefs.dataflow.serving.watching import Watchers
 from cachefs.telemetry.metrics import Sample, by_label
 
-Kinds = Callable[[Surroundings], Mapping[str, StepKind]]
-"""Makes what carries steps out, by kind."""
+OpenKinds = Callable[[FlowService], Mapping[str, StepKind]]
+"""Makes what carries steps out, by kind; some of it looks at runs, or starts others."""
 
 
 class FlowDuty(Duty):
@@ -23,7 +23,7 @@ class FlowDuty(Duty):
     def __init__(
         self,
         parts: Surroundings,
-        kinds: Mapping[str, StepKind],
+        open_kinds: OpenKinds,
         *,
         planner: Planner | None = None,
     ) -> None:
@@ -31,11 +31,12 @@ class FlowDuty(Duty):
 
         Args:
             parts: The process.
-            kinds: What carries steps out, by kind.
+            open_kinds: Makes what carries steps out.
             planner: Estimates runs.
         """
         config = parts.config.flows
         documents = Documents(parts.runtime)
+        kinds: dict[str, StepKind] = {}
         self._engine = Engine(
             parts.store, parts.runtime, kinds=kinds, documents=documents, config=config
         )
@@ -47,6 +48,7 @@ class FlowDuty(Duty):
             config=config,
             planner=planner,
         )
+        kinds.update(open_kinds(self.service))
         self._watchers = Watchers(self.service, limit=config.watchers_limit)
 
     @property

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cachefs.cli import options
+from cachefs.cli.flow import asking, starting
 
 app = typer.Typer(
     name="flow",
@@ -37,3 +38,15 @@ def validate(
         validating.print_for_people(checked)
     if any(one.problems for one in checked):
         raise typer.Exit(exits.USAGE)
+
+
+app.command()(starting.submit)
+app.command("list")(asking.list_runs)
+app.command()(starting.status)
+app.command()(starting.watch)
+app.command()(asking.events)
+app.command()(asking.cancel)
+app.command()(asking.pause)
+app.command()(asking.resume)
+app.command()(asking.retry)
+app.command()(asking.approve)

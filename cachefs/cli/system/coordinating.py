@@ -10,7 +10,13 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
+from cachefs.dataflow.incoordinator import CoordinatorCache
+from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
+from cachefs.dataflow.steps.evicting import EvictStep
+from cachefs.dataflow.steps.prefetching import PrefetchStep
+from cachefs.dataflow.steps.scaling import ScaleStep
+from cachefs.dataflow.steps.waiting import WaitStep
 from cachefs.transport.running import main
 
 
@@ -20,7 +26,14 @@ def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Se
 
 
 def _flows(parts: Surroundings) -> Duty:
-    return FlowDuty(parts, {})
+    cache = CoordinatorCache(parts.coordinator)
+    kinds: dict[str, StepKind] = {
+        "scale": ScaleStep(cache),
+        "prefetch": PrefetchStep(cache),
+        "wait": WaitStep(cache),
+        "evict": EvictStep(cache),
+    }
+    return FlowDuty(parts, lambda _: kinds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""Parameters of a run: those of the flow, and what differs from them.
+
+A flow's own value says what a parameter is. A text that is given for something else is taken for what a
+person typed, and read: as JSON, or for a list as words with commas between them.
+"""
+
+import json
+from collections.abc import Mapping
+
+from cachefs.core.names import printable
+from cachefs.core.nearest import did_you_mean
+from cachefs.dataflow.spec.model import Flow, Value
+from cachefs.errors import ConfigError
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "true or false"),
+    ((int, float), "a number"),
+    (str, "a text"),
+    (list, "a list"),
+    (dict, "a mapping"),
+)
+
+
+def merge(flow: Flow, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the parameters of a run.
+
+    Raises:
+        ConfigError: The flow has no such parameter, or it is something else.
+    """
+    merged = dict(flow.params)
+    for name, value in given.items():
+        if name not in merged:
+            known = ", ".join(merged)
+            hint = did_you_mean(name, merged) or (f"it has {known}" if known else "it has none")
+            raise ConfigError("the flow has no such parameter", subject=printable(name), hint=hint)
+        merged[name] = _fitting(name, value, merged[name])
+    return merged
+
+
+def _fitting(name: str, value: Value, own: Value) -> Value:
+    wanted = _kind(own)
+    if isinstance(value, str) and wanted not in ("", "a text"):
+        value = _read(value, is_list=wanted == "a list")
+    if wanted and _kind(value) != wanted:
+        raise ConfigError(
+            f"the parameter must be {wanted}, not {printable(json.dumps(value))[:80]}",
+            subject=printable(name),
+        )
+    return value
+
+
+def _kind(value: Value) -> str:
+    """Return what a value is; empty for ``null``, which may become anything."""
+    return next((text for kind, text in _KINDS if isinstance(value, kind)), "")
+
+
+def _read(text: str, *, is_list: bool) -> Value:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return [word.strip() for word in text.split(",")] if is_list else text
