@@ -38,6 +38,8 @@ class StepContext(Protocol):
     """The step's id, with the instance's number: ``copy[0]``."""
     key: str
     """Of idempotency: the same for each attempt, another for each run and step."""
+    attempt: int
+    """Which one this is; a coordinator that takes a run over goes on with the same."""
     namespace: str
     """The flow's; names of datasets without one are in it."""
     runtime: Runtime
@@ -45,6 +47,9 @@ class StepContext(Protocol):
     """Steps look at it at least once a second, and end with ``StepCancelledError``."""
     deadline: float
     """Of this attempt, on the runtime's monotonic clock."""
+    abandoned: bool
+    """Whether it was cancelled only because another process goes on with this very attempt, now or
+    later: what it has begun in the world is then left as it is."""
 
     def report(self, progress: Progress) -> None:
         """Note how far it is; cheap, may be called often."""
