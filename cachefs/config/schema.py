@@ -135,6 +135,20 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanningConfig:
+    """What plans of flows reckon with. They are estimates, of this site: measure, and put them here."""
+
+    origin_bytes_per_second: int = 250_000_000
+    """What one worker fills from an origin."""
+    peer_bytes_per_second: int = 1_000_000_000
+    """What one worker fills from others."""
+    worker_seconds: float = 3.0
+    """Until a worker that was started is a member, or one that left is gone."""
+    egress_usd_per_gb: float = 0.0
+    """What an origin that is not a folder charges for 10⁹ bytes; 0 within one region of most clouds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowConfig:
     """How a coordinator carries out flows."""
 
@@ -154,6 +168,7 @@ class FlowConfig:
     """Runs that are over stay listed, the newest so many of them."""
     runs_kept_seconds: float = 30 * 86400.0
     """And none of them longer than this."""
+    planning: PlanningConfig = PlanningConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cachefs.core.globs import Globs
-from cachefs.core.manifest import FileEntry, VersionId
+from cachefs.core.manifest import FileEntry, Manifest, VersionId
 from cachefs.core.names import DatasetName
 from cachefs.dataflow.ports import Cache, StepContext
 from cachefs.dataflow.spec.shapes import DatasetRef
@@ -61,11 +61,20 @@ def choose(
     name = name_of(context, dataset)
     pinned = context.checkpoint().get(_key(name, dataset))
     resolved = cache.resolve(name, dataset.version if pinned is None else str(pinned))
+    return FilesOf(resolved, matching(resolved.manifest, globs))
+
+
+def matching(manifest: Manifest, globs: Sequence[str]) -> tuple[FileEntry, ...]:
+    """Return the files of a version that match one of some globs; all, if there are none.
+
+    Raises:
+        NotKnownError: No file does.
+    """
     chosen = Globs(globs)
-    files = tuple(entry for entry in resolved.manifest.files if chosen.select(entry.path))
-    if not files and resolved.manifest.files:
-        raise NotKnownError("no file matches", subject=str(name), hint=", ".join(globs))
-    return FilesOf(resolved, files)
+    files = tuple(entry for entry in manifest.files if chosen.select(entry.path))
+    if not files and manifest.files:
+        raise NotKnownError("no file matches", hint=", ".join(globs))
+    return files
 
 
 def pin(context: StepContext, dataset: DatasetRef, version: VersionId) -> None:

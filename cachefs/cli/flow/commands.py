@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cachefs.cli import options
-from cachefs.cli.flow import asking, starting
+from cachefs.cli.flow import asking, planning, starting
 
 app = typer.Typer(
     name="flow",
@@ -40,6 +40,7 @@ def validate(
         raise typer.Exit(exits.USAGE)
 
 
+app.command()(planning.plan)
 app.command()(starting.submit)
 app.command("list")(asking.list_runs)
 app.command()(starting.status)

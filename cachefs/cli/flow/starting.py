@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from cachefs.cli.session import Session
 
 
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="K=V",
+        help="A parameter that differs from the flow's own; lists as a,b,c or as JSON. Repeatable.",
+    ),
+]
+
+
 def submit(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="A flow as YAML or JSON; - is standard input.")
     ],
     *,
     state: options.State = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="K=V",
-            help="A parameter that differs from the flow's own; lists as a,b,c or as JSON. Repeatable.",
-        ),
-    ] = None,
+    param: Params = None,
     key: Annotated[
         str,
         typer.Option(
@@ -45,8 +48,8 @@ def submit(
     from cachefs.cli.session import Session
 
     session = Session(state)
-    document = _document(file)
-    body = {"document": document, "file": file, "params": _params(param or []), "by": caller()}
+    document = read_document(file)
+    body = {"document": document, "file": file, "params": parse_params(param or []), "by": caller()}
     headers = {"Idempotency-Key": key} if key else {}
     run = session.api.post("/v1/runs", body, headers=headers)
     if detach:
@@ -85,8 +88,12 @@ def _follow(session: "Session", run: str, *, as_json: bool) -> None:
         raise typer.Exit(exits.RUN_FAILED)
 
 
-def _document(file: str) -> str:
-    """Return a flow's text, once it is known to be one."""
+def read_document(file: str) -> str:
+    """Return a flow's text, once it is known to be one.
+
+    Raises:
+        typer.Exit: It is none; every problem was shown.
+    """
     from cachefs.cli import exits
     from cachefs.cli.flow import validating
 
@@ -97,7 +104,12 @@ def _document(file: str) -> str:
     return "\n".join(checked.lines) + "\n"
 
 
-def _params(given: list[str]) -> dict[str, str]:
+def parse_params(given: list[str]) -> dict[str, str]:
+    """Return parameters by name, of ``NAME=VALUE`` each.
+
+    Raises:
+        ConfigError: One is not.
+    """
     from cachefs.errors import ConfigError
 
     params = {}

@@ -11,6 +11,7 @@ from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
 from cachefs.dataflow.incoordinator import CoordinatorCache
+from cachefs.dataflow.planning.planner import CachePlanner
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
 from cachefs.dataflow.steps.evicting import EvictStep
@@ -33,7 +34,8 @@ def _flows(parts: Surroundings) -> Duty:
         "wait": WaitStep(cache),
         "evict": EvictStep(cache),
     }
-    return FlowDuty(parts, lambda _: kinds)
+    planner = CachePlanner(cache, parts.config.flows.planning)
+    return FlowDuty(parts, lambda _: kinds, planner=planner)
 
 
 if __name__ == "__main__":

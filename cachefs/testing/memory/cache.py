@@ -56,7 +56,9 @@ class MemoryCache:
 
     # ---- what a test does -----------------------------------------------------------------------
 
-    def add_worker(self, name: str, zone: str = "", pool: str = DEFAULT_POOL) -> None:
+    def add_worker(
+        self, name: str, zone: str = "", pool: str = DEFAULT_POOL, *, capacity: int = 10**9
+    ) -> None:
         """Have a worker join, which holds nothing."""
         worker = WorkerId(name)
         self._members[worker] = Member(
@@ -65,7 +67,7 @@ class MemoryCache:
             node="node",
             zone=zone,
             pool=pool,
-            weight=1.0,
+            weight=float(capacity),
             data_address=name,
             control_address=name,
             socket_path="",

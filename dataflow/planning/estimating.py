@@ -1,0 +1,210 @@
+"""Estimates of single steps.
+
+Bytes are exact as far as they are known: what a prefetch will fetch is what no worker holds when it
+begins, and what earlier steps of the run bring is there by then. Seconds follow from bytes and from
+configured rates, as if no two steps moved bytes through one link at once. What nobody can know (how long
+a program runs, a person thinks) is ``None`` and said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachefs.config.schema import PlanningConfig
+from cachefs.core.manifest import FileEntry
+from cachefs.core.names import DatasetName
+from cachefs.dataflow.ports import Cache
+from cachefs.dataflow.spec import arguments as kinds_of
+from cachefs.dataflow.spec import kinds
+from cachefs.dataflow.spec.model import Kind, Value
+from cachefs.dataflow.spec.shapes import DatasetRef
+from cachefs.dataflow.steps.choosing import matching
+from cachefs.errors import CacheFSError, CapacityError
+
+_GB = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a step would take."""
+
+    seconds: float | None = 0.0
+    """``None``: nobody knows."""
+    bytes_total: int = 0
+    """Of the files that it is about."""
+    bytes_cached: int = 0
+    """Of these, where they shall be before it begins."""
+    origin_bytes: int = 0
+    peer_bytes: int = 0
+    egress_usd: float = 0.0
+    zone: str = ""
+    tier: str = ""
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    note: str = ""
+    """For people."""
+    refusal: str = ""
+    """Why it cannot be."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    """A pool as the steps so far would leave it."""
+
+    workers: int
+    by_zone: dict[str, int]
+    capacity: float
+    """Of one worker, in bytes; 0 while there is none to tell."""
+    promised: dict[str, int] = field(default_factory=dict)
+    """File version → bytes, copies included, that earlier steps brought."""
+
+
+class Estimator:
+    """Estimates the steps of one run in the order in which they would begin."""
+
+    def __init__(self, cache: Cache, rates: PlanningConfig, namespace: str) -> None:
+        """Begin with the cache as it is."""
+        self._cache = cache
+        self._rates = rates
+        self._namespace = namespace
+        self._pools: dict[str, _Pool] = {}
+        self._anywhere: set[str] = set()
+        """File versions that an earlier step brings."""
+        self._in_zone: set[tuple[str, str]] = set()
+
+    def estimate(self, kind: Kind, given: Mapping[str, Value]) -> Estimate:
+        """Return what a step would take; changes nothing but what later steps find."""
+        try:
+            wanted = kinds.check(kind, given)
+            return self._estimate(wanted)
+        except CapacityError as error:
+            return Estimate(seconds=None, refusal=str(error))
+        except CacheFSError as error:
+            return Estimate(seconds=None, note=f"not known beforehand: {error}")
+
+    def _estimate(self, wanted: Any) -> Estimate:  # Any: one of kinds.Arguments
+        match wanted:
+            case kinds_of.Prefetch():
+                found = self._prefetch(wanted)
+            case kinds_of.Scale():
+                found = self._scale(wanted)
+            case kinds_of.Wait():
+                found = Estimate(seconds=wanted.duration)
+            case kinds_of.Evict():
+                found = Estimate(seconds=wanted.after)
+            case kinds_of.Rollout():
+                found = _rollout(wanted)
+            case kinds_of.Notify():
+                found = Estimate()
+            case kinds_of.Approve():
+                found = Estimate(seconds=None, note="waits for somebody's approval")
+            case _:
+                found = Estimate(seconds=None, note="takes as long as it takes")
+        return found
+
+    def _prefetch(self, wanted: kinds_of.Prefetch) -> Estimate:
+        resolved = self._cache.resolve(self._name(wanted.dataset), wanted.dataset.version)
+        files = matching(resolved.manifest, wanted.paths)
+        version = resolved.manifest.id
+        pool = self._pool(resolved.pool)
+        total = sum(entry.size for entry in files)
+        new = [entry for entry in files if entry.file_version not in self._anywhere]
+        missing_here = [
+            entry for entry in files if (wanted.zone, entry.file_version) not in self._in_zone
+        ]
+        origin = self._missing(resolved.dataset, version, new, "")
+        here = self._missing(resolved.dataset, version, missing_here, wanted.zone)
+        copies = max(1, wanted.copies or (1 if wanted.zone else resolved.replicas))
+        workers = pool.by_zone.get(wanted.zone, 0) if wanted.zone else pool.workers
+        if not workers:
+            where = f"zone {wanted.zone}" if wanted.zone else f"pool {resolved.pool}"
+            raise CapacityError(f"{where} would have no worker")
+        copies = min(copies, workers)
+        peer = max(0, here - origin) + here * (copies - 1)
+        self._promise(pool, resolved.pool, files, copies)
+        self._anywhere |= {entry.file_version for entry in files}
+        self._in_zone |= {(wanted.zone, entry.file_version) for entry in files}
+        seconds = origin / (self._rates.origin_bytes_per_second * workers)
+        seconds += peer / (self._rates.peer_bytes_per_second * workers)
+        if wanted.rate:
+            seconds = max(seconds, (origin + peer) / wanted.rate)
+        free = resolved.origin.url.startswith("file:")
+        return Estimate(
+            seconds=seconds,
+            bytes_total=total,
+            bytes_cached=total - here,
+            origin_bytes=origin,
+            peer_bytes=peer,
+            egress_usd=0.0 if free else origin / _GB * self._rates.egress_usd_per_gb,
+            zone=wanted.zone,
+            tier=wanted.tier,
+            outputs={"dataset": str(resolved.dataset), "version": version, "bytes": total},
+        )
+
+    def _missing(self, name: DatasetName, version: str, files: list[FileEntry], zone: str) -> int:
+        if not files:
+            return 0
+        found = self._cache.residency(name, version, [entry.path for entry in files])
+        held = found.bytes_by_zone.get(zone, 0) if zone else found.bytes_resident
+        return found.bytes_total - held
+
+    def _promise(self, pool: _Pool, name: str, files: tuple[FileEntry, ...], copies: int) -> None:
+        for entry in files:
+            before = pool.promised.get(entry.file_version, 0)
+            pool.promised[entry.file_version] = max(before, entry.size * copies)
+        needed = sum(pool.promised.values())
+        room = pool.capacity * pool.workers
+        if pool.capacity and needed > room:
+            raise CapacityError(
+                f"pool {name} would have {room:.0f} bytes, and {needed} are to be kept in it",
+                hint="more workers, fewer copies, fewer paths",
+            )
+
+    def _scale(self, wanted: kinds_of.Scale) -> Estimate:
+        name = (
+            wanted.pool
+            if wanted.dataset is None
+            else self._cache.pool_of(self._name(wanted.dataset))
+        )
+        pool = self._pool(name)
+        more = wanted.workers - pool.workers
+        zones = wanted.zones or tuple(sorted(zone for zone in pool.by_zone if zone))
+        pool.workers = wanted.workers
+        if wanted.per_zone:
+            pool.by_zone = dict.fromkeys(zones, wanted.per_zone)
+        elif zones:
+            share, rest = divmod(wanted.workers, len(zones))
+            pool.by_zone = {zone: share + (at < rest) for at, zone in enumerate(zones)}
+        if wanted.workers == 0:
+            self._anywhere.clear()
+            self._in_zone.clear()
+            pool.promised.clear()
+        outputs = {"pool": name, "workers": wanted.workers}
+        if more < 0:
+            note = "those that leave hand over first what only they hold" if wanted.workers else ""
+            return Estimate(seconds=self._rates.worker_seconds, outputs=outputs, note=note)
+        return Estimate(seconds=self._rates.worker_seconds if more else 0.0, outputs=outputs)
+
+    def _pool(self, name: str) -> _Pool:
+        if name not in self._pools:
+            members = [one for one in self._cache.view().members if one.pool == name]
+            live = [one for one in members if not one.draining]
+            by_zone: dict[str, int] = {}
+            for member in live:
+                by_zone[member.zone] = by_zone.get(member.zone, 0) + 1
+            capacity = sum(one.weight for one in live) / len(live) if live else 0.0
+            self._pools[name] = _Pool(len(live), by_zone, capacity)
+        return self._pools[name]
+
+    def _name(self, dataset: DatasetRef) -> DatasetName:
+        return DatasetName(dataset.namespace or self._namespace, dataset.name)
+
+
+def _rollout(wanted: kinds_of.Rollout) -> Estimate:
+    batches = max(1, sum(1 for size in wanted.batch if size < wanted.replicas) + 1)
+    pauses = wanted.interval * (batches - 1)
+    if wanted.health.ready_p95 is None:
+        return Estimate(seconds=None, note=f"{batches} batches, each until it is ready")
+    return Estimate(
+        seconds=batches * wanted.health.ready_p95 + pauses,
+        note=f"{batches} batches of {wanted.health.ready_p95:g} s at most",
+    )

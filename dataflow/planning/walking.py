@@ -1,0 +1,132 @@
+"""Walking: a run as it would go, if each step took as long as estimated.
+
+The machine that decides about real runs decides here too, on a clock that jumps from the end of one step
+to the end of the next; so joins, conditions, instances and limits mean the same as they will. Every step
+is taken to succeed, and every approval to be given at once.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from cachefs.dataflow.machine.advance import Machine, first_records
+from cachefs.dataflow.machine.decisions import Begin, Outcome, Settle
+from cachefs.dataflow.machine.meanings import step_of
+from cachefs.dataflow.planning.estimating import Estimate
+from cachefs.dataflow.records import Run
+from cachefs.dataflow.spec.model import Budget, Flow, Kind, Step, Value
+from cachefs.errors import FlowError
+
+EstimateStep = Callable[[Kind, Mapping[str, Value]], Estimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkedStep:
+    """A step as it would go."""
+
+    id: str
+    kind: Kind
+    begins: float
+    """Seconds after the run began."""
+    estimate: Estimate
+    after: str
+    """The step whose end let it begin; empty for those that begin at once."""
+
+    @property
+    def ends(self) -> float:
+        """Seconds after the run began, as far as it is known."""
+        return self.begins + (self.estimate.seconds or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A run as it would go."""
+
+    steps: tuple[WalkedStep, ...]
+    """In the order in which they begin."""
+    skipped: Mapping[str, str]
+    """Steps that would not begin, and in which state they would end."""
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to the end of the last step."""
+        return max((step.ends for step in self.steps), default=0.0)
+
+    @property
+    def critical_path(self) -> tuple[str, ...]:
+        """The steps that make it take so long, in their order."""
+        by_id = {step.id: step for step in self.steps}
+        path: list[str] = []
+        step = max(self.steps, key=lambda one: one.ends, default=None)
+        while step is not None:
+            path.append(step.id)
+            step = by_id.get(step.after)
+        return tuple(reversed(path))
+
+
+def walk(
+    flow: Flow,
+    params: Mapping[str, Value],
+    estimate: EstimateStep,
+    *,
+    plan: Mapping[str, Value],
+) -> Walk:
+    """Return a run as it would go.
+
+    Args:
+        flow: The flow.
+        params: Parameters, merged.
+        estimate: Says of one step what it would take; asked in the order in which steps begin.
+        plan: What ``plan.…`` means in expressions.
+
+    Raises:
+        FlowError: It would not come to an end.
+    """
+    # What a run may cost is compared with the result; here it must not end the walk.
+    flow = replace(
+        flow,
+        budget=Budget(),
+        steps=tuple(map(_unhurried, flow.steps)),
+        finally_=tuple(map(_unhurried, flow.finally_)),
+    )
+    run = Run(id="plan", flow=flow.full_name, state="Running", params=params, plan=plan)
+    machine = Machine(flow, run, first_records(flow))
+    kinds = {step.id: step.kind for step in (*flow.steps, *flow.finally_)}
+    steps: list[WalkedStep] = []
+    skipped: dict[str, str] = {}
+    ends: list[tuple[float, int, str]] = []
+    now, after = 0.0, ""
+    while not machine.run.over:
+        decisions = machine.decide(now)
+        for decision in decisions:
+            if isinstance(decision, Begin):
+                kind = kinds[step_of(decision.record.id)]
+                found = estimate(kind, decision.record.arguments)
+                step = WalkedStep(
+                    id=decision.record.id, kind=kind, begins=now, estimate=found, after=after
+                )
+                heapq.heappush(ends, (step.ends, len(steps), step.id))
+                steps.append(step)
+            elif isinstance(decision, Settle) and decision.record.state == "Blocked":
+                kind = kinds[step_of(decision.record.id)]
+                found = estimate(kind, decision.record.arguments)
+                steps.append(
+                    WalkedStep(
+                        id=decision.record.id, kind=kind, begins=now, estimate=found, after=after
+                    )
+                )
+                machine.approved(decision.record.id, by="", now=now, granted=True)
+            elif isinstance(decision, Settle) and decision.record.state != "Succeeded":
+                skipped[decision.record.id] = decision.record.state
+        if decisions:
+            continue
+        if not ends:
+            raise FlowError("the run would not come to an end", subject=flow.full_name)
+        now, number, after = heapq.heappop(ends)
+        outputs = steps[number].estimate.outputs
+        machine.ended(after, Outcome(state="done", outputs=outputs), now=now, draw=0.5)
+    return Walk(tuple(steps), skipped)
+
+
+def _unhurried(step: Step) -> Step:
+    return replace(step, timeout_seconds=None)

@@ -1,0 +1,143 @@
+"""What plans say: bytes exactly, seconds by the rates, and what must not be."""
+
+import pytest
+
+from cachefs.config.schema import PlanningConfig
+from cachefs.core.names import DatasetName
+from cachefs.dataflow.planning.planner import CachePlanner
+from cachefs.dataflow.spec.reading import read_flow
+from cachefs.testing.memory.cache import MemoryCache
+
+NAME = DatasetName("team", "llama")
+FILES = {"a.safetensors": 2000, "b.safetensors": 1000, "config.json": 100}
+RATES = PlanningConfig(
+    origin_bytes_per_second=100, peer_bytes_per_second=1000, worker_seconds=2, egress_usd_per_gb=1e9
+)
+HEAD = """
+apiVersion: cachefs/v1
+kind: Flow
+metadata: {name: deploy, namespace: team}
+"""
+
+
+@pytest.fixture
+def cache():
+    made = MemoryCache({"memory://v1": FILES})
+    made.publish(NAME, "memory://v1", {}, label="v1")
+    return made
+
+
+def planned(cache, spec, **params):
+    flow = read_flow(f"{HEAD}spec:\n{spec}", name="flow")
+    return CachePlanner(cache, RATES).plan(flow, {**flow.params, **params})
+
+
+WARM = """
+  steps:
+  - {id: out, kind: scale, with: {dataset: llama, workers: 2}}
+  - {id: warm, kind: prefetch, needs: [out], with: {dataset: llama, paths: ["*.safetensors"]}}
+  - {id: again, kind: prefetch, needs: [warm], with: {dataset: llama}}
+  - {id: pause, kind: wait, needs: [out], with: {duration: 3s}}
+"""
+
+
+def test_each_byte_comes_from_the_origin_once_and_waits_run_beside(cache):
+    plan = planned(cache, WARM).document
+    steps = {step["id"]: step for step in plan["steps"]}
+    assert steps["warm"]["origin_bytes"] == 3000
+    assert (steps["again"]["bytes_cached"], steps["again"]["origin_bytes"]) == (3000, 100)
+    assert steps["warm"]["seconds"] == 3000 / (100 * 2)
+    assert plan["origin_bytes"] == 3100
+    assert plan["critical_path"] == ["out", "warm", "again"]
+    assert plan["seconds"] == 2 + 15 + 0.5
+    assert steps["pause"]["begins"] == 2
+
+
+def test_what_workers_hold_already_is_not_fetched(cache):
+    cache.add_worker("w1")
+    cache.warm(NAME, None, ("a.safetensors",), key="k")
+    cache.fill()
+    before = cache.origin_bytes
+    plan = planned(cache, "  steps: [{id: warm, kind: prefetch, with: {dataset: llama}}]").document
+    assert plan["origin_bytes"] == 1100
+    cache.warm(NAME, None, (), key="all")
+    cache.fill()
+    assert cache.origin_bytes - before == plan["origin_bytes"]
+
+
+def test_a_second_zone_is_filled_by_the_first(cache):
+    for zone in ("a", "b"):
+        cache.add_worker(f"w{zone}", zone)
+    plan = planned(
+        cache,
+        """
+  params: {zones: [a, b]}
+  steps:
+  - id: warm
+    kind: prefetch
+    foreach: {zone: "${params.zones}", max_parallel: 1}
+    with: {dataset: llama, zone: "${each.zone}"}
+""",
+    ).document
+    assert [step["origin_bytes"] for step in plan["steps"]] == [3100, 0]
+    assert [step["peer_bytes"] for step in plan["steps"]] == [0, 3100]
+    assert plan["bytes_by_zone"] == {"a": 3100, "b": 3100}
+
+
+def test_conditions_ask_the_plan_itself(cache):
+    cache.add_worker("w1")
+    steps = """
+  steps:
+  - {id: warm, kind: prefetch, with: {dataset: llama}}
+  - {id: gate, kind: approve, if: "plan.egress_usd > LIMIT"}
+"""
+    asked = planned(cache, steps.replace("LIMIT", "1000")).document
+    assert [step["id"] for step in asked["steps"]] == ["warm", "gate"]
+    assert asked["seconds_unknown"] == ["gate"]
+    assert asked["egress_usd"] == pytest.approx(3100)
+    passed = planned(cache, steps.replace("LIMIT", "4000")).document
+    assert passed["skipped"] == {"gate": "Skipped"}
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ("origin_bytes: 3099", "3100 bytes of the origin are over the budget of 3099"),
+        ("egress_usd: 10", "3100.00 USD of egress are over the budget of 10.00"),
+        ("wall: 30s", "31 s at least are over the budget of 30 s"),
+    ],
+)
+def test_what_is_over_the_budget_is_refused(cache, budget, said):
+    cache.add_worker("w1")
+    steps = "  steps: [{id: warm, kind: prefetch, with: {dataset: llama}}]"
+    assert planned(cache, f"  budget: {{{budget}}}\n{steps}").refusals == (said,)
+    assert planned(cache, f"  budget: {{origin_bytes: 3100}}\n{steps}").refusals == ()
+
+
+def test_what_does_not_fit_is_refused(cache):
+    cache.add_worker("w1", capacity=3000)
+    plan = planned(cache, "  steps: [{id: warm, kind: prefetch, with: {dataset: llama}}]")
+    assert plan.refusals[0].startswith("warm: pool default would have 3000 bytes, and 3100 are to")
+    grown = """
+  steps:
+  - {id: out, kind: scale, with: {dataset: llama, workers: 2}}
+  - {id: warm, kind: prefetch, needs: [out], with: {dataset: llama}}
+"""
+    assert planned(cache, grown).refusals == ()
+
+
+def test_nothing_is_warmed_where_no_worker_would_be(cache):
+    plan = planned(cache, "  steps: [{id: warm, kind: prefetch, with: {dataset: llama}}]")
+    assert plan.refusals == ("warm: pool default would have no worker",)
+
+
+def test_ten_thousand_steps_are_planned(cache):
+    steps = "\n".join(
+        f"  - {{id: s{number}, kind: wait, with: {{duration: 1s}}"
+        + (f", needs: [s{number - 100}]" if number >= 100 else "")
+        + "}"
+        for number in range(10_000)
+    )
+    plan = planned(cache, f"  steps:\n{steps}").document
+    assert plan["seconds"] == 100
+    assert len(plan["critical_path"]) == 100
