@@ -34,6 +34,21 @@ def flow_of(steps: str, **sections: str) -> Flow:
     return read_flow(f"{head}spec:\n{more}  steps:\n{body}", name="test.yaml")
 
 
+UNDO = ", compensate: {command: [undo]}"
+
+
+def step(name, needs="", more=""):
+    return f"{{id: {name}, kind: process, needs: [{needs}], with: {{command: [{name}]}} {more}}}"
+
+
+def fails(*names):
+    return lambda one: FAILED if one.record.id in names and one.record.state == "Running" else DONE
+
+
+def flow_of_steps(*steps, **sections):
+    return flow_of("\n".join(steps), **sections)
+
+
 class PaperEngine:
     """Keeps the store, and the clock; threads end when they are told to."""
 
