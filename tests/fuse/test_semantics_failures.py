@@ -169,14 +169,6 @@ def test_frozen_workers_cost_a_reader_one_deadline_and_not_several(frozen):
     assert time.monotonic() - began < DEADLINE_SECONDS + 3.5  # noqa: TID251 - likewise
 
 
-def test_who_waits_for_frozen_workers_can_be_killed(frozen, engine):
-    with subprocess.Popen(["cat", frozen / "a"], stdout=subprocess.DEVNULL) as reader:
-        time.sleep(1)  # noqa: TID251 - it is not to be seen from outside that it waits
-        reader.kill()
-        wait_seconds = 1 if engine == "native" else DEADLINE_SECONDS + 3.5
-        assert reader.wait(wait_seconds) == -signal.SIGKILL
-
-
 def test_content_that_is_not_what_its_digest_says_is_eio(mounts, dataset, engine, tmp_path):
     url = write_files(tmp_path / "origin", {"right": ONE, "wrong": OTHER})
     digest = "sha256:" + hashlib.sha256(ONE).hexdigest()

@@ -304,20 +304,6 @@ def test_without_recovery_readers_get_an_error_at_once_and_one_can_mount_again(m
     assert [each["state"] for each in mounts.listed()] == ["live"]
 
 
-def test_frozen_workers_give_readers_an_error_by_their_deadline(own_system, own_mounts):
-    own_mounts.set(reader__deadline_seconds="1s")
-    place = own_mounts.mount("model")
-    for worker in ("worker-1", "worker-2"):
-        own_system.send(worker, signal.SIGSTOP)
-    began = RUNTIME.monotonic()
-    with pytest.raises(OSError) as caught:
-        (place / LARGE).read_bytes()
-    assert caught.value.errno == errno.EIO
-    # One deadline for the open; one for what the kernel reads ahead, and, because that failed, one
-    # for the page itself.
-    assert RUNTIME.monotonic() - began < 3 * 1 + 2
-
-
 def test_a_reader_of_frozen_workers_can_be_killed_before_its_deadline(own_system, own_mounts):
     own_mounts.set(reader__deadline_seconds="60s")
     place = own_mounts.mount("model")
