@@ -25,6 +25,7 @@ from cachefs.cli import (
     explain,
     reading,
     rendering,
+    scaling,
     settings,
     status,
     up,
@@ -127,6 +128,8 @@ app.command(rich_help_panel=_DATA)(warming.unpin)
 app.command(rich_help_panel=_DATA)(warming.evict)
 app.command(rich_help_panel=_OPERATION)(explain.explain)
 app.add_typer(worker.app, rich_help_panel=_OPERATION)
+app.command(rich_help_panel=_OPERATION)(scaling.scale)
+app.add_typer(scaling.pool_app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(doctor.doctor)
 app.add_typer(settings.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(settings.version)

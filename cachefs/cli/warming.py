@@ -33,6 +33,25 @@ def warm(
     cancel: Annotated[
         str | None, typer.Option("--cancel", metavar="ID", help="Cancel a warm-up instead.")
     ] = None,
+    zone: Annotated[
+        str, typer.Option("--zone", metavar="ZONE", help="Only the workers of this zone.")
+    ] = "",
+    copies: Annotated[
+        int, typer.Option("--copies", metavar="N", help="On so many workers each block.")
+    ] = 0,
+    rate: Annotated[
+        str | None,
+        typer.Option("--rate", metavar="SIZE", help="Bytes a second at most: 500MiB."),
+    ] = None,
+    from_map: Annotated[
+        str,
+        typer.Option(
+            "--map",
+            metavar="ID",
+            help="Only the blocks of a saved map; `latest` for the newest. "
+            "`cachefs scale --save-map` saves one.",
+        ),
+    ] = "",
     as_json: options.Json = False,
 ) -> None:
     """Bring a dataset into the workers ahead of use.
@@ -41,6 +60,7 @@ def warm(
     is not fetched again.
     """
     from cachefs.cli.session import Session
+    from cachefs.config.units import parse_size
 
     session = Session(state)
     if cancel is not None:
@@ -52,6 +72,10 @@ def warm(
             "dataset": str(reference.dataset),
             "version": reference.version or "",
             "paths": wanted,
+            "zone": zone,
+            "copies": copies,
+            "rate": 0 if rate is None else parse_size(rate),
+            "map": from_map,
         }
         job = session.api.post("/v1/warm", body)
         if detach:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cachefs.cli import options
+from cachefs.cli import options, scaling
 from cachefs.cli.rendering import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="worker",
-    help="Workers: list them, look at one, take one out of service.",
+    help="Workers: list them, look at one, add and remove some, take one out of service.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -57,6 +57,10 @@ def show(worker: Worker, state: options.State = None, as_json: options.Json = Fa
         print_json(member)
     else:
         print_facts(_facts("", member))
+
+
+app.command("add")(scaling.add)
+app.command("remove")(scaling.remove)
 
 
 @app.command()

@@ -15,6 +15,7 @@ clock of its own, one at a time, in an order that a seed decides.
 from cachefs.ports.closing import Closing
 from cachefs.ports.disks import Disk, DiskFile
 from cachefs.ports.origins import Origin, OriginFile
+from cachefs.ports.providers import Provider
 from cachefs.ports.runtimes import CancelToken, Condition, Runtime, Task
 from cachefs.ports.sources import (
     BlockRequest,
@@ -45,6 +46,7 @@ __all__ = [
     "Origin",
     "OriginFile",
     "ProofSource",
+    "Provider",
     "Reservation",
     "ResolvedVersion",
     "Runtime",

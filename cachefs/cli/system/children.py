@@ -100,7 +100,7 @@ class Child:
             stderr=subprocess.PIPE,
             env=dict(environment),
             start_new_session=True,  # Ctrl-C is for the supervisor, which stops us in good order
-            preexec_fn=lambda: die_with_parent(parent, signal.SIGKILL),  # noqa: PLW1509 - the supervisor has one thread
+            preexec_fn=lambda: die_with_parent(parent, signal.SIGKILL),  # noqa: PLW1509 - it takes no lock that another thread could hold
         )
         assert self.process.stdout is not None  # noqa: S101 - for the type checker
         assert self.process.stderr is not None  # noqa: S101 - likewise

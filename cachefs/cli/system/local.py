@@ -9,19 +9,25 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cachefs.cli.rendering import say
+from cachefs.cli.system.following import Following
+from cachefs.cli.system.manning import man
 from cachefs.cli.system.plan import Blueprint, make_plan, save_plan
+from cachefs.cli.system.providing import LocalProvider
 from cachefs.cli.system.statefolder import StateFolder, read_json, write_json
 from cachefs.cli.system.supervision import Supervisor
 from cachefs.config.load import load
 from cachefs.config.secrets import read_token
 from cachefs.config.units import format_size
+from cachefs.core.pools import workers
 from cachefs.errors import CacheFSError
 from cachefs.gateway.credentials import write_keys
+from cachefs.transport.api import Api
 from cachefs.transport.processes import ProcessRecord
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
@@ -78,20 +84,29 @@ def _run_locked(
         on_change=lambda children: _record(folder, [own, *children]),
         on_message=say,
     )
-    workers = [worker.name for worker in blueprint.workers]
-    with supervisor.signals():
+    token = read_token(folder.token)
+    provider = LocalProvider(blueprint, supervisor, on_change=blueprint.publish)
+
+    def open_api() -> Api:
+        return Api(blueprint.addresses[blueprint.coordinator.name]["http"], token)
+
+    following = Following(runtime, provider, open_api, say=say)
+    with closing(supervisor), supervisor.signals():
         try:
             deadline = runtime.monotonic() + _START_SECONDS
             supervisor.start([blueprint.coordinator], deadline=deadline)
+            man(blueprint, open_api(), workers=flags["workers"])
             supervisor.start([*blueprint.workers, *blueprint.gateways], deadline=deadline)
-            write_keys(folder.endpoints, read_token(folder.token))
+            write_keys(folder.endpoints, token)
             blueprint.publish()
+            following.start()
             report("ready", _summary(blueprint))
             supervisor.supervise()
             say("stopping …")
         finally:
+            following.close()
             # Workers first: they say goodbye to a coordinator that still listens.
-            supervisor.stop(workers)
+            supervisor.stop([worker.name for worker in blueprint.workers])
             supervisor.stop()
             folder.clean_up()
 
@@ -101,13 +116,14 @@ def _record(folder: StateFolder, processes: Sequence[ProcessRecord]) -> None:
 
 
 def _summary(blueprint: Blueprint) -> list[str]:
-    plan, folder = blueprint.plan, blueprint.folder
-    number = "1 worker" if plan.workers == 1 else f"{plan.workers} workers"
-    tiers = f"{format_size(plan.disk_bytes)} of disk"
-    if plan.memory_bytes:
-        tiers = f"{format_size(plan.memory_bytes)} of memory, {tiers}"
+    folder = blueprint.folder
+    count = len(blueprint.workers)
+    tiers = ", ".join(
+        f"{format_size(size * count)} of {medium}" for medium, size in blueprint.share()
+    )
+    number = f"{workers(count)} with {tiers}" if count else "no worker: `cachefs scale` starts some"
     lines = [
-        f"cachefs is up: a coordinator and {number} with {tiers}",
+        f"cachefs is up: a coordinator and {number}",
         f"  state        {folder.path}",
         f"  coordinator  http://{blueprint.addresses['coordinator']['http']}",
     ]

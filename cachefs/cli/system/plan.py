@@ -1,6 +1,8 @@
 """The plan of ``cachefs up``: how many processes, with what, at which addresses.
 
-Memory and disk are totals, divided evenly among the workers. A flag wins over what the last ``up``
+Memory and disk are totals, divided evenly among the workers that ``up`` was asked for; one that is added
+later has as much as each of these. How many there are at a time is the business of their pools
+(:mod:`.following`), and who, of the roster. A flag wins over what the last ``up``
 on the same state folder was asked for, and that over the defaults: no memory tier, because the
 kernel already keeps what is read from the disk tier in memory and gives it back when others need
 it; and half of the free disk, at most 50 GiB. Addresses are kept from one start to the next where
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cachefs.cli.system.children import Addresses
+from cachefs.cli.system.roster import Entry, Roster
 from cachefs.cli.system.statefolder import StateFolder, check_private, read_json, write_json
 from cachefs.config.files import to_document, write_process_config
 from cachefs.config.load import Settings
@@ -31,6 +34,7 @@ from cachefs.config.schema import (
     WorkerConfig,
 )
 from cachefs.config.units import format_size
+from cachefs.core.datasets import DEFAULT_POOL
 from cachefs.errors import CapacityError, ConfigError
 
 WORKERS_LIMIT = 64
@@ -123,8 +127,49 @@ class Blueprint:
         saved = read_json(folder.path / "addresses.json")
         self.addresses: dict[str, dict[str, str]] = saved if isinstance(saved, dict) else {}
         self.coordinator = CoordinatorService(self)
-        self.workers = [WorkerService(self, f"worker-{n}") for n in range(1, plan.workers + 1)]
+        self.zone = settings.build(
+            "worker", WorkerConfig, name="any", state_folder=folder.path, tiers=(), coordinator=""
+        ).zone
+        """Where workers are unless somebody says otherwise."""
+        self.roster = Roster(folder.roster, earlier=self._earlier())
         self.gateways = [GatewayService(self)] if plan.gateway else []
+        self.published = False
+        """Whether clients can find the system."""
+
+    def _earlier(self) -> list[Entry]:
+        """Return the workers of a state folder that no roster was kept in yet."""
+        names = sorted(path.name for path in self.folder.path.glob("workers/worker-*"))
+        return [Entry(name, DEFAULT_POOL, self.zone) for name in names]
+
+    @property
+    def workers(self) -> list["WorkerService"]:
+        """The workers of this machine, but those that only have to be cleared away."""
+        return [self.worker(one) for one in self.roster.entries() if one.state != "stopped"]
+
+    def worker(self, entry: Entry) -> "WorkerService":
+        """Return a worker of the roster as a process."""
+        return WorkerService(self, entry)
+
+    def share(self) -> list[tuple[str, int]]:
+        """Return what each worker has: a medium and bytes, for each of its tiers."""
+        plan = self.plan
+        tiers = [("disk", plan.disk_bytes // plan.workers)]
+        if plan.memory_bytes:
+            tiers.insert(0, ("memory", plan.memory_bytes // plan.workers))
+        return tiers
+
+    def tier_folder(self, medium: str, name: str) -> Path:
+        """Return where a worker's tier is."""
+        if medium == "memory":
+            return self.folder.memory / name
+        return self.folder.worker(name) / "blocks"
+
+    def clear_away(self, name: str) -> None:
+        """Remove what a worker held that has ended for good; its log stays."""
+        for path in (self.folder.worker(name), self.tier_folder("memory", name)):
+            shutil.rmtree(path, ignore_errors=True)
+        self.folder.config(name).unlink(missing_ok=True)
+        self.forget(name)
 
     def learn(self, name: str, addresses: Addresses) -> None:
         """Keep the addresses of a process that is ready."""
@@ -136,11 +181,16 @@ class Blueprint:
         document: dict[str, Any] = {  # Any: a JSON document
             "coordinator": self.addresses[self.coordinator.name],
             "cluster": to_document(self.cluster),
-            "workers": {worker.name: self.addresses[worker.name] for worker in self.workers},
+            "workers": {
+                worker.name: self.addresses[worker.name]
+                for worker in self.workers
+                if worker.name in self.addresses
+            },
         }
         if self.gateways:
             document["gateway"] = self.addresses["gateway"]
         write_json(self.folder.cluster, document)
+        self.published = True
 
     def port(self, name: str, purpose: str, wanted: int, host: str) -> int:
         """Return the port to use: the configured one, else the earlier one if it is free, else 0."""
@@ -188,11 +238,12 @@ class CoordinatorService:
 class WorkerService:
     """One worker, as a supervised process."""
 
-    def __init__(self, blueprint: Blueprint, name: str) -> None:
+    def __init__(self, blueprint: Blueprint, entry: Entry) -> None:
         """Take part in a blueprint."""
-        self.name = name
+        self.name = entry.name
+        self._entry = entry
         self._blueprint = blueprint
-        self.log = blueprint.folder.logs / f"{name}.log"
+        self.log = blueprint.folder.logs / f"{entry.name}.log"
 
     def command(self, failures: int) -> Sequence[str]:
         """Write its configuration and return its arguments."""
@@ -210,6 +261,8 @@ class WorkerService:
         config = replace(
             config,
             tiers=tuple(self._tiers()),
+            pool=self._entry.pool,
+            zone=self._entry.zone,
             data_port=own.port(self.name, "data", config.data_port, config.host),
             control_port=own.port(self.name, "control", config.control_port, config.host),
         )
@@ -221,23 +274,22 @@ class WorkerService:
         return _command(own, self.name, "worker", config)
 
     def became_ready(self, addresses: Addresses) -> None:
-        """Keep its addresses."""
+        """Keep its addresses, and let those know who look for them while the system runs."""
         self._blueprint.learn(self.name, addresses)
+        if self._blueprint.published:
+            self._blueprint.publish()
 
     def _tiers(self) -> list[TierConfig]:
-        folder, plan = self._blueprint.folder, self._blueprint.plan
-        tiers = [("disk", folder.worker(self.name) / "blocks", plan.disk_bytes)]
-        if plan.memory_bytes:
-            tiers.insert(0, ("memory", folder.memory / self.name, plan.memory_bytes))
+        own = self._blueprint
         return [
-            self._blueprint.settings.build(
+            own.settings.build(
                 "tier",
                 TierConfig,
-                folder=path,
+                folder=own.tier_folder(medium, self.name),
                 medium=medium,
-                capacity_bytes=size // plan.workers,
+                capacity_bytes=size,
             )
-            for medium, path, size in tiers
+            for medium, size in own.share()
         ]
 
 

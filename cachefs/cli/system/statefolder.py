@@ -6,6 +6,7 @@
 ``cluster.json``      where the running system is (:mod:`cachefs.config.discovery`)
 ``plan.json``         what ``up`` was asked for, so that the next ``up`` goes on with it
 ``lock``              locked by the supervisor while it runs
+``workers.json``      the workers of this machine, and which of them are on their way out
 ``processes.json``    the supervisor and its children, each with pid and start time
 ``config/*.json``     what each process was told
 ``logs/*.log``        what each process said; one older file of each is kept
@@ -48,6 +49,7 @@ class StateFolder:
         self.endpoints = path / ENDPOINTS_FOLDER
         self.plan = path / "plan.json"
         self.processes = path / "processes.json"
+        self.roster = path / "workers.json"
         self.logs = path / "logs"
         self.store = path / "coordinator" / "cachefs.db"
         self._lock = path / "lock"

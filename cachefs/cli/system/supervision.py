@@ -1,19 +1,22 @@
 """Supervision: keep a few processes of one machine running, and stop them in good order.
 
 One thread and one selector watch the children's pipes, their ends, and our own signals; nothing
-here waits anywhere else, so a signal is always acted upon at once. A child that ends is started
+here waits anywhere else, so a signal is always acted upon at once. Other threads give orders (a service
+more, one less), which this one carries out: the kernel ties a child's life to the thread that started it. A child that ends is started
 again after a wait that doubles with each short life, at the addresses that it had: a client that
 knows the old ones need not learn new ones. On a cluster of machines Kubernetes does
 this; this is for one machine.
 """
 
+import os
 import selectors
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cachefs.cli.system.children import Child, Service
-from cachefs.errors import ClusterError, check
+from cachefs.errors import CacheFSError, ClusterError, check
 from cachefs.ports import Runtime
 from cachefs.transport.events import handle_events, taking_signals
 from cachefs.transport.processes import ProcessRecord
@@ -61,6 +64,30 @@ class Supervisor:
         """Services that are not started again."""
         self._last_words: dict[str, str] = {}
         self._signals_seen = 0
+        self._orders: deque[Callable[[], None]] = deque()
+        """What other threads want done in this one."""
+        self._retiring: dict[str, tuple[float, Callable[[], None]]] = {}
+        """Services that end for good: when they are killed, and what is called then."""
+        self._waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector.register(self._waker, selectors.EVENT_READ, self._obey)
+
+    def close(self) -> None:
+        """Release the descriptors; nobody may give orders any more."""
+        self._selector.close()
+        os.close(self._waker)
+
+    def add(self, service: Service) -> None:
+        """Start one more service, soon; from any thread. It is started again if it ends."""
+        self._order(lambda: self._spawn_or_retry(service))
+
+    def retire(self, name: str, on_end: Callable[[], None]) -> None:
+        """End a service for good, soon; from any thread.
+
+        Args:
+            name: Which; one that does not run is over at once.
+            on_end: Called in the supervisor's thread once it has ended.
+        """
+        self._order(lambda: self._retire(name, on_end))
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -95,6 +122,8 @@ class Supervisor:
         while not self._signals_seen:
             self._pump(self._until_due())
             now = self._runtime.monotonic()
+            for name in [name for name, (at, _) in self._retiring.items() if at <= now]:
+                self._kill_retired(name)
             for name in [name for name, (due, _, _) in self._due.items() if due <= now]:
                 _, failures, service = self._due.pop(name)
                 self._on_message(f"starting {name} again")
@@ -119,6 +148,40 @@ class Supervisor:
             for name in ending & set(self._children):
                 self._on_message(f"{name} does not stop; killing it")
                 self._children[name].process.kill()
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        os.eventfd_write(self._waker, 1)
+
+    def _obey(self) -> None:
+        os.eventfd_read(self._waker)
+        while self._orders:
+            self._orders.popleft()()
+
+    def _spawn_or_retry(self, service: Service) -> None:
+        self._stopping.discard(service.name)
+        try:
+            self._spawn(service, failures=0)
+        except (OSError, CacheFSError) as error:
+            self._on_message(f"{service.name} cannot be started now: {error}")
+            now = self._runtime.monotonic()
+            self._due[service.name] = (now + _BACKOFF_SECONDS_MAX, 0, service)
+
+    def _retire(self, name: str, on_end: Callable[[], None]) -> None:
+        self._stopping.add(name)
+        self._due.pop(name, None)
+        child = self._children.get(name)
+        if child is None:
+            on_end()
+            return
+        child.record.send(signal.SIGTERM)
+        self._retiring[name] = (self._runtime.monotonic() + self._grace_seconds, on_end)
+
+    def _kill_retired(self, name: str) -> None:
+        self._on_message(f"{name} does not stop; killing it")
+        self._children[name].process.kill()
+        at = self._runtime.monotonic() + self._grace_seconds
+        self._retiring[name] = (at, self._retiring[name][1])
 
     def _is_ready(self, name: str) -> bool:
         child = self._children.get(name)
@@ -174,11 +237,15 @@ class Supervisor:
             self._on_message(f"{name} {how}" + (f": {child.last_words}" if status > 0 else ""))
             self._last_words[name] = child.last_words
         self._changed()
+        if name in self._retiring:
+            self._retiring.pop(name)[1]()
 
     def _until_due(self) -> float | None:
-        if not self._due:
+        times = [due for due, _, _ in self._due.values()]
+        times += [at for at, _ in self._retiring.values()]
+        if not times:
             return None
-        soonest = min(due for due, _, _ in self._due.values())
+        soonest = min(times)
         return max(0.0, soonest - self._runtime.monotonic())
 
     def _changed(self) -> None:

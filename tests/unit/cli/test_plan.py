@@ -28,7 +28,10 @@ def folder(tmp_path):
 
 
 def blueprint(folder, *, settings=None, **flags):
-    return Blueprint(folder, make_plan(folder, **flags), settings or defaults())
+    made = Blueprint(folder, make_plan(folder, **flags), settings or defaults())
+    while len(made.roster.entries()) < made.plan.workers:
+        made.roster.add("default", made.zone)
+    return made
 
 
 def worker_config(plan, number=0, failures=0):
