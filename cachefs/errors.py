@@ -22,7 +22,8 @@
     │   └── LeaseExpiredError                            stop serving, register anew
     ├── CapacityError                                    a limit was reached
     └── FlowError                                        a step failed; names flow, step, line
-        └── StepCancelledError                           somebody cancelled the step, or its run
+        ├── StepCancelledError                           somebody cancelled the step, or its run
+        └── StepTransientError        ·retryable·        it may succeed when it is tried again
     InvariantError                                       a bug in cachefs; report it
 
 An error carries its message (a lower-case phrase), the ``subject`` it is about, and a ``hint`` that
@@ -157,6 +158,12 @@ class FlowError(CacheFSError):
 
 class StepCancelledError(FlowError):
     """A step ended because somebody cancelled it, or its run."""
+
+
+class StepTransientError(FlowError):
+    """A step failed in a way that it says may pass, or was interrupted from outside."""
+
+    retryable: ClassVar[bool] = True
 
 
 class InvariantError(Exception):

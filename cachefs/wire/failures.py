@@ -32,6 +32,7 @@ STATUS: dict[type[CacheFSError], tuple[int, str]] = {
     errors.CapacityError: (507, "RESOURCE_EXHAUSTED"),
     errors.FlowError: (500, "INTERNAL"),
     errors.StepCancelledError: (409, "CANCELLED"),
+    errors.StepTransientError: (503, "UNAVAILABLE"),
 }
 """HTTP status and gRPC status name of each class; a test asserts that none is missing."""
 

@@ -33,6 +33,7 @@ ERRNO: dict[type[CacheFSError], int] = {
     errors.LeaseExpiredError: errno.EIO,
     errors.CapacityError: errno.EIO,
     errors.FlowError: errno.EIO,
+    errors.StepTransientError: errno.EIO,
     errors.StepCancelledError: errno.EIO,
 }
 """A test asserts that no class is missing. A manifest names files that were at the origin, so one
