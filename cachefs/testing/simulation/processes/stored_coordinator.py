@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 
 from cachefs.config.schema import CoordinatorConfig
 from cachefs.coordinator.calls import WorkerCalls
-from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.control import CoordinatorServicer
+from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.datasets import Dataset

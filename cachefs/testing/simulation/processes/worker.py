@@ -261,30 +261,7 @@ class SimWorker:
     ) -> None:
         """Begin to answer, on the network and on the node's socket, and to scrub."""
         around = self._around
-        handover = Handover(
-            process,
-            store,
-            knowledge,
-            own=WorkerId(self.name),
-            block_size=around.cluster.block_size,
-            open_channel=lambda address: cast("ControlChannel", self._channel(process, address)),
-        )
-        mover = self._parts.mover(
-            process,
-            handover,
-            knowledge,
-            own=WorkerId(self.name),
-            bytes_rate=around.move_bytes_rate,
-            delay_seconds=around.move_delay_seconds,
-        )
-        drain = self._parts.drain(
-            process,
-            handover,
-            knowledge,
-            own=WorkerId(self.name),
-            settle_seconds=1.5 * around.cluster.lease_seconds / RENEWALS_PER_LEASE,
-            leave=renewal.leave,
-        )
+        drain = self._hand_over(process, store, knowledge, renewal)
         control = WorkerControl(
             process,
             store,
@@ -326,8 +303,39 @@ class SimWorker:
             bytes_rate=SCRUB_BYTES_RATE,
             refill=lambda block: self._refill(block, filler, knowledge),
         )
+        self._endings += [drain.close, scrubber.close]
+
+    def _hand_over(
+        self, process: SimRuntime, store: TieredStore, knowledge: Knowledge, renewal: Renewal
+    ) -> Drain:
+        """Begin to give newcomers what is theirs; return what drains the worker."""
+        around = self._around
+        handover = Handover(
+            process,
+            store,
+            knowledge,
+            own=WorkerId(self.name),
+            block_size=around.cluster.block_size,
+            open_channel=lambda address: cast("ControlChannel", self._channel(process, address)),
+        )
+        mover = self._parts.mover(
+            process,
+            handover,
+            knowledge,
+            own=WorkerId(self.name),
+            bytes_rate=around.move_bytes_rate,
+            delay_seconds=around.move_delay_seconds,
+        )
         mover.start()
-        self._endings += [mover.close, drain.close, scrubber.close]
+        self._endings.append(mover.close)
+        return self._parts.drain(
+            process,
+            handover,
+            knowledge,
+            own=WorkerId(self.name),
+            settle_seconds=1.5 * around.cluster.lease_seconds / RENEWALS_PER_LEASE,
+            leave=renewal.leave,
+        )
 
     @staticmethod
     def _refill(block: BlockId, filler: Filler, knowledge: Knowledge) -> None:
