@@ -89,11 +89,9 @@ class Estimator:
                 found = self._scale(wanted)
             case kinds_of.Wait():
                 found = Estimate(seconds=wanted.duration)
-            case kinds_of.Evict():
-                found = Estimate(seconds=wanted.after)
             case kinds_of.Rollout():
                 found = _rollout(wanted)
-            case kinds_of.Notify():
+            case kinds_of.Notify() | kinds_of.Evict():
                 found = Estimate()
             case kinds_of.Approve():
                 found = Estimate(seconds=None, note="waits for somebody's approval")

@@ -109,6 +109,8 @@ def walk(
                 steps.append(step)
             elif isinstance(decision, Settle) and decision.record.state == "Blocked":
                 kind = kinds[step_of(decision.record.id)]
+                if kind != "approve":
+                    continue  # it waits for a time that it was told
                 found = estimate(kind, decision.record.arguments)
                 steps.append(
                     WalkedStep(
@@ -119,6 +121,10 @@ def walk(
             elif isinstance(decision, Settle) and decision.record.state != "Succeeded":
                 skipped[decision.record.id] = decision.record.state
         if decisions:
+            continue
+        timer = machine.next_at()
+        if timer is not None and (not ends or timer < ends[0][0]):
+            now, after = max(now, timer), ""
             continue
         if not ends:
             raise FlowError("the run would not come to an end", subject=flow.full_name)

@@ -10,8 +10,6 @@ from cachefs.dataflow.spec.arguments import Evict
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.steps.choosing import FilesOf, choose, pin
 
-_UNTIL = "until"
-
 
 class EvictStep(StepKind):
     """Done when no worker holds any of it.
@@ -26,10 +24,6 @@ class EvictStep(StepKind):
     def observe(self, context: StepContext, arguments: Mapping[str, Value]) -> Observed:
         """Look for what is left."""
         wanted: Evict = kinds.check("evict", arguments)
-        if wanted.after and context.runtime.wall() < float(
-            context.checkpoint().get(_UNTIL, float("inf"))
-        ):
-            return Observed(done=False, progress=Progress(note="it waits first"))
         files = choose(self._cache, context, wanted.dataset, wanted.paths)
         paths = [entry.path for entry in self._own(files)]
         if not paths:
@@ -40,15 +34,10 @@ class EvictStep(StepKind):
         return Observed(left.bytes_resident == 0, progress, {"version": files.version})
 
     def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
-        """Wait for as long as it says, then evict."""
+        """Evict; the machine has let it wait before."""
         wanted: Evict = kinds.check("evict", arguments)
         files = choose(self._cache, context, wanted.dataset, wanted.paths)
         pin(context, wanted.dataset, files.version)
-        if wanted.after:
-            now = context.runtime.wall()
-            until = float(context.checkpoint().get(_UNTIL, now + wanted.after))
-            context.note({**context.checkpoint(), _UNTIL: until})
-            context.sleep(min(wanted.after, max(0.0, until - now)))
         paths = [entry.path for entry in self._own(files)]
         if paths:
             size = self._cache.evict(files.name, files.version, paths)

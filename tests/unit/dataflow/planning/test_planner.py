@@ -99,6 +99,19 @@ def test_conditions_ask_the_plan_itself(cache):
     assert passed["skipped"] == {"gate": "Skipped"}
 
 
+def test_an_eviction_waits_for_as_long_as_it_says(cache):
+    plan = planned(
+        cache,
+        """
+  steps:
+  - {id: old, kind: evict, with: {dataset: llama, after: 1h}}
+  - {id: tell, kind: wait, needs: [old], with: {duration: 5s}}
+""",
+    ).document
+    assert [step["begins"] for step in plan["steps"]] == [3600, 3600]
+    assert plan["seconds"] == 3605
+
+
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
