@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -291,7 +292,7 @@ def _read(file: Path) -> dict[str, Any] | None:  # Any: JSON
 
 
 def _write(file: Path, document: Mapping[str, Any]) -> None:  # Any: JSON
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
     with partial.open("w", encoding="utf-8") as opened:
         json.dump(document, opened)
         opened.flush()
