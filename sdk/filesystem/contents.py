@@ -6,12 +6,11 @@ that is in a dataset is of the version that it was first seen at.
 """
 
 import errno
-import io
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachefs.client.reader import OpenFile
 from cachefs.core.manifest import FileEntry
@@ -23,9 +22,6 @@ from cachefs.sdk.filesystem.listing import children, find_file, is_folder
 from cachefs.sdk.filesystem.pins import Pins, Place
 from cachefs.sdk.parallel import run_all
 from cachefs.transport.runtime import ThreadRuntime
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 Description = dict[str, Any]
 """Of a file or folder, with what fsspec wants in it (``name``, ``size``, ``type``) and ours."""
@@ -182,27 +178,9 @@ class Contents:
         return False
 
 
-class _Rest(io.RawIOBase):
-    """A file from a position on, which is left open."""
-
-    def __init__(self, file: OpenFile, position: int) -> None:
-        super().__init__()
-        self._file = file
-        self._position = position
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        count = self._file.read_into(self._position, memoryview(buffer).cast("B"))
-        self._position += count
-        return count
-
-
 def _read_slice(file: OpenFile, start: int | None, end: int | None) -> bytes:
     first, last, _ = slice(start, end).indices(file.size)
-    # What has a buffer of one byte reads straight into the bytes that it returns: nobody copies.
-    return io.BufferedReader(_Rest(file, first), 1).read(max(0, last - first))
+    return file.read(first, max(0, last - first))
 
 
 def _file(name: str, place: Place, entry: FileEntry) -> Description:
