@@ -66,6 +66,8 @@ class ReportBody(Body):
     """Who was stopped for good."""
     problem: Text = ""
     """What keeps it from doing what is wanted; empty for nothing."""
+    stopped: dict[Text, Text] = {}
+    """Who was stopped although it still held what others lack, and why."""
 
 
 class PoolBody(Body):
@@ -187,7 +189,8 @@ def pool_routes(pools: Pools) -> APIRouter:
     def report_on_pool(name: Part, body: ReportBody) -> PoolBody:
         """Take what a provider says: who has left, and what keeps it from doing more."""
         left = [WorkerId(one) for one in body.left]
-        return PoolBody.of(pools.report(name, left=left, problem=body.problem))
+        stopped = {WorkerId(one): why for one, why in body.stopped.items()}
+        return PoolBody.of(pools.report(name, left=left, problem=body.problem, stopped=stopped))
 
     return router
 

@@ -159,8 +159,22 @@ class Pools:
             ),
         )
 
-    def report(self, name: str, *, left: Collection[WorkerId], problem: str) -> PoolStanding:
-        """Note what a provider says: who has left for good, and what keeps it from doing more."""
+    def report(
+        self,
+        name: str,
+        *,
+        left: Collection[WorkerId],
+        problem: str,
+        stopped: Mapping[WorkerId, str] | None = None,
+    ) -> PoolStanding:
+        """Note what a provider says: who has left for good, and what keeps it from doing more.
+
+        Args:
+            name: The pool.
+            left: Who was named to leave, and has left.
+            problem: Why there are too few workers; empty for nothing.
+            stopped: Who was stopped before it had handed over all, and why.
+        """
         with self._store.write() as connection:
             counters.add(connection, "pools")
             old = rows.find(connection, name)
@@ -170,6 +184,8 @@ class Pools:
                 rows.save(connection, new)
             for worker in sorted(left):
                 self._events.record(connection, "worker-removed", worker, f"from pool {name}")
+            for worker, why in (stopped or {}).items():
+                self._events.record(connection, "worker-stopped", worker, why)
             if problem and problem != old.problem:
                 self._events.record(connection, "pool-short", name, problem)
         return self._standing(new, self._members.view)

@@ -161,7 +161,7 @@ class Following:
                 return  # it is starting, and may hold what nobody else does
             known.left_at = now if known.left_at is None else known.left_at
             if not known.was_member or now - known.left_at >= LINGER_SECONDS:
-                self._stop(api, one, "")
+                self._stop(api, one, pool, "")
             return
         known.was_member = True
         try:
@@ -173,19 +173,19 @@ class Following:
         except CacheFSError as error:
             nobody = isinstance(error, ConflictError) and not pool.wanted
             if nobody or now - known.moved_at >= GIVE_UP_SECONDS:
-                self._stop(api, one, "" if nobody else f"it could not hand over all: {error}")
+                self._stop(api, one, pool, "" if nobody else f"it could not hand over all: {error}")
             return
         if answer["done"] or known.fewest is None or answer["blocks"] < known.fewest:
             known.fewest, known.moved_at = answer["blocks"], now
         elif now - known.moved_at >= GIVE_UP_SECONDS:
-            self._stop(api, one, f"it still held {answer['blocks']} blocks that others lack")
+            self._stop(api, one, pool, f"it still held {answer['blocks']} blocks that others lack")
 
-    def _stop(self, api: Api, one: Provided, why: str) -> None:
+    def _stop(self, api: Api, one: Provided, pool: Pool, why: str) -> None:
         self._leaving.pop(one.worker, None)
         self._say(f"stopping {one.worker}" + (f": {why}" if why else ""))
         if why:
-            problem = f"{one.worker} was stopped: {why}"
-            _post(api, f"/v1/pools/{one.pool}/report", {"problem": problem})
+            told = {"problem": pool.problem, "stopped": {one.worker: why}}
+            _post(api, f"/v1/pools/{pool.name}/report", told)
         self._provider.stop(one.worker)
 
 

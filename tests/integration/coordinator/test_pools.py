@@ -88,6 +88,13 @@ def test_a_provider_that_cannot_says_why_once(coordinator):
     assert [one.message for one in events(coordinator, "pool-short")] == ["the disk is full"]
 
 
+def test_who_was_stopped_too_early_is_an_event_that_says_why(coordinator):
+    stopped = {WorkerId("one"): "it still held 5 blocks"}
+    coordinator.pools.report("default", left=[], problem="", stopped=stopped)
+    (event,) = events(coordinator, "worker-stopped")
+    assert (event.subject, event.message) == ("one", "it still held 5 blocks")
+
+
 def test_bounds_hold_for_everybody(coordinator):
     coordinator.pools.change("default", PoolChange(wanted=2, least=1, most=3))
     with pytest.raises(ConfigError, match="bounds"):
