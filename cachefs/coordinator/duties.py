@@ -36,7 +36,11 @@ class Duty(Protocol):
 
     @property
     def routers(self) -> Sequence[APIRouter]:
-        """Its routes; they need the token as all others do."""
+        """Its routes; they need the token as all others do, or one that the duty admits."""
+        ...
+
+    def admits(self, path: str, token: str) -> bool:
+        """Say whether a token that is not the cluster's opens a path; does not wait."""
         ...
 
     def start(self) -> None:

@@ -5,6 +5,8 @@ cannot make the process keep a byte. This is ASGI, the one place where our code 
 because it is called by a server that is; it never waits for anything but that server.
 """
 
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachefs.config.secrets import Secret
@@ -21,10 +23,25 @@ OPEN_PATHS = frozenset({"/healthz"})
 class Gate:
     """Lets requests through that carry the token, and whose body is not too long."""
 
-    def __init__(self, app: ASGIApp, token: Secret, *, request_limit_bytes: int) -> None:
-        """Stand before an application."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: Secret,
+        *,
+        request_limit_bytes: int,
+        admits: Callable[[str, str], bool] = lambda _path, _token: False,
+    ) -> None:
+        """Stand before an application.
+
+        Args:
+            app: What answers.
+            token: The cluster's, which opens every path.
+            request_limit_bytes: A request with a longer body is refused.
+            admits: Says whether another token opens a path; it must not wait.
+        """
         self._app = app
         self._token = token
+        self._other = admits
         self._request_limit_bytes = request_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +50,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if scope["path"] not in OPEN_PATHS and not self._admits(headers.get(b"authorization", b"")):
+        presented = headers.get(b"authorization", b"")
+        if scope["path"] not in OPEN_PATHS and not self._admits(scope["path"], presented):
             await _refuse(send, DeniedError("the token is missing or wrong", hint=_HINT))
             return
         length = headers.get(b"content-length", b"0")
@@ -52,9 +70,10 @@ class Gate:
 
         await self._app(scope, counted, send)
 
-    def _admits(self, header: bytes) -> bool:
+    def _admits(self, path: str, header: bytes) -> bool:
         scheme, _, presented = header.decode("latin-1").partition(" ")
-        return self._token.matches(presented) and scheme.lower() == "bearer"
+        known = self._token.matches(presented) or self._other(path, presented)
+        return known and scheme.lower() == "bearer"
 
     def _too_long(self) -> CapacityError:
         return CapacityError(

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 import cachefs
 from cachefs.config.secrets import Secret
 from cachefs.coordinator import bodies, warmbodies
+from cachefs.coordinator.duties import Duty
 from cachefs.coordinator.gate import Gate
 from cachefs.coordinator.poolroutes import map_routes, pool_routes
 from cachefs.coordinator.service import Coordinator
@@ -52,9 +53,9 @@ def make_app(
     *,
     exposition: Callable[[], bytes],
     request_limit_bytes: int,
-    routers: Sequence[APIRouter] = (),
+    duties: Sequence[Duty] = (),
 ) -> Gate:
-    """Return the application, behind its gate; with routes of others."""
+    """Return the application, behind its gate; with the routes of the process's duties."""
     app = FastAPI(
         title="cachefs coordinator",
         version=cachefs.__version__,
@@ -79,9 +80,15 @@ def make_app(
     app.include_router(pool_routes(coordinator.pools))
     app.include_router(map_routes(coordinator.maps))
     app.include_router(_process_routes(coordinator, runtime, exposition))
-    for router in routers:
-        app.include_router(router)
-    return Gate(app, token, request_limit_bytes=request_limit_bytes)
+    for duty in duties:
+        for router in duty.routers:
+            app.include_router(router)
+    return Gate(
+        app,
+        token,
+        request_limit_bytes=request_limit_bytes,
+        admits=lambda path, presented: any(duty.admits(path, presented) for duty in duties),
+    )
 
 
 def _dataset_routes(coordinator: Coordinator) -> APIRouter:

@@ -143,7 +143,7 @@ class CoordinatorProcess(Closing):
             token,
             exposition=metrics.exposition,
             request_limit_bytes=config.request_limit_bytes,
-            routers=[router for duty in self._duties for router in duty.routers],
+            duties=self._duties,
         )
         self.control_address = _address(config.host, self._control.port)
         self.http_address = _address(config.host, self._http.port)

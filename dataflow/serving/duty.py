@@ -9,8 +9,11 @@ from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.service import FlowService, Planner
 from cachefs.dataflow.engine.ticking import Engine
 from cachefs.dataflow.ports import StepKind
-from cachefs.dataflow.serving.routes import routers
+from cachefs.dataflow.serving.hooks import trigger_routers
+from cachefs.dataflow.serving.routes import run_routers
 from cachefs.dataflow.serving.watching import Watchers
+from cachefs.dataflow.triggers.firing import Triggers
+from cachefs.dataflow.triggers.registering import Register
 from cachefs.telemetry.metrics import Sample, by_label
 
 OpenKinds = Callable[[FlowService], Mapping[str, StepKind]]
@@ -25,6 +28,7 @@ class FlowDuty(Duty):
         parts: Surroundings,
         open_kinds: OpenKinds,
         *,
+        environment: Mapping[str, str],
         planner: Planner | None = None,
     ) -> None:
         """Begin nothing yet.
@@ -32,6 +36,7 @@ class FlowDuty(Duty):
         Args:
             parts: The process.
             open_kinds: Makes what carries steps out.
+            environment: Where webhooks' secrets are looked up.
             planner: Estimates runs.
         """
         config = parts.config.flows
@@ -49,20 +54,38 @@ class FlowDuty(Duty):
             planner=planner,
         )
         kinds.update(open_kinds(self.service))
+        self._register = Register(parts.store, parts.runtime, self.service)
+        self._triggers = Triggers(
+            parts.store,
+            parts.runtime,
+            self.service,
+            self._register,
+            events=parts.coordinator.events,
+            environment=environment,
+        )
         self._watchers = Watchers(self.service, limit=config.watchers_limit)
 
     @property
     def routers(self) -> Sequence[APIRouter]:
         """Its routes."""
-        return routers(self.service, self._watchers)
+        return (
+            *run_routers(self.service, self._watchers),
+            *trigger_routers(self._register, self._triggers),
+        )
+
+    def admits(self, path: str, token: str) -> bool:
+        """Let in who calls a webhook with its token."""
+        return self._triggers.admits(path, token)
 
     def start(self) -> None:
         """Go on with the runs that there are."""
         self._engine.start()
+        self._triggers.start()
 
     def close(self) -> None:
         """Leave the runs to whoever comes next."""
         self._watchers.close()
+        self._triggers.close()
         self._engine.close()
 
     def samples(self) -> Iterable[Sample]:

@@ -25,7 +25,7 @@ _RETRY = bodies.RetryBody()
 _APPROVAL = bodies.ApprovalBody()
 
 
-def routers(service: FlowService, watchers: Watchers) -> Sequence[APIRouter]:
+def run_routers(service: FlowService, watchers: Watchers) -> Sequence[APIRouter]:
     """Return the routes."""
     return (_flow_routes(service), _run_routes(service, watchers), _steering_routes(service))
 

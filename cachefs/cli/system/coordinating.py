@@ -4,6 +4,7 @@
 ``python -m cachefs.coordinator`` is, which coordinates and does nothing else.
 """
 
+import os
 import sys
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
@@ -35,7 +36,7 @@ def _flows(parts: Surroundings) -> Duty:
         "evict": EvictStep(cache),
     }
     planner = CachePlanner(cache, parts.config.flows.planning)
-    return FlowDuty(parts, lambda _: kinds, planner=planner)
+    return FlowDuty(parts, lambda _: kinds, environment=os.environ, planner=planner)
 
 
 if __name__ == "__main__":

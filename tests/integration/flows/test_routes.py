@@ -28,7 +28,9 @@ def process(tmp_path):
     )
 
     def open_flows(parts):
-        return FlowDuty(parts, lambda _: {"process": Acting(effects)})
+        return FlowDuty(
+            parts, lambda _: {"process": Acting(effects)}, environment={"HOOK": "the hook's own"}
+        )
 
     with CoordinatorProcess(config, ClusterConfig(), TOKEN, duties=[open_flows]) as running:
         yield running

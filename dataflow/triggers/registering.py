@@ -1,0 +1,177 @@
+"""Registering: which flows are started by something other than a person.
+
+A registered flow keeps its document and its parameters, as a run does. Registered again under its name,
+it is replaced; a trigger that is the same as before goes on from where it was, so that nothing that came
+in between is missed, and a webhook keeps its token.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cachefs.coordinator.store.engine import Store
+from cachefs.core.names import DatasetName, printable
+from cachefs.dataflow.engine.parameters import merge
+from cachefs.dataflow.engine.service import FlowService
+from cachefs.dataflow.spec.lexer import ExpressionError
+from cachefs.dataflow.spec.model import Flow, Trigger, Value
+from cachefs.dataflow.spec.templates import render
+from cachefs.dataflow.triggers import store as rows
+from cachefs.dataflow.triggers.store import Registered, TriggerRow
+from cachefs.errors import ConfigError, NotKnownError
+from cachefs.ports import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A flow that was registered, and what is only known now."""
+
+    flow: Registered
+    token: str
+    """That a caller of its webhook shows; empty if it has none, or had it before."""
+
+
+def digest_of(token: str) -> str:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Register:
+    """The registered flows. Safe from any thread."""
+
+    def __init__(self, store: Store, runtime: Runtime, service: FlowService) -> None:
+        """Keep them in a store."""
+        self._store = store
+        self._runtime = runtime
+        self._service = service
+
+    def add(
+        self, document: str, params: Mapping[str, Value], *, file: str = "flow"
+    ) -> Registration:
+        """Register a flow.
+
+        Args:
+            document: The flow.
+            params: Parameters that differ from the flow's own, for all its runs.
+            file: The document's name, for messages.
+
+        Raises:
+            ConfigError: The document or a parameter is wrong, or only people start it.
+        """
+        flow = self._service.validate(document, file=file)
+        merged = merge(flow, params)
+        wanted = [one for one in flow.triggers if not one.manual]
+        if not wanted:
+            raise ConfigError(
+                "nothing but a person starts this flow",
+                subject=flow.full_name,
+                hint="spec.triggers says what does",
+            )
+        token = ""
+        with self._store.write() as connection:
+            before = rows.triggers(connection, flow=flow.full_name)
+            made = []
+            for number, trigger in enumerate(wanted):
+                spec = dict(_spec(trigger, flow, merged))
+                known = _same(before, trigger, spec)
+                if trigger.webhook is not None and not spec.get("secret"):
+                    if known is None:
+                        token = secrets.token_urlsafe(32)
+                        spec["digest"] = digest_of(token)
+                    else:
+                        spec = dict(known.spec)
+                position = self._now() if known is None else known.position
+                if trigger.event is not None and known is None:
+                    dataset = DatasetName.parse(str(spec["dataset"]))
+                    position = rows.last_version(connection, dataset)
+                made.append(
+                    TriggerRow(
+                        flow=flow.full_name,
+                        number=number,
+                        kind=_kind(trigger),
+                        spec=spec,
+                        position=position,
+                    )
+                )
+            registered = Registered(
+                name=flow.full_name,
+                document=document,
+                params=dict(params),
+                registered_at=self._runtime.wall(),
+                triggers=tuple(made),
+            )
+            rows.put(connection, registered)
+        return Registration(registered, token)
+
+    def every(self) -> tuple[Registered, ...]:
+        """Return the registered flows, sorted by name."""
+        with self._store.read() as connection:
+            return rows.every(connection)
+
+    def get(self, name: str) -> Registered:
+        """Return a registered flow.
+
+        Raises:
+            NotKnownError: None of that name is registered.
+        """
+        with self._store.read() as connection:
+            found = rows.find(connection, name)
+        if found is None:
+            raise _unknown(name)
+        return found
+
+    def remove(self, name: str) -> None:
+        """Have nothing start a flow any more; its runs go on.
+
+        Raises:
+            NotKnownError: It is not registered.
+        """
+        with self._store.write() as connection:
+            if not rows.remove(connection, name):
+                raise _unknown(name)
+
+    def _now(self) -> int:
+        return int(self._runtime.wall())
+
+
+def _unknown(name: str) -> NotKnownError:
+    return NotKnownError(
+        "no such flow is registered", subject=printable(name), hint="`cachefs flow list` lists them"
+    )
+
+
+def _kind(trigger: Trigger) -> rows.Kind:
+    if trigger.cron:
+        return "cron"
+    return "event" if trigger.event is not None else "webhook"
+
+
+def _spec(trigger: Trigger, flow: Flow, params: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
+    """Yield what is kept of a trigger, its templates rendered but those of its parameters."""
+    if trigger.cron:
+        yield "cron", trigger.cron
+        return
+    given = trigger.event if trigger.event is not None else trigger.webhook or {}
+    names = {"params": params, "flow": {"name": flow.name, "namespace": flow.namespace}}
+    for key, value in given.items():
+        try:
+            kept = value if key == "params" else render(value, names)
+        except ExpressionError as error:
+            raise ConfigError(str(error), subject=f"spec.triggers: {key}") from error
+        if key == "dataset":
+            text = str(kept)
+            kept = str(DatasetName.parse(text if "/" in text else f"{flow.namespace}/{text}"))
+        yield key, kept
+
+
+def _same(
+    before: tuple[TriggerRow, ...], trigger: Trigger, spec: Mapping[str, Value]
+) -> TriggerRow | None:
+    """Return the trigger that was registered before and waits for the same."""
+    for row in before:
+        kept = {key: value for key, value in row.spec.items() if key not in ("digest", "params")}
+        wanted = {key: value for key, value in spec.items() if key != "params"}
+        if row.kind == _kind(trigger) and kept == wanted:
+            return row
+    return None
