@@ -3,13 +3,15 @@
 An engine asks for a checkpoint's tensors one after the other and copies out of each what its rank
 needs. A file that is whole on the node is given as views: a rank touches the pages of its share, and
 all ranks share them in the page cache. Other files are read into memory of our own within a budget,
-ahead of the engine; it does not keep what it was given.
+ahead of the engine; it does not keep what it was given. If there are several ranks, large tensors of
+such files are *deferred*: read when a layer has said which range it takes, and only that.
 """
 
 import dataclasses
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,13 +22,16 @@ from cachefs.sdk.dataset import Dataset, open_reference
 from cachefs.sdk.folders import files_below, is_pickle, is_reference
 from cachefs.sdk.frameworks import Tensor
 from cachefs.sdk.safetensors import load_file
-from cachefs.sdk.safetensors.checkpoints import Checkpoint
+from cachefs.sdk.safetensors.header import TensorEntry
 from cachefs.sdk.safetensors.opening import open_target
+from cachefs.sdk.safetensors.sources import Source
 from cachefs.sdk.safetensors.tensors import BACKENDS, Tensors
 from cachefs.transport.runtime import ThreadRuntime
 
 MEMORY_BYTES = 4 * 1024**3
 """For tensors on their way, in every rank. It is more if the largest tensor needs more."""
+DEFERRED_BYTES_MIN = 256 * 1024
+"""A smaller tensor is read with its neighbours: it takes less than a request of its own."""
 _TENSORS_AT_ONCE = 3
 """Of the largest that fit into the budget: the one in use, the next, and one that is being read."""
 _OF_TRAINING = {"optimizer", "scaler", "scheduler", "training_args"}
@@ -115,6 +120,7 @@ def iter_weights(
     subfolder: str = "",
     patterns: Sequence[str] | None = None,
     is_wanted: Callable[[str], bool] | None = None,
+    ranks: int = 1,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and tensors of a checkpoint, for torch.
 
@@ -127,6 +133,7 @@ def iter_weights(
         patterns: Of the files in that folder, as a shell has them; all that belong together by
             default.
         is_wanted: Says of a tensor's name whether to read it.
+        ranks: How many share the layers; each calls this.
 
     Raises:
         SafetensorsError: A file or the index is malformed; nothing was allocated for tensors.
@@ -158,21 +165,25 @@ def iter_weights(
                     backend=options.backend,
                 )
             )
-            yield from _stream(checkpoint, tensors, options, is_wanted)
+            wanted = {
+                name: (shard.source, entry)
+                for shard, entries in checkpoint.entries()
+                for name, entry in entries.items()
+                if is_wanted is None or is_wanted(name)
+            }
+            later = {}
+            if ranks > 1 and options.device == "cpu":
+                later = {
+                    name: each[1] for name, each in wanted.items() if _can_wait(*each, options)
+                }
+            now = {name: entry.size for name, (_, entry) in wanted.items() if name not in later}
+            yield from _stream(tensors, now, options)
+            yield from _deferred(tensors, later)
 
 
 def _stream(
-    checkpoint: Checkpoint,
-    tensors: Tensors,
-    options: LoaderOptions,
-    is_wanted: Callable[[str], bool] | None,
+    tensors: Tensors, sizes: Mapping[str, int], options: LoaderOptions
 ) -> Iterator[tuple[str, Tensor]]:
-    sizes = {
-        name: entry.size
-        for _, entries in checkpoint.entries()
-        for name, entry in entries.items()
-        if is_wanted is None or is_wanted(name)
-    }
     budget = options.memory_bytes or max(
         MEMORY_BYTES, _TENSORS_AT_ONCE * max(sizes.values(), default=0)
     )
@@ -182,6 +193,23 @@ def _stream(
     # A device's memory is not counted by the stream: it gets no more to do than there is room for.
     for group in groups(sizes, budget):
         yield from tensors.stream(names=group)
+
+
+def _can_wait(source: Source, entry: TensorEntry, options: LoaderOptions) -> bool:
+    """Say whether a tensor is to be read when a layer has taken its share of it."""
+    if entry.size < DEFERRED_BYTES_MIN or len(entry.shape) < 2:
+        return False
+    return options.backend == "pread" or source.whole() is None
+
+
+def _deferred(tensors: Tensors, entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, Tensor]]:
+    if not entries:
+        return
+    from cachefs.sdk.deferred import defer  # noqa: PLC0415 - it needs torch
+
+    for name, entry in entries.items():
+        tensor = defer(partial(tensors.get, name), entry.dtype, entry.shape)
+        yield name, tensors.get(name) if tensor is None else tensor
 
 
 def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:

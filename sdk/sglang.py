@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sglang.srt import server_args
+from sglang.srt import distributed, server_args
 from sglang.srt.connector import BaseFileConnector
 from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
@@ -77,7 +77,12 @@ class Connector(BaseFileConnector):  # type: ignore[misc]  # SGLang is not there
     def weight_iterator(self, rank: int = 0) -> Iterator[tuple[str, Any]]:  # Any: tensors
         """Yield the names and tensors; SGLang's layers take a rank's share of them."""
         del rank
-        return iter_weights(self.url, _options(os.environ.get(OPTIONS_VARIABLE)))
+        ranks = (
+            distributed.get_tensor_model_parallel_world_size()
+            if distributed.model_parallel_is_initialized()
+            else 1
+        )
+        return iter_weights(self.url, _options(os.environ.get(OPTIONS_VARIABLE)), ranks=ranks)
 
     def close(self) -> None:
         """Do no more: what a load opened, it closed when it ended."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vllm.config import ModelConfig
+from vllm.distributed import get_tensor_model_parallel_world_size
 from vllm.engine import arg_utils
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
@@ -117,6 +118,7 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]  # vLLM is not there whe
             subfolder=getattr(source, "subfolder", None) or "",
             patterns=source.allow_patterns_overrides,
             is_wanted=is_wanted,
+            ranks=get_tensor_model_parallel_world_size(),
         )
         if not self.counter_before_loading_weights:
             self.counter_before_loading_weights = time.perf_counter()

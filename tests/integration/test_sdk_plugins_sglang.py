@@ -35,6 +35,10 @@ EXPECTED = {
         "BaseConnector.close": ["self"],
         "BaseFileConnector.glob": ["self", "allow_pattern"],
     },
+    "srt/distributed/parallel_state.py": {
+        "get_tensor_model_parallel_world_size": [],
+        "model_parallel_is_initialized": [],
+    },
     "srt/utils/common.py": {"is_remote_url": ["url"]},
     "srt/configs/model_config.py": {
         "ModelConfig._maybe_pull_model_tokenizer_from_remote": ["self"]

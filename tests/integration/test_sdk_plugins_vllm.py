@@ -50,6 +50,7 @@ EXPECTED = {
         "ModelConfig.maybe_pull_model_tokenizer_for_runai": ["self", "model", "tokenizer"]
     },
     "engine/arg_utils.py": {"EngineArgs.create_load_config": ["self"]},
+    "distributed/parallel_state.py": {"get_tensor_model_parallel_world_size": []},
     "transformers_utils/utils.py": {"is_cloud_storage": ["model_or_path"]},
 }
 
@@ -142,14 +143,20 @@ def load(system, place, ranks=1, **arguments):
     ]  # fmt: skip
 
 
+def weights(origin):
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    found = {}
+    for shard in origin.glob("*.safetensors"):
+        found |= load_file(shard)
+    return found
+
+
 def share(origin, rank, ranks):
     """Return a rank's parameters as vLLM's Llama has them, from the checkpoint."""
     import torch  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
 
-    whole = {}
-    for shard in origin.glob("*.safetensors"):
-        whole |= load_file(shard)
+    whole = weights(origin)
 
     def part(name, dimension=0):
         return whole[name].chunk(ranks, dimension)[rank]
@@ -189,6 +196,20 @@ def test_a_model_s_parameters_are_those_of_the_checkpoint(system, origin, tmp_pa
         assert told["served"] == "cachefs://llama"
         assert Path(told["model"]).is_relative_to(tmp_path / "cache/cachefs/settings")
         assert_same(parameters, share(origin, rank, ranks))
+
+
+@needs_vllm
+def test_a_rank_reads_only_the_rows_that_are_its_own(spread, origin, tmp_path):
+    """Of two ranks, each reads half of what is split by rows, and the rest whole."""
+    loaded = load(spread, tmp_path, 2, model="cachefs://llama")
+    split, whole = 0, 0
+    for name, tensor in weights(origin).items():
+        by_rows = not any(part in name for part in ("norm", "o_proj", "down_proj"))
+        split += tensor.nbytes if by_rows else 0
+        whole += 0 if by_rows else tensor.nbytes
+    for told, _ in loaded:
+        settings = 64 * 1024  # and headers
+        assert split / 2 + whole <= told["bytes"] <= 1.02 * (split / 2 + whole) + settings
 
 
 @needs_vllm
