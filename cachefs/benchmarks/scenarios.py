@@ -17,6 +17,7 @@ from cachefs.benchmarks.mounts.cloud import mount_cloud
 from cachefs.benchmarks.mounts.distant import mount_mmap, mount_remote
 from cachefs.benchmarks.mounts.names import mount_names
 from cachefs.benchmarks.mounts.whole import mount
+from cachefs.benchmarks.moving import drain, join
 from cachefs.benchmarks.reading import local, remote
 from cachefs.errors import CacheFSError, NotKnownError
 
@@ -31,6 +32,8 @@ SCENARIOS: dict[str, Scenario] = {
     "memory": memory,
     "import": imports,
     "files": files,
+    "join": join,
+    "drain": drain,
     "load": load,
     "load-remote": load_remote,
     "load-costs": load_costs,

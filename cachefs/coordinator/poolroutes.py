@@ -66,7 +66,7 @@ class ReportBody(Body):
     """Who was stopped for good."""
     problem: Text = ""
     """What keeps it from doing what is wanted; empty for nothing."""
-    stopped: dict[Text, Text] = {}
+    stopped: Annotated[dict[Text, Text], Field(default_factory=dict)]
     """Who was stopped although it still held what others lack, and why."""
 
 

@@ -35,7 +35,7 @@ def _row(scenario: str, ratio: float | None, *, value: float = 1.0, spread: floa
 
 @pytest.mark.slow
 @needs_nginx
-@pytest.mark.parametrize("scenario", ["local", "remote", "cold", "cold8"])
+@pytest.mark.parametrize("scenario", ["local", "remote", "cold", "cold8", "join", "drain"])
 def test_a_quick_run_of_a_scenario_has_rows_of_the_promised_form(scenario, tmp_path):
     bench = Bench(folder=tmp_path, quick=True, say=lambda _: None)
     rows = run_scenarios(bench, [scenario])
