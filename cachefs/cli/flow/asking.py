@@ -42,17 +42,24 @@ def list_runs(
     ] = 50,
     as_json: options.Json = False,
 ) -> None:
-    """List runs, the newest first."""
+    """List the flows that triggers start, and runs, the newest first."""
     from urllib.parse import urlencode
 
-    from cachefs.cli.flow.showing import moment, seconds_of
+    from cachefs.cli.flow.showing import moment, seconds_of, trigger_text
     from cachefs.cli.session import Session
 
+    api = Session(state).api
     query = urlencode({"flow": flow, "active": str(active).lower(), "limit": limit})
-    runs = Session(state).api.get(f"/v1/runs?{query}")["runs"]
+    runs = api.get(f"/v1/runs?{query}")["runs"]
+    flows = [one for one in api.get("/v1/flows")["flows"] if flow in ("", one["flow"])]
     if as_json:
-        print_json(runs)
+        print_json({"flows": flows, "runs": runs})
         return
+    if flows:
+        starts = [", ".join(map(trigger_text, one["triggers"])) for one in flows]
+        rows = [(one["flow"], text) for one, text in zip(flows, starts, strict=True)]
+        print_table(("FLOW", "STARTS"), rows)
+        print()
     print_table(
         ("RUN", "FLOW", "STATE", "BEGAN", "TIME>", "CAUSE"),
         [
@@ -114,7 +121,10 @@ def _is_over(status: dict[str, Any]) -> bool:  # Any: a JSON document
 
 
 def cancel(
-    run: Run,
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN|FLOW", help="A run; or a flow that triggers start: ns/name."),
+    ],
     *,
     state: options.State = None,
     keep_cache: Annotated[
@@ -122,7 +132,13 @@ def cancel(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """End a run: transfers stop, nothing more begins, and what can be undone is."""
+    """End a run: transfers stop, nothing more begins, and what can be undone is.
+
+    Of a flow, end that triggers start it; its runs go on.
+    """
+    if "/" in run:
+        _forget(run, state)
+        return
     _ask(run, "cancel", state, as_json, keep_cache=keep_cache)
 
 
@@ -173,6 +189,15 @@ def approve(
 ) -> None:
     """Let a run go on that waits for an approval, or refuse it."""
     _ask(run, "approve", state, as_json, step=step, granted=not reject, message=message)
+
+
+def _forget(flow: str, state: options.State) -> None:
+    from urllib.parse import quote
+
+    from cachefs.cli.session import Session
+
+    Session(state).api.delete(f"/v1/flows/{quote(flow, safe='/')}")
+    say(f"nothing starts {flow} any more")
 
 
 _SAID = {

@@ -29,7 +29,8 @@ def plan(
     from cachefs.cli.session import Session
     from cachefs.errors import CapacityError
 
-    body = {"document": read_document(file), "file": file, "params": parse_params(param or [])}
+    document, _ = read_document(file)
+    body = {"document": document, "file": file, "params": parse_params(param or [])}
     planned = Session(state).api.post("/v1/flows/plan", body)
     if as_json:
         print_json(planned)

@@ -27,6 +27,16 @@ _COLOURS = {
 }
 
 
+def trigger_text(trigger: Document) -> str:
+    """Return when a registered flow starts, as the end of a sentence."""
+    spec = trigger["spec"]
+    if trigger["kind"] == "cron":
+        return f"at {spec['cron']} (UTC)"
+    if trigger["kind"] == "event":
+        return f"with each new version of {spec['dataset']}"
+    return "when its webhook is called"
+
+
 def moment(seconds: float) -> str:
     """Return a moment as people write it, in UTC; empty for none."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""

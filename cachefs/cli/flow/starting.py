@@ -10,6 +10,7 @@ from cachefs.cli.rendering import print_json, say
 
 if TYPE_CHECKING:
     from cachefs.cli.session import Session
+    from cachefs.dataflow.spec.model import Flow
 
 
 Params = Annotated[
@@ -43,15 +44,23 @@ def submit(
     """Run a flow, and show how far it is until it is over.
 
     The coordinator does the work: it goes on when this command is interrupted. The exit code is 11 if
-    the run fails or is rolled back, 12 if it is cancelled.
+    the run fails or is rolled back, 12 if it is cancelled. A flow with triggers is registered, so that
+    they start it; it is run now only if `manual` is among them.
     """
     from cachefs.cli.session import Session
 
     session = Session(state)
-    document = read_document(file)
-    body = {"document": document, "file": file, "params": parse_params(param or []), "by": caller()}
+    document, flow = read_document(file)
+    body = {"document": document, "file": file, "params": parse_params(param or [])}
+    if any(not trigger.manual for trigger in flow.triggers):
+        registered = session.api.post("/v1/flows", body)
+        _tell_registered(session, registered)
+        if not any(trigger.manual for trigger in flow.triggers):
+            if as_json:
+                print_json(registered)
+            return
     headers = {"Idempotency-Key": key} if key else {}
-    run = session.api.post("/v1/runs", body, headers=headers)
+    run = session.api.post("/v1/runs", {**body, "by": caller()}, headers=headers)
     if detach:
         say(f"run {run['id']} has begun; `cachefs flow watch {run['id']}` shows it")
         if as_json:
@@ -88,8 +97,20 @@ def _follow(session: "Session", run: str, *, as_json: bool) -> None:
         raise typer.Exit(exits.RUN_FAILED)
 
 
-def read_document(file: str) -> str:
-    """Return a flow's text, once it is known to be one.
+def _tell_registered(session: "Session", flow: dict[str, Any]) -> None:  # Any: a JSON document
+    from cachefs.cli.flow.showing import trigger_text
+
+    for trigger in flow["triggers"]:
+        say(f"{flow['flow']} starts {trigger_text(trigger)}")
+    if flow["hook"]:
+        say(f"its webhook is http://{session.endpoint.coordinator}{flow['hook']}")
+    if flow["token"]:
+        say(f"its token is shown only now: {flow['token']}")
+    say(f"`cachefs flow cancel {flow['flow']}` ends that")
+
+
+def read_document(file: str) -> "tuple[str, Flow]":
+    """Return a flow's text and what it says, once it is known to be one.
 
     Raises:
         typer.Exit: It is none; every problem was shown.
@@ -98,10 +119,10 @@ def read_document(file: str) -> str:
     from cachefs.cli.flow import validating
 
     checked = validating.check(file)
-    if checked.problems:
+    if checked.flow is None:
         validating.print_for_people([checked])
         raise typer.Exit(exits.USAGE)
-    return "\n".join(checked.lines) + "\n"
+    return "\n".join(checked.lines) + "\n", checked.flow
 
 
 def parse_params(given: list[str]) -> dict[str, str]:
