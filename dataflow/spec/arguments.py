@@ -249,9 +249,19 @@ class Health:
     ready_p95: float | None = option(shapes.duration, None)
     """Seconds within which 95 % of a batch must be ready."""
     error_rate: float | None = option(shapes.number(0.0, 1.0), None)
-    """Failed replicas, of all of the batch."""
+    """Failed starts, of all replicas of the batch; ``None``: none may fail. Failed ones start again."""
     command: tuple[str, ...] = option(shapes.command, ())
     """A program that ends with 0 if all is well, asked after each batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """When a replica of a ``local`` target is ready."""
+
+    line: str = option(shapes.text, "")
+    """A line of its output begins so: ``ready``, ``INFO: Application startup complete``."""
+    after: float = option(shapes.duration, 0.5)
+    """Seconds that it has lived; without ``line``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +295,7 @@ class Rollout:
     command: tuple[str, ...] = option(shapes.command, ())
     """Of ``local``: what each replica is; ``{replica}`` and ``{revision}`` are replaced."""
     revision: str = option(shapes.text, "")
+    """What tells old replicas from new ones; of ``local``, empty for a digest of the command."""
     image: str = option(shapes.text, "")
     """Of a cluster's targets."""
     surge: int = option(shapes.whole(1, 100_000), 1)
@@ -293,6 +304,8 @@ class Rollout:
     """Replicas that are there after the first batch, the second, …; none: all at once."""
     interval: float = option(shapes.duration, 0.0)
     """Seconds between a healthy batch and the next one."""
+    ready: Readiness = option(Record(Readiness), Readiness())
+    """Of ``local``; a cluster's targets have probes."""
     hint: RolloutHint = option(Record(RolloutHint), RolloutHint())
     health: Health = option(Record(Health), Health())
 

@@ -104,7 +104,7 @@ class Rooms(Closing):
         Raises:
             ClusterError: The machine cannot start a process now.
         """
-        self._reap()
+        self.reap()
         if not (room / "start.json").exists():
             room.mkdir(mode=0o700, parents=True, exist_ok=True)
             document = {
@@ -136,7 +136,7 @@ class Rooms(Closing):
 
     def look(self, room: Path) -> Found:
         """Say how a program stands."""
-        self._reap()
+        self.reap()
         return look(room)
 
     def stop(self, rooms: Sequence[Path]) -> None:
@@ -152,10 +152,11 @@ class Rooms(Closing):
                 if self._runtime.monotonic() >= until:
                     break
                 self._runtime.sleep(_LOOK_SECONDS)
-                self._reap()
+                self.reap()
         clear_up([room for room in rooms if look(room).standing == "lost"])
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Collect runners that have ended."""
         with self._turn:
             for room, runner in list(self._runners.items()):
                 if runner.poll() is not None:

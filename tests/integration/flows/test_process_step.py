@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachefs.dataflow.steps.processing import ProcessStep
-from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
-from cachefs.dataflow.steps.programs.rooms import Rooms, ask_to_stop, look, stop_all, tail
+from cachefs.dataflow.steps.programs.rooms import ask_to_stop, look, tail
 from cachefs.errors import (
     CapacityError,
     ConfigError,
@@ -21,6 +20,7 @@ from cachefs.errors import (
     StepCancelledError,
     StepTransientError,
 )
+from tests.integration.flows.places import places_in, until
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps, carry_out
 
 SH = ("/bin/sh", "-c")
@@ -28,27 +28,8 @@ SH = ("/bin/sh", "-c")
 
 @pytest.fixture
 def open_places(tmp_path):
-    """Return what stands for a coordinator that was started on the same folder."""
-    opened = []
-
-    def open_(**settings):
-        rooms = Rooms(RUNTIME)
-        opened.append(rooms)
-        defaults = {
-            "folder": tmp_path / "programs",
-            "allowed": True,
-            "environment": {"PATH": os.environ["PATH"], "HF_TOKEN": "hf_1", "SECRET": "s3cr3t"},
-            "state": tmp_path / "state",
-            "log_bytes": 1024 * 1024,
-            "kept_seconds": 3600.0,
-            "tethered": False,
-        }
-        return Places(rooms, RUNTIME, ProgramSettings(**defaults | settings))
-
-    yield open_
-    stop_all(RUNTIME, tmp_path / "programs")
-    for rooms in opened:
-        rooms.close()
+    with places_in(tmp_path) as open_:
+        yield open_
 
 
 @pytest.fixture
@@ -58,14 +39,6 @@ def places(open_places):
 
 def sh(text, **arguments):
     return {"command": [*SH, text], **arguments}
-
-
-def until(condition, seconds=10.0):
-    give_up = RUNTIME.monotonic() + seconds
-    while not (found := condition()):
-        assert RUNTIME.monotonic() < give_up, "it did not happen in time"
-        RUNTIME.sleep(0.01)
-    return found
 
 
 def alive(file):
