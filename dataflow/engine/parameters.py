@@ -21,11 +21,17 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def merge(flow: Flow, given: Mapping[str, Value]) -> dict[str, Value]:
+def merge(flow: Flow, given: Mapping[str, Value], *, may_be_open: bool = False) -> dict[str, Value]:
     """Return the parameters of a run.
 
+    Args:
+        flow: The flow.
+        given: What differs from its own.
+        may_be_open: Whether some may still have no value: a trigger will give it.
+
     Raises:
-        ConfigError: The flow has no such parameter, or it is something else.
+        ConfigError: The flow has no such parameter, it is something else, or one that the flow leaves
+            open (``null``) was not given.
     """
     merged = dict(flow.params)
     for name, value in given.items():
@@ -34,6 +40,11 @@ def merge(flow: Flow, given: Mapping[str, Value]) -> dict[str, Value]:
             hint = did_you_mean(name, merged) or (f"it has {known}" if known else "it has none")
             raise ConfigError("the flow has no such parameter", subject=printable(name), hint=hint)
         merged[name] = _fitting(name, value, merged[name])
+    for name, value in merged.items():
+        if value is None and not may_be_open:
+            raise ConfigError(
+                f"params.{name} has no value", subject=flow.full_name, hint="give it one"
+            )
     return merged
 
 
