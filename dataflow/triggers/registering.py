@@ -60,7 +60,7 @@ class Register:
             ConfigError: The document or a parameter is wrong, or only people start it.
         """
         flow = self._service.validate(document, file=file)
-        merged = merge(flow, params)
+        merged = merge(flow, params, may_be_open=True)
         wanted = [one for one in flow.triggers if not one.manual]
         if not wanted:
             raise ConfigError(

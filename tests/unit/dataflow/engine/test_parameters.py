@@ -20,13 +20,13 @@ def test_what_is_given_takes_the_place_of_the_flows_own():
 
 
 def test_a_parameter_that_the_flow_leaves_open_must_be_given():
-    with pytest.raises(ConfigError, match="params.model has no value") as caught:
+    with pytest.raises(ConfigError, match=r"params\.model has no value") as caught:
         merge(FLOW, {"copies": 5})
     assert (caught.value.subject, caught.value.hint) == ("team/publish", "give it one")
 
 
 def test_null_is_no_value_for_a_parameter_that_is_open():
-    with pytest.raises(ConfigError, match="params.model has no value"):
+    with pytest.raises(ConfigError, match=r"params\.model has no value"):
         merge(FLOW, {"model": None})
 
 
