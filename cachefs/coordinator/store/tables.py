@@ -215,6 +215,26 @@ POOLS = Table(
 )
 """Pools as they shall be; one that nobody has said anything about has no row."""
 
+POLICIES = Table(
+    "policies",
+    METADATA,
+    Column("kind", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    PrimaryKeyConstraint("kind", "scope"),
+)
+"""Policies that run by themselves. ``kind`` is ``pool`` or ``idle``; ``scope`` a pool's name, or a dataset's,
+a namespace's, or empty for everything."""
+
+DATASET_USES = Table(
+    "dataset_uses",
+    METADATA,
+    Column("dataset", Text, primary_key=True),
+    Column("uses", BigInteger, nullable=False),
+    Column("used_at", Double, nullable=False),
+)
+"""Other coordinators see a dataset used by ``uses`` changing; ``used_at`` is for whoever starts later."""
+
 EVENTS = Table(
     "events",
     METADATA,
