@@ -13,6 +13,7 @@ rank needs, and whether all parameters were there, is decided by vLLM.
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,8 @@ from cachefs.sdk.folders import is_reference, keep_settings, pin
 
 LOAD_FORMAT = "cachefs"
 _MARK = "_cachefs_replaced"
+
+_log = logging.getLogger("cachefs.sdk")
 
 
 class Loader(DefaultModelLoader):  # type: ignore[misc]  # vLLM is not there when types are checked
@@ -129,13 +132,21 @@ class Loader(DefaultModelLoader):  # type: ignore[misc]  # vLLM is not there whe
 def register() -> None:
     """Register the load format and the scheme; it may be called any number of times.
 
-    Raises:
-        AttributeError: This version of vLLM has not what we build on.
+    A version of vLLM that lacks what we build on is left alone, and told so: it may be serving models
+    that are none of ours.
     """
+    changes = (
+        (arg_utils, "is_cloud_storage", _knowing_the_scheme),
+        (ModelConfig, "maybe_pull_model_tokenizer_for_runai", _keeping_settings),
+        (arg_utils.EngineArgs, "create_load_config", _pinning_the_dataset),
+    )
+    missing = [name for owner, name, _ in changes if not hasattr(owner, name)]
+    if missing:
+        _log.error("no load format cachefs: this vLLM has no %s", ", ".join(missing))
+        return
     register_model_loader(LOAD_FORMAT)(Loader)
-    _replace(arg_utils, "is_cloud_storage", _knowing_the_scheme)
-    _replace(ModelConfig, "maybe_pull_model_tokenizer_for_runai", _keeping_settings)
-    _replace(arg_utils.EngineArgs, "create_load_config", _pinning_the_dataset)
+    for owner, name, change in changes:
+        _replace(owner, name, change)
 
 
 def _replace(owner: Any, name: str, change: Callable[[Any], Any]) -> None:  # Any: vLLM's

@@ -238,6 +238,26 @@ def test_wrong_arguments_are_one_clear_error(whole, tmp_path, arguments, message
     assert message in str(failure.value)
 
 
+LACKING = """
+from vllm.config import ModelConfig
+from vllm.model_executor import model_loader
+from cachefs.sdk import vllm
+del ModelConfig.maybe_pull_model_tokenizer_for_runai
+vllm.register()
+assert "cachefs" not in model_loader._LOAD_FORMAT_TO_MODEL_LOADER
+"""
+
+
+@needs_vllm
+def test_a_version_that_lacks_something_is_left_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", LACKING],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "this vLLM has no maybe_pull_model_tokenizer_for_runai" in done.stderr
+
+
 @needs_vllm
 def test_a_pickle_is_loaded_only_when_asked(whole, origin, tmp_path):
     with pytest.raises(AssertionError, match="a pickle can run any code"):
