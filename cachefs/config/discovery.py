@@ -25,6 +25,7 @@ from cachefs.errors import ConfigError, CoordinatorUnavailableError
 CLUSTER_FILE = "cluster.json"
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
 ENDPOINTS_FOLDER = "endpoints"
+FLOWS_FOLDER = "flows"
 
 _START = "start it with `cachefs up`, or say where it is with --state or CACHEFS_COORDINATOR"
 

@@ -168,6 +168,10 @@ class FlowConfig:
     """Runs that are over stay listed, the newest so many of them."""
     runs_kept_seconds: float = 30 * 86400.0
     """And none of them longer than this."""
+    processes: bool = True
+    """Whether flows may run programs on this machine: whoever may submit them is then its user."""
+    process_log_bytes: int = 4 * MIB
+    """Of what a program writes, so much is kept, and at most twice as much."""
     planning: PlanningConfig = PlanningConfig()
 
 

@@ -8,7 +8,6 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from cachefs.core.names import printable
@@ -16,11 +15,11 @@ from cachefs.dataflow.ports import Observed, StepContext, StepKind
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import Notify
 from cachefs.dataflow.spec.model import Value
-from cachefs.errors import ConfigError, FlowError, OriginUnavailableError
+from cachefs.dataflow.steps.programs.places import reveal
+from cachefs.errors import FlowError, OriginUnavailableError
 from cachefs.origins.addresses import Addresses
 
 _ANSWER_SECONDS = 30.0
-_SECRET_BYTES_MAX = 64 * 1024
 _SENT = "sent"
 _RETRYABLE = frozenset((408, 425, 429, 500, 502, 503, 504))
 
@@ -54,13 +53,20 @@ class NotifyStep(StepKind):
     def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
         """Send it."""
         wanted: Notify = kinds.check("notify", arguments)
-        url = self._revealed(wanted.url) if wanted.url.startswith(("env:", "file:")) else wanted.url
+        url = (
+            reveal(wanted.url, self._environment)
+            if wanted.url.startswith(("env:", "file:"))
+            else wanted.url
+        )
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "cachefs",
             "Idempotency-Key": context.key,
             **wanted.headers,
-            **{name: self._revealed(text) for name, text in wanted.secret_headers.items()},
+            **{
+                name: reveal(text, self._environment)
+                for name, text in wanted.secret_headers.items()
+            },
         }
         body = self._summarise(context.run) if wanted.body is None else wanted.body
         status = self._send(context, wanted, url, headers, json.dumps(body).encode())
@@ -103,23 +109,6 @@ class NotifyStep(StepKind):
             ) from error
         finally:
             connection.close()
-
-    def _revealed(self, reference: str) -> str:
-        kind, _, name = reference.partition(":")
-        if kind == "env":
-            value = self._environment.get(name, "")
-        else:
-            try:
-                with Path(name).open(encoding="utf-8") as file:
-                    value = file.read(_SECRET_BYTES_MAX)
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(
-                    "a secret cannot be read", subject=printable(name), hint=str(error)
-                ) from error
-        value = value.strip()
-        if not value or any(not character.isprintable() for character in value):
-            raise ConfigError("there is no such secret, or not one line", subject=reference)
-        return value
 
 
 def _shown(url: str) -> str:

@@ -6,19 +6,23 @@
 
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
+from cachefs.config.discovery import FLOWS_FOLDER
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
+from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.incoordinator import CoordinatorCache
 from cachefs.dataflow.planning.planner import CachePlanner
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
-from cachefs.dataflow.steps.evicting import EvictStep
-from cachefs.dataflow.steps.prefetching import PrefetchStep
-from cachefs.dataflow.steps.scaling import ScaleStep
-from cachefs.dataflow.steps.waiting import WaitStep
+from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
+from cachefs.dataflow.steps.programs.rooms import Rooms
+from cachefs.dataflow.steps.registry import Parts, open_kinds
+from cachefs.dataflow.triggers.store import find
 from cachefs.transport.running import main
 
 
@@ -29,14 +33,40 @@ def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Se
 
 def _flows(parts: Surroundings) -> Duty:
     cache = CoordinatorCache(parts.coordinator)
-    kinds: dict[str, StepKind] = {
-        "scale": ScaleStep(cache),
-        "prefetch": PrefetchStep(cache),
-        "wait": WaitStep(cache),
-        "evict": EvictStep(cache),
-    }
+
+    def open_steps(service: FlowService) -> Mapping[str, StepKind]:
+        return open_kinds(
+            Parts(
+                cache=cache,
+                service=service,
+                registered=lambda name: _registered(parts, name),
+                places=Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts)),
+                config=parts.config,
+                environment=os.environ,
+            )
+        )
+
     planner = CachePlanner(cache, parts.config.flows.planning)
-    return FlowDuty(parts, lambda _: kinds, environment=os.environ, planner=planner)
+    return FlowDuty(parts, open_steps, environment=os.environ, planner=planner)
+
+
+def _program_settings(parts: Surroundings) -> ProgramSettings:
+    state = os.environ.get("CACHEFS_STATE")
+    return ProgramSettings(
+        folder=Path(state).absolute() / FLOWS_FOLDER if state else None,
+        allowed=parts.config.flows.processes,
+        environment=os.environ,
+        state=Path(state).absolute() if state else None,
+        log_bytes=parts.config.flows.process_log_bytes,
+        kept_seconds=parts.config.flows.runs_kept_seconds,
+        tethered=parts.store.is_shared,
+    )
+
+
+def _registered(parts: Surroundings, name: str) -> str | None:
+    with parts.store.read() as connection:
+        found = find(connection, name)
+    return found.document if found is not None else None
 
 
 if __name__ == "__main__":

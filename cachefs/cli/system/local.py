@@ -25,6 +25,7 @@ from cachefs.config.load import load
 from cachefs.config.secrets import read_token
 from cachefs.config.units import format_size
 from cachefs.core.pools import workers
+from cachefs.dataflow.steps.programs.rooms import stop_all
 from cachefs.errors import CacheFSError
 from cachefs.gateway.credentials import write_keys
 from cachefs.transport.api import Api
@@ -80,7 +81,8 @@ def _run_locked(
     own = ProcessRecord.of("supervisor", os.getpid())
     supervisor = Supervisor(
         runtime,
-        environment=os.environ | {"CACHEFS_TOKEN_FILE": str(folder.token)},
+        environment=os.environ
+        | {"CACHEFS_TOKEN_FILE": str(folder.token), "CACHEFS_STATE": str(folder.path)},
         on_change=lambda children: _record(folder, [own, *children]),
         on_message=say,
     )
@@ -108,7 +110,15 @@ def _run_locked(
             # Workers first: they say goodbye to a coordinator that still listens.
             supervisor.stop([worker.name for worker in blueprint.workers])
             supervisor.stop()
+            _stop_programs(folder)
             folder.clean_up()
+
+
+def _stop_programs(folder: StateFolder) -> None:
+    """End what flows have started here: they outlive coordinators, but not the system."""
+    count = stop_all(ThreadRuntime(), folder.programs)
+    if count:
+        say(f"stopped {count} {'program' if count == 1 else 'programs'} of flows")
 
 
 def _record(folder: StateFolder, processes: Sequence[ProcessRecord]) -> None:
@@ -173,5 +183,6 @@ def stop_system(folder: StateFolder, *, seconds: float) -> bool:
         if record.send(signal.SIGKILL):
             say(f"killed {record.name}, which did not stop by itself")
     if not folder.is_locked():
+        _stop_programs(folder)
         folder.clean_up()
     return running

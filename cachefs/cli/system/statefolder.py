@@ -11,6 +11,7 @@
 ``config/*.json``     what each process was told
 ``logs/*.log``        what each process said; one older file of each is kept
 ``coordinator/``      the embedded store
+``flows/``            programs that flows run: their records and logs
 ``workers/NAME/``     a worker's identity and its disk tier
 ====================  ========================================================================
 
@@ -30,7 +31,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cachefs.config.discovery import CLUSTER_FILE, ENDPOINTS_FOLDER, TOKEN_FILE
+from cachefs.config.discovery import CLUSTER_FILE, ENDPOINTS_FOLDER, FLOWS_FOLDER, TOKEN_FILE
 from cachefs.config.secrets import make_token
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError, ConflictError
@@ -52,6 +53,8 @@ class StateFolder:
         self.roster = path / "workers.json"
         self.logs = path / "logs"
         self.store = path / "coordinator" / "cachefs.db"
+        self.programs = path / FLOWS_FOLDER
+        """Programs that flows run."""
         self._lock = path / "lock"
         name = hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest()
         self.memory = SHARED_MEMORY / f"cachefs-{os.getuid()}-{name}"

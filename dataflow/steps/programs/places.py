@@ -87,7 +87,8 @@ class Places:
             )
         if self._settings.folder is None:
             raise ConfigError(
-                "this coordinator has no folder for programs", hint="set coordinator.flows.folder"
+                "this coordinator has no folder for programs",
+                hint="start it with `cachefs up`, or set CACHEFS_STATE",
             )
         return self._settings.folder
 
