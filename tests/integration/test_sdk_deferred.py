@@ -28,6 +28,7 @@ def tensor(asked):
 TAKEN = {
     "narrow": (lambda t: t.narrow(0, 2, 3), ((2, 5), (0, 10))),
     "narrow twice": (lambda t: t.narrow(0, 2, 3).narrow(1, 4, 2), ((2, 5), (4, 6))),
+    "narrow further": (lambda t: t.narrow(0, 2, 3)[1:3], ((3, 5), (0, 10))),
     "narrow from the end": (lambda t: t.narrow(-1, 4, 2), ((0, 6), (4, 6))),
     "slice": (lambda t: t[2:4], ((2, 4), (0, 10))),
     "slices": (lambda t: t[-2:, 3:], ((4, 6), (3, 10))),
