@@ -234,12 +234,12 @@ def main(device, memory, source, control):
         MountOptions(uid=0, gid=0),
         runtime,
         limits=EngineLimits(settle_seconds=0.2, threads=12, reads=8),
-        on_ready=None,
+        # Not before: a process that dies with INIT in its hands leaves nothing to take over.
+        on_ready=lambda: print("ready", flush=True),
     )
     signal.signal(
         signal.SIGTERM, lambda *_: threading.Thread(target=engine.close, daemon=True).start()
     )
-    print("ready", flush=True)
     engine.serve()
 
 

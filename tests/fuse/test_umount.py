@@ -141,7 +141,8 @@ def test_a_frozen_mount_is_unmounted(mounts):
     mounts.cachefs("umount", place)
     assert RUNTIME.monotonic() - began < BOUND_SECONDS
     assert find_mount(place) is None
-    assert mounts.processes() == []
+    # They are killed; a machine that is busy with others lets them end later.
+    wait_for(lambda: mounts.processes() == [])
 
 
 def test_a_frozen_mount_with_a_reader_that_waits_is_unmounted_by_force(mounts):

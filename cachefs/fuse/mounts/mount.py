@@ -227,7 +227,8 @@ def _end(runtime: Runtime, mount: Mount) -> str:
         if elsewhere(mount.entry.device):
             return "it is still mounted in other mount namespaces, a container's for instance"
         _kill(mount)
-        _wait_for_end(runtime, mount, seconds=_END_SECONDS)
+        if _wait_for_end(runtime, mount, seconds=_END_SECONDS):
+            return "its processes are killed, but have not ended yet"
     if mount.folder is not None and not any(_processes_alive(mount)):
         mount.folder.remove()
     return ""
