@@ -70,7 +70,7 @@ def scale(
 
     session = Session(state)
     chosen = _pool_of(session, name, pool)
-    before = session.api.get(f"/v1/pools/{chosen}")
+    before = session.api.get(_path(chosen))
     change = {
         "wanted": workers,
         "wanted_by_zone": _zones(per_zone, before),
@@ -78,7 +78,7 @@ def scale(
         "reason": reason,
     }
     if dry_run:
-        plan = session.api.post(f"/v1/pools/{chosen}/plan", {"change": change})
+        plan = session.api.post(_path(chosen, "/plan"), {"change": change})
         _show_plan(plan, as_json=as_json)
         return
     saved = _save_maps(session, name, chosen) if save_map else []
@@ -101,7 +101,7 @@ def add(
 
     session = Session(state)
     body = {"count": count, "zone": zone, "by": "cachefs worker add", "reason": reason}
-    after = session.api.post(f"/v1/pools/{pool or _DEFAULT_POOL}/grow", body)
+    after = session.api.post(_path(pool or _DEFAULT_POOL, "/grow"), body)
     _finish(session, after, wait=wait, as_json=as_json)
 
 
@@ -131,17 +131,17 @@ def remove(
     by = {"by": "cachefs worker remove", "reason": reason}
     if workers:
         body: dict[str, Any] = {"workers": workers}
-        path, method = f"/v1/pools/{chosen}/shrink", "POST"
+        path, method = _path(chosen, "/shrink"), "POST"
     else:
-        before = session.api.get(f"/v1/pools/{chosen}")
+        before = session.api.get(_path(chosen))
         present = before["live"] if before["wanted"] is None else before["wanted"]
         if count is None or count < 1 or count > present:
             raise ConfigError(f"--count must be from 1 to {present}", subject=f"pool {chosen}")
         body = {"wanted": present - count}
-        path, method = f"/v1/pools/{chosen}", "PUT"
+        path, method = _path(chosen), "PUT"
     if dry_run:
         asked = {"workers": workers} if workers else {"change": body}
-        _show_plan(session.api.post(f"/v1/pools/{chosen}/plan", asked), as_json=as_json)
+        _show_plan(session.api.post(_path(chosen, "/plan"), asked), as_json=as_json)
         return
     after = _send(session, method, path, body | by)
     _finish(session, after, wait=wait, as_json=as_json)
@@ -178,7 +178,7 @@ def show_pool(pool: Pool, state: options.State = None, as_json: options.Json = F
 
     from cachefs.cli.session import Session
 
-    found = Session(state).api.get(f"/v1/pools/{pool}")
+    found = Session(state).api.get(_path(pool))
     if as_json:
         print_json(found)
         return
@@ -306,8 +306,14 @@ def _save_maps(session: "Session", name: str | None, pool: str) -> list[dict[str
     return saved
 
 
+def _path(pool: str, what: str = "") -> str:
+    from urllib.parse import quote
+
+    return f"/v1/pools/{quote(pool, safe='')}{what}"
+
+
 def _put(session: "Session", pool: str, change: dict[str, Any]) -> dict[str, Any]:
-    return _send(session, "PUT", f"/v1/pools/{pool}", change)
+    return _send(session, "PUT", _path(pool), change)
 
 
 def _send(session: "Session", method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -359,7 +365,7 @@ def _wait(session: "Session", pool: dict[str, Any]) -> dict[str, Any]:
         if session.runtime.monotonic() > deadline:
             raise DeadlineError("the pool is not as it shall be", subject=pool["name"])
         session.runtime.sleep(_POLL_SECONDS)
-        pool = session.api.get(f"/v1/pools/{pool['name']}")
+        pool = session.api.get(_path(pool["name"]))
     return pool
 
 
