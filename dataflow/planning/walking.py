@@ -2,7 +2,8 @@
 
 The machine that decides about real runs decides here too, on a clock that jumps from the end of one step
 to the end of the next; so joins, conditions, instances and limits mean the same as they will. Every step
-is taken to succeed, and every approval to be given at once.
+is taken to succeed, and every approval to be given at once. What a program will return is not known: a
+step that needs it is left out, and told as ``Failed`` among those that do not begin.
 """
 
 import heapq
@@ -135,4 +136,8 @@ def walk(
 
 
 def _unhurried(step: Step) -> Step:
-    return replace(step, timeout_seconds=None)
+    """Return a step as it is walked: what depends on outputs that nobody knows yet undoes nothing.
+
+    Such a step cannot be begun here, as its arguments cannot be rendered; those after it can.
+    """
+    return replace(step, timeout_seconds=None, on_failure="continue", compensate=None)
