@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cachefs.cli import options
-from cachefs.cli.flow import asking, planning, starting
+from cachefs.cli.flow import argo, asking, exporting, planning, starting
 
 app = typer.Typer(
     name="flow",
@@ -51,3 +51,5 @@ app.command()(asking.pause)
 app.command()(asking.resume)
 app.command()(asking.retry)
 app.command()(asking.approve)
+app.command()(exporting.export)
+app.add_typer(argo.app)

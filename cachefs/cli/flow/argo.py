@@ -1,0 +1,198 @@
+"""``cachefs flow argo``: what the pods of an exported flow run; people have no use for it.
+
+``begin`` submits the flow, with the workflow's id as the key, so that a pod that comes twice is one run.
+``follow`` waits for a step and ends as it did, ``ask`` waits for an approval to be asked for, and ``answer``
+gives it. ``close`` cancels a run whose workflow was stopped, ``end`` waits for the run and ends as it did.
+Their exit codes are the usual ones: 11 for what failed, 12 for what was cancelled; 3 (no coordinator
+answers) is the one that a workflow tries again.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cachefs.cli.flow.asking import Run, run_path
+from cachefs.cli.flow.showing import Document
+from cachefs.cli.flow.starting import Params
+from cachefs.cli.rendering import say
+
+if TYPE_CHECKING:
+    from cachefs.cli.session import Session
+
+app = typer.Typer(name="argo", hidden=True, no_args_is_help=True)
+
+_POLL_SECONDS = 1.0
+_CLOSE_SECONDS = 15.0
+"""A run knows how it will end a moment after its last step; one that does not by then was left alone."""
+_AWAY_SECONDS = 120.0
+"""How long a coordinator may be away before the pod gives up, to be tried again."""
+
+StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the answer is written.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Which workflow asks.")]
+Failure = Annotated[
+    Literal["fail", "continue"],
+    typer.Option("--failure", help="Whether a failed step makes this command fail."),
+]
+
+
+@app.command()
+def begin(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The flow.")],
+    *,
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="Once for each workflow.")],
+    by: By,
+    out: Out,
+    param: Params = None,
+) -> None:
+    """Submit a flow, and write the run's id to a file."""
+    from cachefs.cli.flow.starting import parse_params, read_document
+
+    document, _ = read_document(file)
+    body = {"document": document, "file": file, "params": parse_params(param or []), "by": by}
+    run = _session().api.post("/v1/runs", body, headers={"Idempotency-Key": key})
+    out.write_text(run["id"])
+    say(f"run {run['id']}")
+
+
+@app.command()
+def follow(run: Run, step: StepId, *, failure: Failure = "fail") -> None:
+    """Wait until a step is over, and end as it did."""
+    _follow(_session(), run, step, failure)
+
+
+@app.command()
+def ask(run: Run, step: StepId, *, out: Out) -> None:
+    """Wait until an approval is asked for, or will not be, and write the step's state to a file."""
+    from cachefs.dataflow.records import STEP_OVER
+
+    for status in _statuses(_session(), run):
+        state = _step(status, step)["state"]
+        if state == "Blocked" or state in STEP_OVER:
+            out.write_text(state)
+            say(f"{step}: {state}")
+            return
+
+
+@app.command()
+def answer(run: Run, step: StepId, *, by: By, failure: Failure = "fail") -> None:
+    """Approve a step, unless somebody has answered; then as `follow`."""
+    from cachefs.errors import ConflictError
+
+    session = _session()
+    status = next(_statuses(session, run))
+    if _step(status, step)["state"] == "Blocked":
+        body = {"step": step, "granted": True, "by": by, "message": "resumed"}
+        try:
+            session.api.post(run_path(run, "/approve"), body)
+        except ConflictError:
+            say(f"{step}: somebody has answered already")
+    _follow(session, run, step, failure)
+
+
+@app.command()
+def close(run: Run) -> None:
+    """Cancel a run that goes on although nobody follows it any more."""
+    from cachefs.dataflow.records import RUN_OVER
+
+    session = _session()
+    until = session.runtime.monotonic() + _CLOSE_SECONDS
+    for status in _statuses(session, run):
+        found = status["run"]
+        if found["ending"] or found["state"] in RUN_OVER:
+            return
+        if session.runtime.monotonic() >= until:
+            say(f"run {run} goes on, and its workflow does not: it is cancelled")
+            session.api.post(run_path(run, "/cancel"), {"by": "argo"})
+            return
+
+
+@app.command()
+def end(run: Run) -> None:
+    """Wait until a run is over, and end as it did."""
+    from cachefs.cli import exits
+    from cachefs.cli.flow.showing import print_status
+    from cachefs.dataflow.records import RUN_OVER
+
+    for status in _statuses(_session(), run):
+        state = status["run"]["state"]
+        if state in RUN_OVER:
+            print_status(status)
+            raise typer.Exit(
+                {"Succeeded": exits.OK, "Cancelled": exits.RUN_CANCELLED}.get(
+                    state, exits.RUN_FAILED
+                )
+            )
+
+
+def _session() -> "Session":
+    from cachefs.cli.session import Session
+
+    return Session(None)
+
+
+def _follow(session: "Session", run: str, step: str, failure: str) -> None:
+    from cachefs.dataflow.records import STEP_OVER
+
+    told: dict[str, str] = {}
+    for status in _statuses(session, run):
+        record = _step(status, step)
+        _report(record)
+        for one in _with_instances(status, step):
+            if told.get(one["id"]) != one["state"]:
+                told[one["id"]] = one["state"]
+                say(f"{one['id']}: {one['state']}  {one['failure']}".rstrip())
+        if record["state"] in STEP_OVER:
+            raise typer.Exit(_code(record["state"], failure))
+
+
+def _code(state: str, failure: str) -> int:
+    from cachefs.cli import exits
+    from cachefs.dataflow.machine.states import FAILED
+    from cachefs.dataflow.records import STEP_GOOD
+
+    if state in STEP_GOOD or (failure == "continue" and state in FAILED):
+        return exits.OK
+    return exits.RUN_CANCELLED if state == "Cancelled" else exits.RUN_FAILED
+
+
+def _report(record: Document) -> None:
+    """Write how far a step is to where Argo looks for it: whole numbers, ``done/total``."""
+    file = os.environ.get("ARGO_PROGRESS_FILE")
+    total = int(record["progress"]["total"])
+    if file and total > 0:
+        done = min(int(record["progress"]["done"]), total)
+        Path(file).write_text(f"{done}/{total}\n")
+
+
+def _step(status: Document, step: str) -> Document:
+    from cachefs.errors import NotKnownError
+
+    found: Document | None = next((one for one in status["steps"] if one["id"] == step), None)
+    if found is None:
+        raise NotKnownError("the run has no such step", subject=step)
+    return found
+
+
+def _with_instances(status: Document, step: str) -> list[Document]:
+    return [one for one in status["steps"] if one["id"].partition("[")[0] == step]
+
+
+def _statuses(session: "Session", run: str) -> Iterator[Document]:
+    """Yield the run again and again; whoever asks knows when it is enough."""
+    from cachefs.errors import CoordinatorUnavailableError
+
+    answered = session.runtime.monotonic()
+    while True:
+        try:
+            status: Document = session.api.get(run_path(run))
+        except CoordinatorUnavailableError:
+            if session.runtime.monotonic() - answered > _AWAY_SECONDS:
+                raise
+        else:
+            answered = session.runtime.monotonic()
+            yield status
+        session.runtime.sleep(_POLL_SECONDS)

@@ -1,0 +1,1 @@
+"""Flows for others: what runs elsewhere, and is decided here all the same."""
