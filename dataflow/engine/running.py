@@ -20,6 +20,7 @@ from cachefs.errors import (
     CacheFSError,
     CapacityError,
     ConfigError,
+    CoordinatorUnavailableError,
     DeadlineError,
     OriginUnavailableError,
     StepCancelledError,
@@ -105,12 +106,7 @@ class Attempt:
 
     def _run(self) -> None:
         try:
-            if self._how is None:
-                outcome = Outcome(state="done", outputs=self._do())
-            else:
-                self.context.check()
-                self._kind.compensate(self.context, self._arguments, self._how)
-                outcome = Outcome(state="done")
+            outcome = self._patiently(self._do if self._how is None else self._undo)
         except CacheFSError as error:
             outcome = self._outcome_of(error)
         except Exception as error:  # noqa: BLE001 - the step boundary: a bug fails its step, no more
@@ -119,23 +115,43 @@ class Attempt:
             outcome = Outcome(state="failed", failure=f"a bug in cachefs: {text}")
         self._answer(outcome)
 
-    def _do(self) -> Mapping[str, Value]:
+    def _patiently(self, attempt: Callable[[], Outcome | None]) -> Outcome:
+        """Try until the world is as wanted; our own store being away is no failure of the step.
+
+        While it is, nothing can be known, nor could it be written that the step had failed.
+        """
         pause = _PAUSE_SECONDS
         while True:
             self.context.check()
-            observed = self._kind.observe(self.context, self._arguments)
-            if not observed.done:
-                self.context.check()
-                self._kind.apply(self.context, self._arguments)
-                observed = self._kind.observe(self.context, self._arguments)
-            self.context.report(observed.progress)
-            if observed.done:
-                outputs = dict(observed.outputs)
-                if len(json.dumps(outputs)) > _OUTPUTS_BYTES_MAX:
-                    raise CapacityError("a step has too long outputs", subject=self.context.step)
-                return outputs
+            try:
+                outcome = attempt()
+            except CoordinatorUnavailableError as error:
+                extra = {"step": self.context.key, "failure": str(error)}
+                _LOG.warning("a step waits for the coordinator's store", extra=extra)
+                outcome = None
+            if outcome is not None:
+                return outcome
             self.context.sleep(pause)
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    def _do(self) -> Outcome | None:
+        observed = self._kind.observe(self.context, self._arguments)
+        if not observed.done:
+            self.context.check()
+            self._kind.apply(self.context, self._arguments)
+            observed = self._kind.observe(self.context, self._arguments)
+        self.context.report(observed.progress)
+        if not observed.done:
+            return None
+        outputs = dict(observed.outputs)
+        if len(json.dumps(outputs)) > _OUTPUTS_BYTES_MAX:
+            raise CapacityError("a step has too long outputs", subject=self.context.step)
+        return Outcome(state="done", outputs=outputs)
+
+    def _undo(self) -> Outcome:
+        assert self._how is not None  # noqa: S101 - for the type checker
+        self._kind.compensate(self.context, self._arguments, self._how)
+        return Outcome(state="done")
 
     def _outcome_of(self, error: CacheFSError) -> Outcome:
         if self.stopped is not None:

@@ -391,7 +391,6 @@ class Engine(Closing):
 
     def _look(self, now: float) -> None:
         """Take what is nobody's, begin what has its turn, and see what others wrote."""
-        self._looked_at = now
         found = self._leases.claim()
         if any(not position.begun for position in found.values()):
             self._start_queued()
@@ -413,6 +412,7 @@ class Engine(Closing):
                 if stored is not None:
                     owned.note_wishes(stored, answers, position)
         self._queued = any(not position.begun for position in found.values())
+        self._looked_at = now  # not before: who was poked must look, however often that fails
 
     def _start_queued(self) -> None:
         free = self._config.runs_limit - len(self._runs)

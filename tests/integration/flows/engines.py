@@ -154,6 +154,9 @@ class MortalStore(Store):
         """Moments so far at which a process may die; none while the store is opened."""
         self.dies_at = dies_at
         self.dead = False
+        self.away = False
+        self.hiccups = None
+        """Draws whether a write fails: before it is made, or after, when it has been made all the same."""
         super().__init__(url)
 
     def pass_point(self):
@@ -166,9 +169,16 @@ class MortalStore(Store):
         if self.dead:
             raise CoordinatorUnavailableError("this process is dead")
 
+    def hiccup(self):
+        if self.away:
+            raise CoordinatorUnavailableError("nobody is there")
+        if self.hiccups is not None and self.hiccups.random() < 0.15:
+            raise CoordinatorUnavailableError("no answer")
+
     @contextmanager
     def read(self):
         self.check()
+        self.hiccup()
         with super().read() as connection:
             yield connection
 
@@ -176,9 +186,11 @@ class MortalStore(Store):
     def write(self):
         if self.points:
             self.pass_point()
+        self.hiccup()
         with super().write() as connection:
             yield connection
             self.check()
+        self.hiccup()
         if self.points:
             self.pass_point()
 
@@ -226,6 +238,13 @@ class Kit:
             events = [tuple(event[1:4]) for event in self.service.events(run, after=0)]
             assert self.runtime.monotonic() < until, (status.run, states_of(status), events)
             self.runtime.sleep(0.01)
+
+    def over(self, run):
+        """Say whether a run is over; not if the store does not answer."""
+        try:
+            return self.service.get(run).run.over
+        except CoordinatorUnavailableError:
+            return False
 
     def wait_for_step(self, run, name, *states, seconds=10.0):
         until = self.runtime.monotonic() + seconds

@@ -144,3 +144,35 @@ def test_a_coordinator_that_dies_again_and_again_gets_there(tmp_path, template):
         world.live(dies_at=moment)
     assert world.end()[:2] == calm.end()[:2]
     assert set(world.effects.keys()) == set(calm.effects.keys())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [PUBLISH, GO_BACK], ids=["up", "back"])
+def test_a_store_that_often_does_not_answer_changes_nothing_but_the_time(
+    tmp_path, template, document
+):
+    calm = World(tmp_path / "calm", template, document)
+    calm.live()
+    for seed in range(2):
+        world = World(tmp_path / str(seed), template, document)
+        with Kit(world.url, world.effects) as kit:
+            run = kit.submit(document, key="the one")
+            kit.store.hiccups = random.Random(seed)
+            while not kit.over(run):
+                kit.runtime.sleep(0.05)
+            kit.store.hiccups = None
+        assert world.end()[:2] == calm.end()[:2]
+        assert set(world.effects.keys()) == set(calm.effects.keys())
+
+
+def test_a_step_that_ends_while_the_store_is_away_is_heard_when_it_is_back(tmp_path, template):
+    world = World(tmp_path / "world", template, "")
+    with Kit(world.url, world.effects) as kit:
+        run = kit.submit(flow(step("a", "rest", "0.3"), step("b", needs=["a"])))
+        kit.wait_for_step(run, "a", "Running")
+        kit.store.away = True
+        kit.runtime.sleep(1.0)
+        kit.store.away = False
+        assert kit.wait(run).run.state == "Succeeded"
+        assert kit.effects.calls("a") == 1
+        assert kit.kinds(run, "a") == ["step-began", "step-told", "step-succeeded"]
