@@ -96,9 +96,9 @@ class WorkerControl(rpc.WorkerServicer):
         return pb.PinResponse(revision=self._pins.push(pins))
 
     def Evict(self, request: pb.EvictRequest, context: grpc.ServicerContext) -> pb.EvictResponse:
-        """Evict file versions, except those that are lent out or pinned."""
+        """Evict file versions, or bring them from memory to disk, but for those in use or pinned."""
         names = [FileVersionId(name) for name in request.file_versions]
-        size, refused = self._store.evict(names)
+        size, refused = (self._store.demote if request.only_memory else self._store.evict)(names)
         # Whoever warms next must not find these blocks in the coordinator's record.
         self._tell(TELL_SECONDS)
         return pb.EvictResponse(bytes=size, refused=list(refused))

@@ -58,6 +58,7 @@ from cachefs.workers.serving.handout import Handout, open_socket
 from cachefs.workers.statistics import WorkerStatistics, sampler
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
+from cachefs.workers.uses import Uses
 
 LOCAL_CONNECTIONS_LIMIT = 1024
 """Processes on this node that may hold descriptors at once, counted by connections."""
@@ -144,6 +145,7 @@ class Worker:
         stack.callback(self._control.close)
         self.member = self._describe(socket_path)
         self._pins = Pins(runtime, self.store)
+        self._uses = Uses(runtime)
         self.renewal = Renewal(
             runtime,
             channel,
@@ -194,6 +196,7 @@ class Worker:
             config=self._config,
             exposition=self._metrics.exposition,
             own_digests=self._own_digests,
+            uses=self._uses,
         )
         self._handout = Handout(
             runtime,
@@ -203,6 +206,7 @@ class Worker:
             token=token,
             cluster=cluster,
             own=self._own,
+            uses=self._uses,
         )
         handover = Handover(
             runtime,
@@ -304,6 +308,9 @@ class Worker:
             connections=self._data_listener.connections if self._data_listener else 0,
             leases=self._handout.leases,
             moving_blocks=self._mover.left_blocks,
+            used_seconds_ago={
+                str(name): round(ago, 1) for name, ago in self._uses.seconds_ago().items()
+            },
         )
 
     def _open_origin(self, resolved: ResolvedVersion) -> Origin:

@@ -1,7 +1,7 @@
 """Statistics: what one worker says of itself, for people as JSON and for Prometheus as samples."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cachefs.telemetry.metrics import Sample, by_label
@@ -23,6 +23,8 @@ class WorkerStatistics:
     leases: int
     moving_blocks: int = 0
     """What newcomers have yet to take from this worker."""
+    used_seconds_ago: Mapping[str, float] = field(default_factory=dict)
+    """When each dataset was last read here; of those that were, lately."""
 
     def to_document(self) -> dict[str, Any]:
         """Return it as a JSON object, as renewals and ``Stat`` carry it."""
@@ -36,6 +38,7 @@ class WorkerStatistics:
             "connections": self.connections,
             "leases": self.leases,
             "moving_blocks": self.moving_blocks,
+            "used_seconds_ago": dict(self.used_seconds_ago),
         }
 
     def samples(self) -> Iterator[Sample]:

@@ -23,6 +23,7 @@ from cachefs.cli import (
     endpoints,
     exits,
     explain,
+    policies,
     reading,
     rendering,
     scaling,
@@ -130,6 +131,7 @@ app.command(rich_help_panel=_OPERATION)(explain.explain)
 app.add_typer(worker.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(scaling.scale)
 app.add_typer(scaling.pool_app, rich_help_panel=_OPERATION)
+app.add_typer(policies.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(doctor.doctor)
 app.add_typer(settings.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(settings.version)

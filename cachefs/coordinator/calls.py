@@ -18,6 +18,8 @@ from cachefs.wire.proto import cachefs_pb2_grpc as rpc
 CALL_SECONDS = 10.0
 """Longest that a worker may take to answer, but for a drain."""
 DRAIN_SECONDS = 120.0
+DEMOTE_SECONDS = 120.0
+"""Bytes are copied meanwhile."""
 PIN_SECONDS = 2.0
 """Somebody waits for it, and a worker that is not told hears of it with its next renewal."""
 _CHANNELS_LIMIT = 1000
@@ -84,10 +86,19 @@ class WorkerCalls:
         answer = channel.call(stub.Pin, request, timeout_seconds=PIN_SECONDS)
         return int(answer.revision)
 
-    def evict(self, member: Member, file_versions: Sequence[FileVersionId]) -> Evicted:
-        """Make a worker drop blocks that it can do without."""
+    def evict(
+        self,
+        member: Member,
+        file_versions: Sequence[FileVersionId],
+        *,
+        only_memory: bool = False,
+    ) -> Evicted:
+        """Make a worker drop blocks that it can do without, or bring them from memory to disk."""
         channel, stub = self._stub(member)
-        answer = channel.call(stub.Evict, pb.EvictRequest(file_versions=file_versions))
+        request = pb.EvictRequest(file_versions=file_versions, only_memory=only_memory)
+        answer = channel.call(
+            stub.Evict, request, timeout_seconds=DEMOTE_SECONDS if only_memory else None
+        )
         return Evicted(answer.bytes, tuple(FileVersionId(one) for one in answer.refused))
 
     def explain(self, member: Member, file_version: FileVersionId) -> Account:

@@ -172,7 +172,9 @@ def _version_routes(coordinator: Coordinator) -> APIRouter:
     @router.get("/versions", response_model=bodies.ResolvedBody)
     def resolve(name: Name, version: Version = "") -> Response:
         """Return a version by id or prefix, or the current one by the consistency policy."""
-        found = coordinator.catalogue.resolve(DatasetName.parse(name), version or None)
+        dataset = DatasetName.parse(name)
+        found = coordinator.catalogue.resolve(dataset, version or None)
+        coordinator.uses.note(dataset)
         head = VersionHead(
             found.version.dataset,
             found.version.id,

@@ -15,6 +15,7 @@ from cachefs.config.secrets import Secret
 from cachefs.coordinator.calls import WorkerCalls
 from cachefs.coordinator.control import open_server
 from cachefs.coordinator.duties import Duty, OpenDuty, Surroundings
+from cachefs.coordinator.elastic.duty import Elastic
 from cachefs.coordinator.http import make_app
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
@@ -135,7 +136,7 @@ class CoordinatorProcess(Closing):
         )
         self._http = HttpServer(config.host, config.http_port)
         parts = Surroundings(self.coordinator, self._store, runtime, config, cluster, token)
-        self._duties: list[Duty] = [open_duty(parts) for open_duty in duties]
+        self._duties: list[Duty] = [Elastic(parts), *(open_duty(parts) for open_duty in duties)]
         metrics = Metrics(self.coordinator.samples, *(duty.samples for duty in self._duties))
         app = make_app(
             self.coordinator,

@@ -22,9 +22,16 @@ from cachefs.coordinator.answers import (
     Renewal,
     Renewed,
 )
-from cachefs.coordinator.calls import CALL_SECONDS, Drained, Evicted, WorkerCalls
+from cachefs.coordinator.calls import (
+    CALL_SECONDS,
+    DEMOTE_SECONDS,
+    Drained,
+    Evicted,
+    WorkerCalls,
+)
 from cachefs.coordinator.catalogue import Catalogue
 from cachefs.coordinator.declaring import DatasetChange
+from cachefs.coordinator.elastic.uses import Uses
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.listing import Lister, OpenOrigin
@@ -59,6 +66,8 @@ _LOG = logging.getLogger("cachefs.coordinator")
 T = TypeVar("T")
 
 _STATISTICS_BYTES_MAX = 256 * 1024
+_FILES_PER_CALL = 1000
+"""File versions that a worker is asked to let go of at once."""
 _TICKS_PER_LEASE = 10
 _TICK_SECONDS_MAX = 0.5
 
@@ -84,6 +93,7 @@ class Coordinator:
         self.cluster = cluster
         self.events = Events(store, runtime, kept=config.events_kept)
         self.members = Members(store, runtime, cluster, self.events)
+        self.uses = Uses(store, runtime)
         lister = Lister(
             open_origin, config.origin, runtime, manifest_limit_bytes=config.manifest_limit_bytes
         )
@@ -312,6 +322,7 @@ class Coordinator:
             head = self.maps.find(name, options.map)
             options = options._replace(map=head.id)
             version = version or head.version
+        self.uses.note(name)
         return self.warming.start(name, version, paths, options)
 
     def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> EvictedFiles:
@@ -332,6 +343,34 @@ class Coordinator:
         with self._store.write() as connection:
             self.events.record(connection, "evicted", name, f"{size} bytes on request")
         return EvictedFiles(size, tuple(sorted(refused)), unreachable)
+
+    def let_go(
+        self,
+        name: DatasetName,
+        file_versions: Sequence[FileVersionId],
+        *,
+        only_memory: bool,
+        reason: str,
+    ) -> int:
+        """Make all members evict file versions of an idle dataset, or bring them from memory to disk.
+
+        Returns the bytes that were freed.
+        """
+        size = 0
+        for at in range(0, len(file_versions), _FILES_PER_CALL):
+            part = file_versions[at : at + _FILES_PER_CALL]
+            answers, _ = self._ask_all(
+                self.members.view.members,
+                partial(self._calls.evict, file_versions=part, only_memory=only_memory),
+                seconds=DEMOTE_SECONDS if only_memory else CALL_SECONDS,
+            )
+            size += sum(answer.size for answer in answers)
+        if size:
+            done = "went from memory to disk" if only_memory else "were evicted"
+            with self._store.write() as connection:
+                kind = "idle-demoted" if only_memory else "idle-evicted"
+                self.events.record(connection, kind, name, f"{size} bytes {done}: {reason}")
+        return size
 
     # ---- life ---------------------------------------------------------------------------------
 
@@ -408,7 +447,11 @@ class Coordinator:
             self.events.record(connection, "worker-suspected", worker, reason)
 
     def _ask_all(
-        self, members: Sequence[Member], ask: Callable[[Member], T]
+        self,
+        members: Sequence[Member],
+        ask: Callable[[Member], T],
+        *,
+        seconds: float = CALL_SECONDS,
     ) -> tuple[list[T], tuple[WorkerId, ...]]:
         """Ask members at once; return their answers, and who gave none."""
         answers: list[T] = []
@@ -429,7 +472,7 @@ class Coordinator:
             for member in members
         ]
         for task in tasks:
-            if not task.join(2 * CALL_SECONDS):
+            if not task.join(2 * seconds):
                 raise WorkerUnavailableError("a worker neither answered nor failed")
         return answers, tuple(sorted(unreachable))
 

@@ -57,6 +57,7 @@ from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.asking import PROOF_SECONDS
 from cachefs.workers.proving.prover import Prover
+from cachefs.workers.uses import Uses
 
 DIGESTS_LIMIT = 16
 """Blocks of one answer that are obtained before its head is sent."""
@@ -113,6 +114,7 @@ class DataPlane:
         config: WorkerConfig,
         exposition: Callable[[], bytes],
         own_digests: Callable[[FileRef], list[bytes | None]],
+        uses: Uses,
     ) -> None:
         """Serve what the filler obtains and what is known.
 
@@ -126,6 +128,7 @@ class DataPlane:
             config: Says how long a connection may be idle.
             exposition: Returns the text of ``/metrics``.
             own_digests: Returns the digests of a file's blocks that are resident here.
+            uses: What readers read is noted there.
         """
         self._runtime = runtime
         self._filler = filler
@@ -138,6 +141,7 @@ class DataPlane:
         self._fill_seconds = config.fill.fill_seconds + PATIENCE_SECONDS
         self._exposition = exposition
         self._own_digests = own_digests
+        self._uses = uses
         self.served = ByteAccounts("memory", "disk", "peer", "origin")
         """Bytes sent, by where they were."""
         self._routes: dict[str, Callable[[Request, str], _Answer]] = {
@@ -299,6 +303,8 @@ class DataPlane:
         directives = request.headers.get("cache-control", "").lower()
         only_cached, verify = ONLY_CACHED in directives, VERIFY in directives
         unproven = "unproven" in request.query
+        if not unproven:  # other workers take unproven blocks, too; what they ask for is no use
+            self._uses.note(file.dataset)
         if not unproven and not only_cached and self._prover.is_needed(file):
             self._prover.proof(
                 file,

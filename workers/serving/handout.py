@@ -41,6 +41,7 @@ from cachefs.transport.serving.listening import Guest
 from cachefs.wire import digests, failures, local
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.prover import Prover
+from cachefs.workers.uses import Uses
 
 SOCKET_PATH_BYTES_MAX = 107
 """``sun_path`` of Linux less its closing NUL."""
@@ -81,8 +82,10 @@ class Handout:
         token: Secret,
         cluster: ClusterConfig,
         own: WorkerId,
+        uses: Uses,
     ) -> None:
         """Lend out what the store has, filled and proven if need be."""
+        self._uses = uses
         self._runtime = runtime
         self._store = store
         self._prover = prover
@@ -191,6 +194,7 @@ class Handout:
         each = _Lent(file, self._store.lease(file))
         with self._lock:
             self._leases += 1
+        self._uses.begin(file.dataset)
         try:
             answer = describe(each, request)
             descriptor = self._reopen(each.lease.file)
@@ -265,6 +269,7 @@ class Handout:
 
     def _release(self, each: _Lent) -> None:
         each.lease.release()
+        self._uses.end(each.file.dataset)
         with self._lock:
             self._leases -= 1
 

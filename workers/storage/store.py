@@ -25,6 +25,7 @@ from cachefs.errors import CapacityError, ConfigError, check
 from cachefs.ports import Disk, FileRef, Runtime
 from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.datafile import PATIENCE_SECONDS
+from cachefs.workers.storage.demoting import Demoter
 from cachefs.workers.storage.disk import OsDisk, read_boot_id
 from cachefs.workers.storage.holding import StoredBlock, StoredLease, StoredReservation
 from cachefs.workers.storage.inventory import (
@@ -68,6 +69,7 @@ class TieredStore:
         self._tiers: list[Tier] = []
         self._hits = self._misses = 0
         self._closed = False
+        self._demoter = Demoter(self._tiers, self._lock, digest=cluster.digest)
         identity = read_boot_id() if boot_id is None else boot_id
         for config in tiers:
             try:
@@ -299,6 +301,14 @@ class TieredStore:
             else:
                 refused.append(name)
         return freed, tuple(refused)
+
+    def demote(
+        self, file_versions: Collection[FileVersionId]
+    ) -> tuple[int, tuple[FileVersionId, ...]]:
+        """Bring file versions from memory to disk; return the bytes moved, and those that stay."""
+        moved = {name: self._demoter.demote(name) for name in file_versions}
+        refused = tuple(name for name, size in moved.items() if size is None)
+        return sum(size or 0 for size in moved.values()), refused
 
     def expire(self, now: float) -> int:
         """Evict the blocks that have outlived their time to live; return how many."""

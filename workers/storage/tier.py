@@ -118,6 +118,27 @@ class Tier:
         self.books.adopt(file, self._runtime.monotonic())
         return file
 
+    def adopt_copy(self, file: CachedFile) -> CachedFile:
+        """Begin a copy of another tier's file; with the worker's lock held."""
+        copy = CachedFile(
+            file.file_version,
+            size=file.size,
+            block_size=file.block_size,
+            dataset=file.dataset,
+            version=file.version,
+        )
+        self.books.adopt(copy, self._runtime.monotonic())
+        return copy
+
+    def is_ours(self, file: CachedFile) -> bool:
+        """Say whether surely nobody outside of this process has a file open; we are a user of it.
+
+        Raises:
+            CapacityError: The disk hangs.
+        """
+        with self._data.slot(file):
+            return self.users.is_ready(file) and self.users.is_open_elsewhere(file) is False
+
     def open(self, file: CachedFile) -> DiskFile:
         """Return the open data file, made if there is none. The caller is a user of it.
 

@@ -35,9 +35,7 @@ def put(connection: Connection, kind: Kind, scope: str, document: str) -> None:
 
 def remove(connection: Connection, kind: Kind, scope: str) -> None:
     """Delete a policy, if there is one."""
-    connection.execute(
-        delete(POLICIES).where(POLICIES.c.kind == kind, POLICIES.c.scope == scope)
-    )
+    connection.execute(delete(POLICIES).where(POLICIES.c.kind == kind, POLICIES.c.scope == scope))
 
 
 def uses(connection: Connection) -> dict[DatasetName, Use]:

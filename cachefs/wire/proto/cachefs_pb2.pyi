@@ -507,10 +507,12 @@ class PinResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class EvictRequest(_message.Message):
-    __slots__ = ("file_versions",)
+    __slots__ = ("file_versions", "only_memory")
     FILE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ONLY_MEMORY_FIELD_NUMBER: _ClassVar[int]
     file_versions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, file_versions: _Optional[_Iterable[str]] = ...) -> None: ...
+    only_memory: bool
+    def __init__(self, file_versions: _Optional[_Iterable[str]] = ..., only_memory: _Optional[bool] = ...) -> None: ...
 
 class EvictResponse(_message.Message):
     __slots__ = ("bytes", "refused")

@@ -76,8 +76,14 @@ class FakeWorkers:
         self.pinned[member.worker] = pins
         return pins.revision
 
-    def evict(self, member: Member, file_versions: Sequence[FileVersionId]) -> Evicted:
-        self._reach(member, "evict")
+    def evict(
+        self,
+        member: Member,
+        file_versions: Sequence[FileVersionId],
+        *,
+        only_memory: bool = False,
+    ) -> Evicted:
+        self._reach(member, "demote" if only_memory else "evict")
         return Evicted(10 * len(file_versions), tuple(file_versions[:1]))
 
     def explain(self, member: Member, file_version: FileVersionId) -> Account:

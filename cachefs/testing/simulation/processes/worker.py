@@ -41,6 +41,7 @@ from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
+from cachefs.workers.uses import Uses
 
 TOKEN = Secret("simulated")
 """The cluster's."""
@@ -291,6 +292,7 @@ class SimWorker:
             token=TOKEN,
             cluster=around.cluster,
             own=WorkerId(self.name),
+            uses=Uses(process),
         )
         around.network.listen(self.address, process, self.serving)
         around.sockets.listen(self.address, process, handout)
