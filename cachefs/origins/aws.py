@@ -11,12 +11,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from cachefs.core.datasets import OriginSpec
+from cachefs.core.names import printable
 from cachefs.core.urls import split_url
-from cachefs.errors import ConfigError, OriginDeniedError
+from cachefs.errors import (
+    ConfigError,
+    OriginChangedError,
+    OriginDeniedError,
+    OriginError,
+    OriginNotFoundError,
+    OriginProtocolError,
+    OriginUnavailableError,
+)
 from cachefs.origins.addresses import Addresses
 from cachefs.origins.credentials import Credentials
 
@@ -24,6 +33,16 @@ DEFAULT_REGION = "us-east-1"
 ASK_AGAIN = timedelta(minutes=10)
 """botocore renews what would expire within ten minutes whenever it is asked; so what it gave is
 good for so long, and asking again by then never uses what has expired."""
+
+_DENIED = (
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "401",
+    "403",
+)
+_ABSENT = ("NoSuchKey", "NoSuchBucket", "404")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +144,26 @@ def credential_provider(session: Session, subject: str) -> Callable[[], dict[str
         }
 
     return provide
+
+
+def of_status(error: ClientError, subject: str) -> OriginError:
+    """Return what an answer of S3 means that is a failure."""
+    metadata = error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    hint = printable(str(error).partition("\n")[0][:200])
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = f"the store answered {status} {printable(code)}"
+    if status == 404 or code in _ABSENT:
+        return OriginNotFoundError("no such object or bucket", subject=subject)
+    if status in (401, 403) or code in _DENIED:
+        return OriginDeniedError(message, subject=subject, hint=hint)
+    if status in (412, 416):
+        return OriginChangedError("the object has changed since it was listed", subject=subject)
+    if status in (408, 425, 429) or status >= 500 or code == "SlowDown":
+        wait = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
+        return OriginUnavailableError(
+            message,
+            subject=subject,
+            retry_after_seconds=float(wait) if wait.isascii() and wait.isdigit() else None,
+        )
+    return OriginProtocolError(message, subject=subject, hint=hint)

@@ -82,28 +82,13 @@ class FsspecOrigin:
             ConfigError: There is no such protocol, or it is one that opens others.
             OriginDeniedError: The host may not be contacted.
         """
-        url = split_url(spec.url)
-        if "::" in spec.url or url.scheme in _WRAPPERS:
-            raise ConfigError(
-                "chained, archive, wrapping and local protocols are not opened",
-                subject=printable(spec.url),
-                hint="use file:// for files of this machine",
-            )
-        if url.scheme in _WITH_HOST:
-            host, _, port = url.host.partition(":")
-            addresses.check(host, int(port) if port.isdecimal() else 0)
-        for name, value in spec.options.items():
-            if name.endswith(("url", "endpoint")):
-                addresses.check_endpoint(value)
-            elif "host" in name or name.startswith("target_"):
-                raise ConfigError(f"the option {printable(name)} is not allowed")
         self.reason = reason
         self._spec = spec
         self._config = config
         self._runtime = runtime
         self._changed = runtime.condition()
         self._abandoned = 0
-        self._files, self._root = _open_files(spec)
+        self._files, self._root = open_store(spec, addresses)
 
     def pin(self) -> OriginSpec:
         """Return the spec: nothing is known that moves."""
@@ -123,7 +108,7 @@ class FsspecOrigin:
             empty = False
             single = path.rstrip("/") == root
             relative = path.rpartition("/")[2] if single else path[len(root) :].lstrip("/")
-            yield OriginFile(relative, _size(info, relative), _token(info, relative), "")
+            yield OriginFile(relative, _size(info, relative), token_of(info, relative), "")
         if empty:
             raise OriginNotFoundError("no file there", subject=printable(self._spec.url))
 
@@ -162,7 +147,7 @@ class FsspecOrigin:
     def _expect(self, path: str, entry: FileEntry) -> None:
         self._files.invalidate_cache()
         info = self._files.info(path)
-        if (_token(info, entry.path), _size(info, entry.path)) != (entry.token, entry.size):
+        if (token_of(info, entry.path), _size(info, entry.path)) != (entry.token, entry.size):
             raise OriginChangedError(
                 "the file has changed since it was listed", subject=printable(entry.path)
             )
@@ -201,12 +186,32 @@ class FsspecOrigin:
                     )
                 self._changed.wait(left)
         if failures:
-            raise _translated(failures[0], subject) from failures[0]
+            raise translated(failures[0], subject) from failures[0]
         return results[0]
 
 
-def _open_files(spec: OriginSpec) -> tuple[Any, str]:
-    """Return fsspec's file system, and the root in its words."""
+def open_store(spec: OriginSpec, addresses: Addresses) -> tuple[Any, str]:
+    """Return fsspec's file system, and the root in its words.
+
+    Raises:
+        ConfigError: There is no such protocol, or it is one that opens others.
+        OriginDeniedError: The host may not be contacted.
+    """
+    url = split_url(spec.url)
+    if "::" in spec.url or url.scheme in _WRAPPERS:
+        raise ConfigError(
+            "chained, archive, wrapping and local protocols are not opened",
+            subject=printable(spec.url),
+            hint="use file:// for files of this machine",
+        )
+    if url.scheme in _WITH_HOST:
+        host, _, port = url.host.partition(":")
+        addresses.check(host, int(port) if port.isdecimal() else 0)
+    for name, value in spec.options.items():
+        if name.endswith(("url", "endpoint")):
+            addresses.check_endpoint(value)
+        elif "host" in name or name.startswith("target_"):
+            raise ConfigError(f"the option {printable(name)} is not allowed")
     options = {name: _value(value) for name, value in spec.options.items()}
     options.pop("credentials", None)
     try:
@@ -240,7 +245,8 @@ def _size(info: Mapping[str, Any], path: str) -> int:
     return size
 
 
-def _token(info: Mapping[str, Any], path: str) -> str:
+def token_of(info: Mapping[str, Any], path: str) -> str:
+    """Return what a store tells of a file that changes with the content."""
     for name in _TOKEN_FIELDS:
         value = info.get(name)
         if value is not None and value != "":
@@ -259,7 +265,8 @@ def _plain(value: object) -> object:
     return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
 
 
-def _translated(error: Exception, subject: str) -> OriginError:
+def translated(error: Exception, subject: str) -> OriginError:
+    """Return what an exception of any of the libraries means."""
     if isinstance(error, OriginError):
         return error
     subject = printable(subject)

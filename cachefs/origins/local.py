@@ -186,7 +186,7 @@ class LocalOrigin:
         raise OriginNotFoundError("the name leads outside of the dataset", subject=entry.path)
 
     def _expect(self, entry: FileEntry, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode) or _token(status) != entry.token:
+        if not stat.S_ISREG(status.st_mode) or token_of(status) != entry.token:
             raise OriginChangedError(
                 "the file has changed since it was listed", subject=printable(entry.path)
             )
@@ -202,10 +202,11 @@ class LocalOrigin:
 
 
 def _describe(path: str, status: os.stat_result) -> OriginFile:
-    return OriginFile(path, status.st_size, _token(status), "")
+    return OriginFile(path, status.st_size, token_of(status), "")
 
 
-def _token(status: os.stat_result) -> str:
+def token_of(status: os.stat_result) -> str:
+    """Return the token of a file with such a status."""
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
 
 

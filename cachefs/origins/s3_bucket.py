@@ -37,7 +37,7 @@ from cachefs.errors import (
     OriginUnavailableError,
 )
 from cachefs.origins.addresses import Addresses
-from cachefs.origins.aws import configure, find_bucket
+from cachefs.origins.aws import configure, find_bucket, of_status
 from cachefs.origins.credentials import Credentials
 from cachefs.ports import OriginFile
 
@@ -51,15 +51,6 @@ _FAILURES = (
     fsspec.asyn.FSTimeoutError,
 )
 """All that s3fs, aiobotocore and aiohttp raise; the last of them let some of theirs through."""
-_DENIED = (
-    "AccessDenied",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "401",
-    "403",
-)
-_ABSENT = ("NoSuchKey", "NoSuchBucket", "404")
 SKIP_BYTES = 1024 * 1024
 """How much of an unwanted beginning is taken at once."""
 
@@ -257,7 +248,7 @@ def _translated(error: Exception, subject: str) -> OriginError:
     subject = printable(subject)
     cause = error if isinstance(error, BotoCoreError | ClientError) else error.__cause__
     if isinstance(cause, ClientError):
-        return _of_status(cause, subject)
+        return of_status(cause, subject)
     if isinstance(cause, HTTPClientError) and isinstance(
         cause.kwargs.get("error"), aiohttp.TooManyRedirects
     ):
@@ -275,27 +266,6 @@ def _translated(error: Exception, subject: str) -> OriginError:
             "the store's answer cannot be used", subject=subject, hint=_hint(error)
         )
     return OriginUnavailableError("the store did not answer", subject=subject, hint=_hint(error))
-
-
-def _of_status(error: ClientError, subject: str) -> OriginError:
-    metadata = error.response.get("ResponseMetadata", {})
-    status = int(metadata.get("HTTPStatusCode", 0))
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = f"the store answered {status} {printable(code)}"
-    if status == 404 or code in _ABSENT:
-        return OriginNotFoundError("no such object or bucket", subject=subject)
-    if status in (401, 403) or code in _DENIED:
-        return OriginDeniedError(message, subject=subject, hint=_hint(error))
-    if status in (412, 416):
-        return OriginChangedError("the object has changed since it was listed", subject=subject)
-    if status in (408, 425, 429) or status >= 500 or code == "SlowDown":
-        wait = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
-        return OriginUnavailableError(
-            message,
-            subject=subject,
-            retry_after_seconds=float(wait) if wait.isascii() and wait.isdigit() else None,
-        )
-    return OriginProtocolError(message, subject=subject, hint=_hint(error))
 
 
 def _hint(error: Exception) -> str:
