@@ -14,11 +14,11 @@ from cachefs.core.coverage import cover
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.pools import PoolChange
 from cachefs.dataflow.ports import PoolStatus, Residency
 from cachefs.errors import NotKnownError
-from cachefs.ports import ResolvedVersion
+from cachefs.ports import FileRef, ResolvedVersion
 
 SCALED_BY = "a flow"
 """Who changed a pool, as its events say it."""
@@ -105,6 +105,18 @@ class CoordinatorCache:
             copies=found.copies,
             copies_by_zone=found.copies_by_zone,
         )
+
+    def holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return which live members hold which blocks of a file version, as masks."""
+        service = self._coordinator
+        held: dict[WorkerId, int] = {}
+        for one in service.residency.holders(file.entry.file_version, service.members.view):
+            held[one.worker] = held.get(one.worker, 0) | one.mask
+        return held
+
+    def digests(self, file: FileRef) -> Sequence[bytes | None]:
+        """Return the known digest of each block."""
+        return self._coordinator.digests(file.entry.file_version)
 
     def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> int:
         """Drop files from all workers; return the bytes that went."""

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import View
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec.model import Value
-from cachefs.ports import CancelToken, ResolvedVersion, Runtime
+from cachefs.ports import CancelToken, FileRef, ResolvedVersion, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +206,18 @@ class Cache(Protocol):
 
     def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
         """Say how much of the files is resident and verified, at this moment."""
+        ...
+
+    def holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return which live members hold which blocks of a file version, as masks."""
+        ...
+
+    def digests(self, file: FileRef) -> Sequence[bytes | None]:
+        """Return the known digest of each block, ``None`` where nobody has filled it yet.
+
+        Raises:
+            NotKnownError: No dataset has this file version any more.
+        """
         ...
 
     def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> int:

@@ -226,3 +226,18 @@ def test_eviction_makes_room_and_says_how_much(site, cache):
     cache.warm(NAME, None, [], key="k")
     site.fill()
     assert cache.evict(NAME, None, ["a/y"]) > 0
+
+
+def test_who_holds_what_is_known_while_they_are_members_and_digests_once_it_was_filled(site, cache):
+    for name in ("one", "two"):
+        site.add_worker(name)
+    resolved = cache.resolve(NAME, None)
+    file = resolved.file(resolved.manifest.find("a/y"))
+    assert cache.holders(file) == {}
+    assert list(cache.digests(file)) == [None, None]
+    cache.warm(NAME, None, ["a/y"], key="k", copies=2)
+    site.fill()
+    assert cache.holders(file) == {WorkerId("one"): 0b11, WorkerId("two"): 0b11}
+    assert all(cache.digests(file))
+    site.lose_worker("one")
+    assert cache.holders(file) == {WorkerId("two"): 0b11}

@@ -9,6 +9,7 @@ further with :meth:`MemoryCache.fill`, and pools become what they shall be with
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from cachefs.core.blocks import block_count
 from cachefs.core.coverage import cover
 from cachefs.core.datasets import DEFAULT_POOL, OriginSpec
 from cachefs.core.jobs import Assignment, WantedFile, WarmJob, advance, assign, end, plan, total
@@ -19,7 +20,8 @@ from cachefs.core.pools import Pool, PoolChange, Provided, changed, compare
 from cachefs.core.residency import Holding, ResidencyIndex, indexes, mask_bytes
 from cachefs.dataflow.ports import PoolStatus, Residency
 from cachefs.errors import NotKnownError, OriginNotFoundError
-from cachefs.ports import ResolvedVersion
+from cachefs.ports import FileRef, ResolvedVersion
+from cachefs.testing.blocks import block_digest
 
 BLOCK_SIZE = 100
 """Bytes: files of some hundred bytes have several blocks."""
@@ -209,6 +211,23 @@ class MemoryCache:
             found.copies,
             found.copies_by_zone,
         )
+
+    def holders(self, file: FileRef) -> Mapping[WorkerId, int]:
+        """Return which members hold which blocks of a file version, as masks."""
+        held: dict[WorkerId, int] = {}
+        for one in self._index.holders(file.entry.file_version, self._members):
+            held[one.worker] = held.get(one.worker, 0) | one.mask
+        return held
+
+    def digests(self, file: FileRef) -> Sequence[bytes | None]:
+        """Return the digests of held blocks: their bytes are those of :mod:`cachefs.testing.blocks`."""
+        held = 0
+        for mask in self.holders(file).values():
+            held |= mask
+        return [
+            block_digest(file, index, BLOCK_SIZE) if held >> index & 1 else None
+            for index in range(block_count(file.entry.size, BLOCK_SIZE))
+        ]
 
     def evict(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> int:
         """Drop files from all workers; return the bytes that went."""
