@@ -150,7 +150,7 @@ def test_a_machine_without_room_for_another_worker_says_so(system):
     assert ask(system, "pool", "show", "default")["problem"] == ""
 
 
-def test_zones_get_what_they_shall_have(system):
+def test_zones_get_what_they_shall_have_and_bounds_hold(system, origin):
     system.up("--workers", "1")
     run(system, "worker", "add", "--zone", "b", "--wait")
     assert {each["zone"] for each in ask(system, "worker", "list")} == {"", "b"}
@@ -158,3 +158,12 @@ def test_zones_get_what_they_shall_have(system):
         system, "scale", "--pool", "default", "--workers", "2", "--per-zone", "a=1,b=1", "--wait"
     )
     assert pool["live_by_zone"] == {"a": 1, "b": 1}
+    bounded = ask(system, "pool", "set", "default", "--most", "2", "--reason", "two are enough")
+    assert (bounded["most"], bounded["reason"]) == (2, "two are enough")
+    refused = system.run("worker", "add")
+    assert refused.returncode == 2
+    assert "3 workers are out of the pool's bounds" in refused.stderr
+    run(system, "dataset", "add", "d", f"{origin.url}/weights.bin")
+    denied = system.run("pool", "set", "default", "--exclusive", "team")
+    assert denied.returncode == 10
+    assert "datasets of other namespaces are in the pool: default" in denied.stderr
