@@ -3,8 +3,8 @@
 Within a file, reads that go forward open a window ahead of them, which doubles with every further
 one; a jump closes it. Reads of several threads arrive slightly out of order, so a read counts as
 going forward when it begins near where an earlier one ended. Reads that go backward open a window
-before them: glibc copies large pieces of memory from their end when their addresses are alike in
-the last digits, and so reads a mapped file from behind. Across files, model checkpoints are
+before them: glibc copies a large piece of memory from its end when the target lies, within a page,
+just behind the source, and so reads a mapped file from behind. Across files, model checkpoints are
 read shard by shard, and ``model-00003-of-00005.safetensors`` says itself what follows.
 """
 
