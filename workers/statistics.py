@@ -66,6 +66,7 @@ class WorkerStatistics:
         yield from by_label("cachefs_worker_served_bytes_total", self.served_bytes)
         yield "cachefs_worker_connections", (), self.connections
         yield "cachefs_worker_leases", (), self.leases
+        yield "cachefs_worker_moving_blocks", (), self.moving_blocks
         yield from by_label("cachefs_origin_requests_total", fill.origins.requests)
         yield from by_label("cachefs_origin_read_bytes_total", fill.origins.read_bytes)
         yield from by_label("cachefs_origin_errors_total", fill.origins.errors)

@@ -107,6 +107,13 @@ DECLARED = _declare(
     Declaration("cachefs_worker_connections", "gauge", "count", (), "open data-plane connections"),
     Declaration("cachefs_worker_leases", "gauge", "count", (), "descriptors lent out"),
     Declaration(
+        "cachefs_worker_moving_blocks",
+        "gauge",
+        "blocks",
+        (),
+        "blocks that newcomers have yet to take",
+    ),
+    Declaration(
         "cachefs_origin_requests_total", "counter", "count", ("client",), "requests to origins"
     ),
     Declaration(
