@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cachefs.benchmarks.context import Bench, CannotRunError, Scenario
 from cachefs.benchmarks.endpoints import endpoint
 from cachefs.benchmarks.filling import cold, cold_eight, cold_link
+from cachefs.benchmarks.flows import flow
 from cachefs.benchmarks.footprint import imports, memory
 from cachefs.benchmarks.links import netns
 from cachefs.benchmarks.loaders.costs import load_costs
@@ -34,6 +35,7 @@ SCENARIOS: dict[str, Scenario] = {
     "files": files,
     "join": join,
     "drain": drain,
+    "flow": flow,
     "load": load,
     "load-remote": load_remote,
     "load-costs": load_costs,
