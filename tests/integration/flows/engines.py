@@ -86,8 +86,8 @@ class Acting:
     """A kind of step that does what its command says.
 
     ``do`` has an effect. ``fail`` fails for good; ``flaky N`` fails N times, in a way that may pass.
-    ``sleep S`` takes so long, and notes how long it has slept; ``rest S`` notes nothing; ``stuck S`` does
-    not look whether it is told to stop. ``bug`` is one.
+    ``sleep S`` takes so long, and notes how long it has slept; ``rest S`` notes nothing; ``spend N``
+    takes N bytes from an origin; ``stuck S`` does not look whether it is told to stop. ``bug`` is one.
     """
 
     def __init__(self, effects, before_effect=lambda: None):
@@ -121,6 +121,9 @@ class Acting:
                 raise OriginUnavailableError("not now", subject=context.step)
         if verb == "stuck":
             context.runtime.sleep(float(rest[0]))
+        if verb == "spend":
+            context.report(Progress(origin_bytes=int(rest[0])))
+            context.sleep(60.0)
         if verb == "rest":
             context.sleep(float(rest[0]))
         if verb == "sleep":

@@ -316,3 +316,21 @@ def test_runs_that_are_over_are_kept_for_so_long(url, effects):
         assert left[1:] == [runs[3], runs[2]]
         with pytest.raises(NotKnownError):
             kit.service.events(runs[0], after=0)
+
+
+@pytest.mark.parametrize(
+    ("budget", "verb"), [("origin_bytes: 1KB", "spend, 2000"), ("wall: 300ms", "rest, 60")]
+)
+def test_a_run_that_is_over_its_budget_is_stopped_and_has_failed(kit, budget, verb):
+    document = flow(
+        step("a", verb),
+        step("b", needs=["a"]),
+        finally_=[step("z")],
+        head=f"  budget: {{{budget}}}",
+    )
+    status = kit.wait(kit.submit(document), seconds=5.0)
+    assert (status.run.state, states_of(status)) == (
+        "Failed",
+        {"a": "Cancelled", "b": "Cancelled", "z": "Succeeded"},
+    )
+    assert "over budget" in status.run.failure
