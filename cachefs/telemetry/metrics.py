@@ -109,7 +109,7 @@ DECLARED = _declare(
     Declaration(
         "cachefs_worker_moving_blocks",
         "gauge",
-        "blocks",
+        "count",
         (),
         "blocks that newcomers have yet to take",
     ),
