@@ -115,7 +115,7 @@ def sizes(sites: Sites, place: Place, given: Migrate | Backup) -> CopySizes:
         wanted = Wanted.of_migrate(given)
         if given.to.dataset is not None:
             with sites.source(place, wanted, streams=1) as source:
-                listed = entries_of(source.origin)
+                listed = entries_of(source.origin, place.runtime)
             return sizes_of(compare(listed, (), Ledger()), given.verify)
     else:
         wanted = Wanted.of_backup(given)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cachefs.config.schema import OriginConfig
+from cachefs.core.backoff import Backoff
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
 from cachefs.core.manifest import FileEntry, name_file_version
@@ -18,10 +19,12 @@ from cachefs.dataflow.ports import Cache, StepContext
 from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.spec.shapes import DatasetRef
 from cachefs.errors import OriginNotFoundError
+from cachefs.origins.decorators import RetryingOrigin
 from cachefs.origins.destinations import Destination, check_destination, open_destination
 from cachefs.origins.opening import open_origin
 from cachefs.ports import Origin, Runtime
 
+_BACKOFF = Backoff(attempts_limit=4, first_seconds=0.3)
 _PINNED = "source"
 """In the checkpoint: the URL that a moving one, such as a branch, was pinned to."""
 
@@ -138,7 +141,7 @@ class Sites:
                     there.origin,
                     source.request_bytes_min,
                 ),
-                sources=entries_of(source.origin),
+                sources=entries_of(source.origin, place.runtime),
                 there=there.list(),
                 part_bytes=source.part_bytes,
             )
@@ -150,7 +153,9 @@ class Sites:
         with ExitStack() as owned:
             destination = open_destination(wanted.to, self.config)
             owned.callback(destination.close)
-            there = Reading(lambda: open_origin(wanted.to, self.config, place.runtime))
+            there = Reading(
+                lambda: open_origin(wanted.to, self.config, place.runtime), place.runtime
+            )
             owned.callback(there.close)
             yield destination, there
 
@@ -204,8 +209,9 @@ def pin_source(context: StepContext, opened: Opened, wanted: Wanted) -> None:
 class Reading:
     """What reads at a destination, opened when something is there to read."""
 
-    def __init__(self, opening: Callable[[], Origin]) -> None:
+    def __init__(self, opening: Callable[[], Origin], runtime: Runtime) -> None:
         """Open nothing yet."""
+        self._runtime = runtime
         self._opening = opening
         self._origin: Origin | None = None
 
@@ -224,7 +230,7 @@ class Reading:
     def list(self) -> list[FileEntry]:
         """Return the files that are there."""
         try:
-            return entries_of(self.origin())
+            return entries_of(self.origin(), self._runtime)
         except OriginNotFoundError:
             return []
 
@@ -234,8 +240,8 @@ class Reading:
             self._origin.close()
 
 
-def entries_of(origin: Origin) -> list[FileEntry]:
-    """Return what an origin lists."""
+def entries_of(origin: Origin, runtime: Runtime) -> list[FileEntry]:
+    """Return what an origin lists; it is asked again if that may help."""
     return [
         FileEntry(
             file.path,
@@ -244,5 +250,5 @@ def entries_of(origin: Origin) -> list[FileEntry]:
             file.digest,
             name_file_version("", path=file.path, size=file.size, token=file.token),
         )
-        for file in origin.list_files()
+        for file in RetryingOrigin(origin, _BACKOFF, runtime).list_files()
     ]

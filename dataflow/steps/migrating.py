@@ -111,7 +111,7 @@ class MigrateStep(StepKind):
         if given.zone:
             wanted["zone"] = given.zone
         if given.rate:
-            wanted["rate"] = given.rate
+            wanted["rate"] = f"{given.rate}B/s"
         return wanted
 
 
