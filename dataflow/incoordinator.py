@@ -56,6 +56,11 @@ class CoordinatorCache:
         published = self._coordinator.catalogue.publish(name, OriginSpec(url, dict(options)), label)
         return self.resolve(name, published.id)
 
+    def labelled(self, name: DatasetName) -> Sequence[str]:
+        """Return the ids of the versions that have labels."""
+        self._coordinator.catalogue.get(name)
+        return tuple(self._coordinator.catalogue.labels(name))
+
     def make_current(self, name: DatasetName, version: str) -> None:
         """Have new opens see a version that is kept already."""
         self._coordinator.change(name, DatasetChange(current=version))

@@ -174,6 +174,14 @@ class Cache(Protocol):
         """
         ...
 
+    def labelled(self, name: DatasetName) -> Sequence[str]:
+        """Return the ids of the versions that have labels, each once.
+
+        Raises:
+            NotKnownError: There is no such dataset.
+        """
+        ...
+
     def make_current(self, name: DatasetName, version: str) -> None:
         """Have new opens see a version that is kept already."""
         ...

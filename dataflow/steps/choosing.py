@@ -64,6 +64,21 @@ def choose(
     return FilesOf(resolved, matching(resolved.manifest, globs))
 
 
+def own_paths(cache: Cache, files: FilesOf) -> tuple[str, ...]:
+    """Return the paths of those files that no other version has which somebody may want.
+
+    These are the current version, and those with labels: to evict v1 must cost v2 nothing, nor the other
+    way round.
+    """
+    others = {*cache.labelled(files.name), cache.resolve(files.name, None).manifest.id}
+    kept = {
+        entry.file_version
+        for version in others - {files.version}
+        for entry in cache.resolve(files.name, version).manifest.files
+    }
+    return tuple(entry.path for entry in files.files if entry.file_version not in kept)
+
+
 def matching(manifest: Manifest, globs: Sequence[str]) -> tuple[FileEntry, ...]:
     """Return the files of a version that match one of some globs; all, if there are none.
 

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 
-from cachefs.core.manifest import FileEntry
 from cachefs.dataflow.ports import Cache, Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import Evict
 from cachefs.dataflow.spec.model import Value
-from cachefs.dataflow.steps.choosing import FilesOf, choose, pin
+from cachefs.dataflow.steps.choosing import choose, own_paths, pin
 
 
 class EvictStep(StepKind):
     """Done when no worker holds any of it.
 
-    A file that the dataset's current version has too stays: to evict v1 must cost v2 nothing.
+    A file stays that the dataset's current version has too, or one with a label.
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -25,7 +24,7 @@ class EvictStep(StepKind):
         """Look for what is left."""
         wanted: Evict = kinds.check("evict", arguments)
         files = choose(self._cache, context, wanted.dataset, wanted.paths)
-        paths = [entry.path for entry in self._own(files)]
+        paths = own_paths(self._cache, files)
         if not paths:
             return Observed(done=True, outputs={"version": files.version})
         left = self._cache.residency(files.name, files.version, paths)
@@ -38,7 +37,7 @@ class EvictStep(StepKind):
         wanted: Evict = kinds.check("evict", arguments)
         files = choose(self._cache, context, wanted.dataset, wanted.paths)
         pin(context, wanted.dataset, files.version)
-        paths = [entry.path for entry in self._own(files)]
+        paths = own_paths(self._cache, files)
         if paths:
             size = self._cache.evict(files.name, files.version, paths)
             context.tell(f"{size} bytes of {files.name} were evicted")
@@ -47,10 +46,3 @@ class EvictStep(StepKind):
         self, context: StepContext, arguments: Mapping[str, Value], how: Mapping[str, Value]
     ) -> None:
         """What was evicted comes back when it is read."""
-
-    def _own(self, files: FilesOf) -> list[FileEntry]:
-        current = self._cache.resolve(files.name, None)
-        if current.manifest.id == files.version:
-            return list(files.files)
-        kept = {entry.file_version for entry in current.manifest.files}
-        return [entry for entry in files.files if entry.file_version not in kept]

@@ -9,7 +9,7 @@ from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import EvictAgain, Prefetch
 from cachefs.dataflow.spec.model import Value
-from cachefs.dataflow.steps.choosing import FilesOf, Rate, choose, pin
+from cachefs.dataflow.steps.choosing import FilesOf, Rate, choose, own_paths, pin
 from cachefs.errors import DeadlineError, FlowError, StepCancelledError
 from cachefs.wire import failures
 
@@ -54,6 +54,8 @@ class PrefetchStep(StepKind):
         try:
             self._follow(context, wanted, files, job.id)
         except (StepCancelledError, DeadlineError):
+            if context.abandoned:
+                raise  # whoever goes on follows the same warm-up
             self._cache.cancel_warm(job.id)
             raise
 
@@ -65,7 +67,9 @@ class PrefetchStep(StepKind):
         wanted: Prefetch = kinds.check("prefetch", arguments)
         if back.evict:
             files = choose(self._cache, context, wanted.dataset, wanted.paths)
-            self._cache.evict(files.name, files.version, files.paths)
+            paths = own_paths(self._cache, files)
+            if paths:
+                self._cache.evict(files.name, files.version, paths)
 
     def _follow(self, context: StepContext, wanted: Prefetch, files: FilesOf, job_id: str) -> None:
         rate = Rate()

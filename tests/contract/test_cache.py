@@ -109,6 +109,16 @@ def test_publishing_the_same_again_is_nothing(cache):
     assert cache.publish(NAME, URL, {}, label="v1").manifest.id == first.manifest.id
 
 
+def test_versions_with_labels_are_told_once(cache):
+    second = cache.publish(NAME, OTHER, {}, label="v2").manifest.id
+    cache.publish(NAME, OTHER, {}, label="next")
+    labelled = cache.labelled(NAME)
+    assert second in labelled
+    assert len(labelled) == len(set(labelled))
+    with pytest.raises(NotKnownError):
+        cache.labelled(DatasetName.parse("nothing"))
+
+
 def test_an_origin_that_holds_nothing_cannot_be_published(cache):
     with pytest.raises(OriginNotFoundError):
         cache.publish(NAME, "memory://nowhere", {}, label="")

@@ -142,6 +142,10 @@ class MemoryCache:
             dataset.labels[label] = manifest.id
         return dataset.versions[manifest.id]
 
+    def labelled(self, name: DatasetName) -> Sequence[str]:
+        """Return the ids of the versions that have labels."""
+        return tuple(dict.fromkeys(self._dataset(name).labels.values()))
+
     def make_current(self, name: DatasetName, version: str) -> None:
         """Have new opens see a version that is kept already."""
         self._dataset(name).current = self.resolve(name, version).manifest.id

@@ -16,7 +16,8 @@ class Steps:
         self.told = []
         self._step, self._run, self._namespace, self._undo = step, run, namespace, undo
 
-    def attempt(self, number=1, *, seconds=20.0, undo=False, runtime=RUNTIME):
+    def attempt(self, number=1, *, seconds=20.0, undo=False, runtime=RUNTIME, meanwhile=None):
+        """Return a context; with ``meanwhile`` it waits for nothing, and calls that instead."""
         identity = StepIdentity(
             run=self._run,
             step=self._step,
@@ -24,16 +25,28 @@ class Steps:
             namespace=self._namespace,
             undo=undo or self._undo,
         )
-        return AttemptContext(
+        made = AttemptContext if meanwhile is None else Hurried
+        context = made(
             identity,
             runtime,
             deadline=runtime.monotonic() + seconds,
             checkpoint=self.checkpoint,
             write_note=self._note,
         )
+        context.meanwhile = meanwhile
+        return context
 
     def _note(self, _identity, text):
         self.checkpoint = json.loads(text)
+
+
+class Hurried(AttemptContext):
+    """One whose waits take no time: something happens meanwhile."""
+
+    def sleep(self, seconds):
+        if seconds:
+            self.meanwhile()
+        super().sleep(0.0)
 
 
 def carry_out(kind, context, arguments):
