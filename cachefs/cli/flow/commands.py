@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cachefs.cli import options
-from cachefs.cli.flow import argo, asking, exporting, planning, starting
+from cachefs.cli.flow import argo, asking, exporting, importing, planning, starting
 
 app = typer.Typer(
     name="flow",
@@ -52,4 +52,5 @@ app.command()(asking.resume)
 app.command()(asking.retry)
 app.command()(asking.approve)
 app.command()(exporting.export)
+app.command("import")(importing.import_)
 app.add_typer(argo.app)

@@ -16,6 +16,7 @@ from cachefs.dataflow.spec.document import DOCUMENT_BYTES_MAX
 from cachefs.dataflow.spec.model import Flow, Place
 from cachefs.dataflow.spec.problems import SHOWN_COUNT, FlowDocumentError, Problem
 from cachefs.dataflow.spec.reading import read_flow
+from cachefs.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -45,6 +46,18 @@ def check(file: str) -> Checked:
         return Checked(name, read_flow(text, name=name), lines=lines)
     except FlowDocumentError as error:
         return Checked(name, problems=error.problems, lines=lines)
+
+
+def read_text(file: str) -> str:
+    """Return a file's text.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    text, problem = _read(file)
+    if problem:
+        raise ConfigError(problem, subject=printable(file))
+    return text
 
 
 def _read(file: str) -> tuple[str, str]:
