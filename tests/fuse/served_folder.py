@@ -14,15 +14,17 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cachefs.fuse.engines.native import device as system
 from cachefs.fuse.engines.native.engine import EngineLimits, NativeEngine
 from cachefs.fuse.keeping.keptmemory import KeptMemory, make_memory
+from cachefs.fuse.mounts.table import find_mount
 from cachefs.fuse.showing.attributes import FOREVER, Attributes, Found, MountOptions, Statistics
 from cachefs.transport.runtime import ThreadRuntime
 
+CONNECTIONS = Path("/sys/fs/fuse/connections")
 ROOT = Path(__file__).parent.parent.parent
 HELD_SECONDS_MAX = 30.0
 
@@ -154,6 +156,14 @@ class FolderOperations:
         return ("user.path",)
 
 
+def abort(entry):
+    """End a mount's connection; whoever waits for it gets an error."""
+    if not os.path.ismount(CONNECTIONS):
+        subprocess.run(["mount", "-t", "fusectl", "none", str(CONNECTIONS)], check=True)
+    minor = entry.device.partition(":")[2]
+    (CONNECTIONS / minor / "abort").write_text("1")
+
+
 class FolderMount:
     """The test's side: holds device and memory, starts and kills the process that serves."""
 
@@ -211,10 +221,11 @@ class FolderMount:
 
     def close(self):
         """Unmount, whatever state it is in, and end the process."""
-        for each in system.mounts():
-            if each.folder == str(self.mountpoint):
-                subprocess.run(["umount", "-l", str(self.mountpoint)], check=False)
-                system.abort(each.device)
+        entry = find_mount(self.mountpoint)
+        if entry is not None:
+            subprocess.run(["umount", "-l", str(self.mountpoint)], check=False)
+            with suppress(FileNotFoundError):  # Nobody had it open: it has ended.
+                abort(entry)
         if self.server is not None:
             self.server.kill()
             self._reap()

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cachefs.fuse.engines.native import device as system
-from tests.fuse.served_folder import FolderMount
+from cachefs.fuse.mounts.table import find_mount
+from tests.fuse.served_folder import FolderMount, abort
 
 pytestmark = pytest.mark.fuse
 
@@ -313,9 +314,9 @@ def test_an_abort_gives_readers_an_error_and_ends_the_server(mount):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit((mount.mountpoint / "one").read_bytes)
         wait_until(lambda: mount.reads("one"), "no read arrived")
-        connection = system.connection_at(mount.mountpoint)
-        assert system.connection_of(mount.device) == connection
-        assert system.abort(connection)
+        entry = find_mount(mount.mountpoint)
+        assert f"0:{system.connection_of(mount.device)}" == entry.device
+        abort(entry)
         with pytest.raises(OSError) as caught:
             waiting.result(10)
         assert caught.value.errno in (errno.ECONNABORTED, errno.ENOTCONN, errno.EIO)

@@ -29,6 +29,7 @@ from cachefs.fuse.showing.attributes import MountOptions
 from cachefs.fuse.showing.memory import VolatileMemory
 from cachefs.fuse.engines.native import device
 from cachefs.fuse.engines.native.engine import NativeEngine
+from cachefs.fuse.mounts.table import find_mount
 from cachefs.transport.runtime import ThreadRuntime
 
 source, mountpoint, control = map(Path, sys.argv[1:])
@@ -47,8 +48,8 @@ operations = FolderOperations(source, control)
 engine = NativeEngine(number, operations, VolatileMemory(), options, ThreadRuntime())
 serving = threading.Thread(target=engine.serve)
 serving.start()
-entry = next(each for each in device.mounts() if each.folder == str(mountpoint))
-print(entry.fstype, entry.source, flush=True)
+entry = find_mount(mountpoint)
+print(entry.type, entry.source, flush=True)
 read = subprocess.run(["sha256sum", mountpoint / "file"], capture_output=True, text=True)
 print(read.stdout.split()[0], flush=True)
 subprocess.run(["fusermount3", "-u", mountpoint], check=True)

@@ -10,40 +10,25 @@ serves it waits in ``epoll``, so that it can be told to stop.
 import ctypes
 import fcntl
 import os
-import re
 import shutil
 import socket
 import struct
 import subprocess
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
 from cachefs.errors import CacheFSError, ConfigError, DeniedError
 from cachefs.fuse.engines.native import protocol
+from cachefs.fuse.mounts.table import FILE_SYSTEM
 from cachefs.fuse.showing.attributes import MountOptions
 
 DEVICE = "/dev/fuse"
-FSTYPE = "fuse.cachefs"
 FUSERMOUNT_SECONDS = 10.0
 """It only makes a system call; one that takes longer hangs on the mount point."""
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 """``linux/mount.h``"""
-_MNT_FORCE = 1
-"""``umount2``: a FUSE connection is aborted, whether or not the mount is in use."""
 _CAP_SYS_ADMIN = 21
-_CONNECTIONS = Path("/sys/fs/fuse/connections")
 _LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-class MountPoint(NamedTuple):
-    """A line of the mount table."""
-
-    folder: str
-    device: int
-    """The minor number, which is also the number of the connection."""
-    fstype: str
-    source: str
 
 
 def mount(mountpoint: str | Path, source: str, options: MountOptions) -> int:
@@ -86,7 +71,7 @@ def _mount_directly(folder: str, source: str, options: MountOptions) -> int:
     done = _LIBC.mount(
         os.fsencode(source),
         os.fsencode(folder),
-        FSTYPE.encode(),
+        FILE_SYSTEM.encode(),
         ctypes.c_ulong(flags),
         ",".join(words).encode(),
     )
@@ -167,26 +152,6 @@ def close_backing(device: int, backing: int) -> None:
     fcntl.ioctl(device, protocol.DEV_IOC_BACKING_CLOSE, asked, True)
 
 
-def mounts() -> list[MountPoint]:
-    """Return this process's mount table, the last mounted last."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        fields, (fstype, source, *_) = before.split(" "), after.split(" ")
-        minor = int(fields[2].partition(":")[2])
-        found.append(MountPoint(_unescape(fields[4]), minor, fstype, _unescape(source)))
-    return found
-
-
-def connection_at(mountpoint: str | Path) -> int | None:
-    """Return the number of the connection mounted on a folder, without looking into it."""
-    folder = os.path.abspath(mountpoint)  # noqa: PTH100 - resolving links would look into it
-    for each in reversed(mounts()):
-        if each.folder == folder and each.fstype.startswith("fuse"):
-            return each.device
-    return None
-
-
 def connection_of(device: int) -> int | None:
     """Return the number of the connection that a device serves; ``None`` if the kernel hides it."""
     for line in Path(f"/proc/self/fdinfo/{device}").read_text().splitlines():
@@ -207,40 +172,3 @@ def set_read_ahead(connection: int, size: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def abort(connection: int) -> bool:
-    """End a connection: whoever waits for an answer gets ``ECONNABORTED``; ``False`` if it cannot be.
-
-    It works on mounts whose server hangs, and needs the control file system, which is mounted if
-    it is not.
-    """
-    knob = _CONNECTIONS / str(connection) / "abort"
-    if not knob.exists():
-        _LIBC.mount(b"fusectl", os.fsencode(_CONNECTIONS), b"fusectl", ctypes.c_ulong(0), None)
-    try:
-        knob.write_text("1")
-    except OSError:
-        return False
-    return True
-
-
-def force_unmount(mountpoint: str | Path) -> None:
-    """Abort a mount's connection by its folder, and unmount it if nobody uses it.
-
-    Raises:
-        OSError: ``EBUSY``: it was aborted, but is in use; others as ``umount2``.
-    """
-    if _LIBC.umount2(os.fsencode(mountpoint), _MNT_FORCE) != 0:
-        _raise_errno(str(mountpoint))
-
-
-def _raise_errno(subject: str) -> NoReturn:
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), subject)
-
-
-def _unescape(field: str) -> str:
-    """Undo the octal escapes of the mount table, which stand for single bytes."""
-    plain = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), os.fsencode(field))
-    return os.fsdecode(plain)

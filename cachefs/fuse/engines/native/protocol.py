@@ -41,7 +41,6 @@ WRITING = frozenset(
 # Flags of INIT. Bits from 32 on travel in ``flags2``, which counts only with INIT_EXT.
 ASYNC_READ = 1 << 0
 DO_READDIRPLUS = 1 << 13
-READDIRPLUS_AUTO = 1 << 14
 ASYNC_DIO = 1 << 15
 PARALLEL_DIROPS = 1 << 18
 ABORT_ERROR = 1 << 21
