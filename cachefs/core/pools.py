@@ -139,6 +139,8 @@ def changed(pool: Pool, change: PoolChange, *, at: float) -> Pool:
         least=pool.least if change.least is None else change.least,
         most=None if change.unbounded else most,
         exclusive=pool.exclusive if change.exclusive is None else change.exclusive,
+        # What stood in the way of the old wish says nothing of the new one.
+        problem="",
         changed_at=at,
         changed_by=change.by,
         reason=change.reason,

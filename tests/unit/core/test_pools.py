@@ -115,6 +115,10 @@ def test_what_makes_no_sense_is_refused(change, message):
         changed(pool(2, least=1, most=4), change, at=1.0)
 
 
+def test_what_stood_in_the_way_of_the_last_wish_is_not_held_against_the_next():
+    assert changed(pool(9, problem="no room"), PoolChange(wanted=2), at=1.0).problem == ""
+
+
 def test_a_change_says_who_and_why():
     new = changed(pool(2), PoolChange(wanted=4, by="alice", reason="the launch"), at=1.0)
     assert describe(pool(2), new) == "2 → 4 workers, by alice, because the launch"
