@@ -144,6 +144,13 @@ DECLARED = _declare(
         (),
         "reports that a worker served bad bytes",
     ),
+    Declaration(
+        "cachefs_coordinator_policy_actions_total",
+        "counter",
+        "count",
+        ("action",),
+        "what policies have done",
+    ),
     Declaration("cachefs_flow_runs", "gauge", "count", ("state",), "runs of flows that are kept"),
     Declaration("cachefs_flow_attempts", "gauge", "count", (), "steps that are carried out here"),
     Declaration(

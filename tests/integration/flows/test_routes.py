@@ -103,6 +103,7 @@ def test_a_run_is_paused_resumed_and_cancelled_over_http(http):
     run = submit(http, flow(step("a", "rest", "0.2"), step("b", "rest", "60", needs=["a"]))).json()[
         "id"
     ]
+    wait(http, run, "Running")  # one that has not begun stays queued, and does not begin
     assert http.post(f"/v1/runs/{run}/pause").json()["wants"] == "pause"
     wait(http, run, "Paused")
     assert http.post(f"/v1/runs/{run}/resume", json={}).status_code == 200
