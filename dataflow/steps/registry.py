@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 
 from cachefs.config.schema import CoordinatorConfig
 from cachefs.core.urls import HostRules
+from cachefs.dataflow.copying.datasets import DataPlane
+from cachefs.dataflow.copying.ends import Sites
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.ports import Cache, StepKind
 from cachefs.dataflow.spec.model import Value
+from cachefs.dataflow.steps.backing_up import BackupStep
 from cachefs.dataflow.steps.evicting import EvictStep
+from cachefs.dataflow.steps.migrating import MigrateStep
 from cachefs.dataflow.steps.notifying import NotifyStep
 from cachefs.dataflow.steps.prefetching import PrefetchStep
 from cachefs.dataflow.steps.processing import ProcessStep
@@ -18,6 +22,7 @@ from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster, Targets
 from cachefs.dataflow.steps.scaling import ScaleStep
 from cachefs.dataflow.steps.subflows import FlowStep, Registered
+from cachefs.dataflow.steps.verifying import VerifyStep
 from cachefs.dataflow.steps.waiting import WaitStep
 from cachefs.origins.addresses import Addresses
 
@@ -30,6 +35,7 @@ class Parts:
     service: FlowService
     registered: Registered
     places: Places
+    plane: DataPlane
     config: CoordinatorConfig
     environment: Mapping[str, str]
     """Where secrets are looked up."""
@@ -53,7 +59,11 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
             "steps": {one.id: one.state for one in status.steps},
         }
 
+    sites = Sites(parts.cache, origin, parts.plane)
     return {
+        "migrate": MigrateStep(parts.cache, sites),
+        "backup": BackupStep(sites),
+        "verify": VerifyStep(parts.cache, parts.plane),
         "scale": ScaleStep(parts.cache),
         "prefetch": PrefetchStep(parts.cache),
         "wait": WaitStep(parts.cache),

@@ -14,6 +14,7 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
+from cachefs.dataflow.copying.datasets import DataPlane
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.incoordinator import CoordinatorCache
 from cachefs.dataflow.planning.planner import CachePlanner
@@ -41,6 +42,7 @@ def _flows(parts: Surroundings) -> Duty:
                 service=service,
                 registered=lambda name: _registered(parts, name),
                 places=Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts)),
+                plane=DataPlane(cache, parts.cluster, parts.token),
                 config=parts.config,
                 environment=os.environ,
             )
