@@ -180,6 +180,7 @@ class BlockFetcher:
             raise refused
         if not order:
             wanted.asked[f"pool {wanted.file.pool!r} has no workers"] += 1
+            self._views.tell_unserved(wanted.file)
         return None
 
     def _order(self, wanted: _Wanted, view: View) -> list[Member]:

@@ -5,10 +5,12 @@ than ``view_seconds`` is refreshed behind the read's back, and at once after a w
 nobody answers (the coordinator is down and so are the workers it knew), the last view stays in use.
 """
 
+from contextlib import suppress
+
 from cachefs.core.membership import EMPTY_VIEW, Member, View
 from cachefs.core.names import WorkerId
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError
-from cachefs.ports import Metadata, Runtime, Task
+from cachefs.ports import FileRef, Metadata, Runtime, Task
 
 _REFRESH_SECONDS = 5.0
 """A refresh that takes longer is given up."""
@@ -39,6 +41,7 @@ class ViewKeeper:
         self._wanted = 0
         """Refreshes asked for; equal to ``_done`` when none is due."""
         self._done = 0
+        self._unserved: FileRef | None = None
         self._failure: CacheFSError | None = None
         self._task: Task | None = None
         self._closed = False
@@ -70,6 +73,14 @@ class ViewKeeper:
         with self._condition:
             if self._runtime.monotonic() - self._tried_at > _REFRESH_SECONDS_MIN:
                 self._request()
+
+    def tell_unserved(self, file: FileRef) -> None:
+        """Have the coordinator hear, with the next refresh, of a file whose pool has no workers.
+
+        A pool that is asleep is woken by whoever resolves a version; its readers have done so long ago.
+        """
+        with self._condition:
+            self._unserved = file
 
     def refreshed(self, *, deadline: float) -> View:
         """Return a view that was asked for after this call began, or the last if nobody answers."""
@@ -113,6 +124,9 @@ class ViewKeeper:
                     return
                 number = self._done + 1
                 self._tried_at = self._runtime.monotonic()
+                unserved, self._unserved = self._unserved, None
+            if unserved is not None:
+                self._resolve(unserved)
             view, failure = self._ask()
             with self._condition:
                 self._done = number
@@ -121,6 +135,12 @@ class ViewKeeper:
                     self._view, self._known = view, True
                     self._fetched_at = self._runtime.monotonic()
                 self._condition.notify_all()
+
+    def _resolve(self, file: FileRef) -> None:
+        deadline = self._runtime.monotonic() + _REFRESH_SECONDS
+        # Whoever asks for the view next finds the same trouble, and says so.
+        with suppress(CacheFSError):
+            self._metadata.resolve(file.dataset, file.version, deadline=deadline)
 
     def _ask(self) -> tuple[View | None, CacheFSError | None]:
         try:

@@ -279,6 +279,8 @@ class Elastic(Duty):
             try:
                 if self._recoverer.carry_out(one):
                     self._changes[one.recovery.action] += 1
+                    with self._turn:
+                        self._resting.pop(one.recovery.dataset, None)
             except CacheFSError as error:
                 _LOG.warning(
                     "an idle dataset makes no room",
