@@ -1,6 +1,7 @@
 """The story that the demo tells, chapter by chapter: what is done, and what is seen."""
 
 import hashlib
+import json
 import mmap
 import os
 import signal
@@ -21,6 +22,8 @@ from cachefs.transport.runtime import ThreadRuntime
 DATASET = "minilm"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocab.txt"
+_PUBLISH = "dataflow/examples/publish.yaml"
+_REPLICAS = 6
 _SENTENCE = "a cache keeps what was read close to who reads it"
 _OTHERS = (
     "a buffer holds recently used data nearby",
@@ -55,6 +58,7 @@ class Demo:
             self._compute()
             self._mount()
             self._measure()
+            self._publish()
         table(self._measured)
         tell("")
         tell(
@@ -156,6 +160,38 @@ class Demo:
         # The reads in chapters 5 and 6 were for their bytes; the first of each kind is not timed.
         killed = self._measured[1]
         self._measured = [*direct, *self._measured[2:][::-1], killed]
+
+    def _publish(self) -> None:
+        chapter(10, "Publish it with one document")
+        tell(f"{_PUBLISH} scales out, prefetches, waits, starts replicas in batches, tests one,")
+        tell("and gives the workers back")
+        self._system.run("evict", DATASET, note="so that there is something to prefetch")
+        program = ["env", f"MODEL={DATASET}", f"PYTHONPATH={Path.cwd()}", sys.executable]
+        program += ["-m", "bench.demo.serving"]
+        given = {
+            "model": DATASET,
+            "workers": "4",
+            "replicas": str(_REPLICAS),
+            "batch": "[1, 3]",
+            "serve": json.dumps([*program, "replica"]),
+            "smoke": json.dumps([*program, "test"]),
+        }
+        params = [word for name, value in given.items() for word in ("--param", f"{name}={value}")]
+        short = ["--param", f"model={DATASET}", "--param", f"replicas={_REPLICAS}", "…"]
+        self._system.run(
+            "flow", "plan", _PUBLISH, *params, shown=["flow", "plan", _PUBLISH, *short]
+        )
+        self._system.run(
+            "flow", "submit", _PUBLISH, *params, shown=["flow", "submit", _PUBLISH, *short]
+        )
+        (run,) = self._system.ask("flow", "list")["runs"]
+        steps = {
+            step["id"]: step for step in self._system.ask("flow", "status", run["id"])["steps"]
+        }
+        tell(
+            f"{steps['roll']['outputs']['replicas']} replicas are ready, the test said "
+            f"“{steps['smoke']['outputs']['log']}”, and no worker is left"
+        )
 
     def _read_directly(self, title: str, read: Callable[[str, str], bytes]) -> Measured:
         began = self._runtime.monotonic()

@@ -27,13 +27,13 @@ class System:
         folders = {"CACHEFS_STATE": str(state), "CACHEFS_RUN": str(state.parent / "run")}
         self._environment = {**environment, **folders}
 
-    def run(self, *words: str, note: str = "") -> None:
-        """Show a command and run it on this terminal.
+    def run(self, *words: str, note: str = "", shown: Sequence[str] = ()) -> None:
+        """Show a command, or what stands for it, and run it on this terminal.
 
         Raises:
             RuntimeError: It failed.
         """
-        show(words, note)
+        show(shown or words, note)
         done = subprocess.run(_command(words), env=self._environment, check=False)
         if done.returncode:
             raise RuntimeError(f"`cachefs {words[0]}` ended with code {done.returncode}")
@@ -94,13 +94,15 @@ class System:
 
     def mount_server(self) -> int:
         """Return the pid of who serves our mount; this machine may have others."""
-        shown = self.ask("mount", "list")
-        return next(row["server"] for row in shown if row["mountpoint"] == str(self._mountpoint))
+        own = str(self._mountpoint)
+        return next(
+            int(row["server"]) for row in self.ask("mount", "list") if row["mountpoint"] == own
+        )
 
 
 def show(words: Sequence[str], note: str = "") -> None:
     """Show a command as it would be typed."""
-    command(f"cachefs {shlex.join(words)}", note)
+    command(f"cachefs {shlex.join(words)}".replace("'…'", "…"), note)
 
 
 def _command(words: Sequence[str]) -> list[str]:

@@ -93,6 +93,9 @@ class Estimator:
                 found = _rollout(wanted)
             case kinds_of.Notify() | kinds_of.Evict():
                 found = Estimate()
+            case kinds_of.Process():
+                outputs = {"exit_code": 0, "log": ""}
+                found = Estimate(seconds=None, outputs=outputs, note="takes as long as it takes")
             case kinds_of.Approve():
                 found = Estimate(seconds=None, note="waits for somebody's approval")
             case _:
@@ -200,9 +203,12 @@ class Estimator:
 def _rollout(wanted: kinds_of.Rollout) -> Estimate:
     batches = max(1, sum(1 for size in wanted.batch if size < wanted.replicas) + 1)
     pauses = wanted.interval * (batches - 1)
+    outputs = {"target": wanted.target, "replicas": wanted.replicas, "revision": wanted.revision}
     if wanted.health.ready_p95 is None:
-        return Estimate(seconds=None, note=f"{batches} batches, each until it is ready")
+        note = f"{batches} batches, each until it is ready"
+        return Estimate(seconds=None, outputs=outputs, note=note)
     return Estimate(
+        outputs=outputs,
         seconds=batches * wanted.health.ready_p95 + pauses,
         note=f"{batches} batches of {wanted.health.ready_p95:g} s at most",
     )

@@ -46,7 +46,7 @@ class Walk:
     steps: tuple[WalkedStep, ...]
     """In the order in which they begin."""
     skipped: Mapping[str, str]
-    """Steps that would not begin, and in which state they would end."""
+    """Steps that would not begin, and why: ``Skipped``, or what is not known beforehand."""
 
     @property
     def seconds(self) -> float:
@@ -120,7 +120,8 @@ def walk(
                 )
                 machine.approved(decision.record.id, by="", now=now, granted=True)
             elif isinstance(decision, Settle) and decision.record.state != "Succeeded":
-                skipped[decision.record.id] = decision.record.state
+                record = decision.record
+                skipped[record.id] = ": ".join(filter(None, (record.state, record.failure)))
         if decisions:
             continue
         timer = machine.next_at()

@@ -50,7 +50,14 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path):
     demo = start(tmp_path)
     said, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, said
-    for part in ("every sha256 is the source's", "kill -9", "in meaning", "GB/s"):
+    parts = (
+        "every sha256 is the source's",
+        "kill -9",
+        "in meaning",
+        "6 replicas are ready",
+        "GB/s",
+    )
+    for part in parts:
         assert part in said
     if os.geteuid() == 0 and Path("/dev/fuse").exists():
         assert "computed again from the mapping" in said

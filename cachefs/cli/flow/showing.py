@@ -50,6 +50,8 @@ def seconds_of(part: Document, now: float = 0.0) -> str:
 
 def amount(value: float, unit: str) -> str:
     """Return a number of bytes, or of whatever a step counts."""
+    if unit == "seconds":
+        return format_duration(value)
     return format_size(value) if unit == "bytes" else f"{value:g}"
 
 
@@ -59,8 +61,13 @@ def row_of(step: Document, now: float) -> tuple[str, ...]:
     unit = found["unit"]
     progress = rate = left = ""
     if found["total"]:
-        progress = f"{amount(found['done'], unit)} of {amount(found['total'], unit)}"
-        progress += "" if unit == "bytes" else f" {unit}"
+        whole = amount(found["total"], unit)
+        progress = (
+            whole
+            if found["done"] == found["total"]
+            else f"{amount(found['done'], unit)} of {whole}"
+        )
+        progress += "" if unit in ("bytes", "seconds") else f" {unit}"
     running = step["state"] == "Running"
     if running and found["rate"]:
         rate = f"{amount(found['rate'], unit)}/s"
