@@ -62,6 +62,11 @@ class LocalSystem:
         document = json.loads(self.state.cluster.read_text())
         return Api(document["coordinator"]["http"], read_token(self.state.token))
 
+    def api_address(self):
+        """Return where the API is, and its token."""
+        document = json.loads(self.state.cluster.read_text())
+        return document["coordinator"]["http"], self.state.token.read_text().strip()
+
     def add_dataset(self, name, files, *, folder=None):
         """Write files (path → bytes or their number) to a folder of their own, and declare it."""
         where = self.folder / (folder or name)
