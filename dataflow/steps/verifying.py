@@ -2,7 +2,9 @@
 
 Blocks are read from each worker that holds them, over the wire as any reader does, and digested here. One
 that is wrong is asked for again in the way in which readers complain: the worker then looks at its own
-copy, drops it, and fills it anew. What comes then must be right, or the step fails, and may be retried.
+copy, drops it, and fills it anew. What comes then must be right, or the step fails, and may be retried. A
+worker that sees by itself that a block's file was touched drops it when it is asked; such a block is filled
+anew, too, so that in the end all that was resident is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,9 +58,10 @@ class _Tally:
     checked: int = 0
     bytes: int = 0
     bad: int = 0
-    """Were wrong, and were filled anew."""
+    """Were served wrong, and filled anew."""
     gone: int = 0
-    """Were not there any more when they were asked for."""
+    """Were not there when they were asked for, because the worker had found them wrong or evicted them,
+    and were filled anew."""
     over: bool = False
 
     @classmethod
@@ -150,13 +153,17 @@ class VerifyStep(StepKind):
     def _check(self, context: StepContext, source: BlockSource, copy: _Copy, tally: _Tally) -> None:
         into = memoryview(bytearray(copy.size))
         fetched = self._fetch(context, source, copy, into, mend=False)
-        if fetched is None:
-            tally.gone += 1
+        if fetched is None and self._member(copy.worker) is None:
             return
-        if not self._is_right(copy, fetched, into):
+        if fetched is None or not self._is_right(copy, fetched, into):
             subject = f"block {copy.block} of {printable(copy.file.entry.path)} on {copy.worker}"
-            tally.bad += 1
-            context.tell(f"{subject} was wrong, and is filled anew")
+            # A worker that met a rotten block by itself has dropped it, and does not have it any more.
+            if fetched is None:
+                tally.gone += 1
+            else:
+                tally.bad += 1
+            found = "gone" if fetched is None else "wrong"
+            context.tell(f"{subject} was {found}, and is filled anew")
             fetched = self._fetch(context, source, copy, into, mend=True)
             if fetched is None or not self._is_right(copy, fetched, into):
                 raise IntegrityError("it is wrong, also after it was filled anew", subject=subject)
