@@ -12,7 +12,7 @@ given is what it shows and what it may do:
 - ``retryStrategy`` is about pods that were lost, never about steps;
 - ``arguments.parameters`` are the flow's, and a cron trigger makes a ``CronWorkflow``.
 
-``docs/DATAFLOW.md`` has the whole table, and ADR 31 the reason. The pods' commands are in
+``docs/DATAFLOW.md`` has the whole table, and ADR 32 the reason. The pods' commands are in
 :mod:`cachefs.cli.flow.argo`.
 """
 
@@ -306,7 +306,7 @@ class _Export:
                 "retryPolicy": "Always",
                 "expression": "lastRetry.status == 'Error' || "
                 f"asInt(lastRetry.exitCode) in {list(LOST_CODES)}",
-                "backoff": {"duration": "5s", "factor": "2", "cap": "5m"},
+                "backoff": {"duration": "30s"},
             },
             "container": {
                 "image": self.place.image,

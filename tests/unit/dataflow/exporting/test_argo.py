@@ -194,7 +194,7 @@ def test_the_command_writes_yaml_or_json_and_says_what_was_left_out(tmp_path):
 
 
 def test_a_bad_flow_is_not_exported(tmp_path):
-    (tmp_path / "bad.yaml").write_text(f"{HEAD}  steps: [{{id: a, kind: wiat}}]\n")
+    (tmp_path / "bad.yaml").write_text(f"{HEAD}  steps: [{{id: a, kind: waits}}]\n")
     command = ["flow", "export", str(tmp_path / "bad.yaml"), "--to", "argo"]
     done = CliRunner().invoke(main.app, [*command, "--coordinator", "cachefs:9400"])
     assert done.exit_code == 2
