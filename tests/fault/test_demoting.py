@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from cachefs.testing.blocks import block_bytes, make_file
+from cachefs.workers.storage.demoting import Demoter
 from tests.fault.test_openers import mapped, nobody_can_tell
 
 __all__ = ["nobody_can_tell"]
@@ -68,6 +69,21 @@ def test_what_is_pinned_lent_out_or_read_stays_in_memory(bench, file):
         assert demote(bench, file) == (0, (name,))
     assert medium(bench, file) == "memory"
     assert bench.resident(file) == [0, 1, 3]
+
+
+def test_a_file_that_is_lent_out_while_it_is_copied_stays_in_memory(bench, file, monkeypatch):
+    copied, leases = Demoter._copied, []
+
+    def copy_and_lend(*arguments):
+        leases.append(bench.store.lease(file))
+        return copied(*arguments)
+
+    monkeypatch.setattr(Demoter, "_copied", copy_and_lend)
+    assert demote(bench, file)[0] == 0
+    assert medium(bench, file) == "memory"
+    assert leases[0].is_current
+    leases[0].release()
+    assert bench.tier(1).used_bytes == 0, "the copy is gone"
 
 
 def test_what_somebody_has_mapped_stays_in_memory(bench, file):

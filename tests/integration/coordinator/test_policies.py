@@ -318,11 +318,12 @@ def test_a_coordinator_that_has_just_begun_takes_nothing_for_idle(bench: Bench):
     bench.coordinator.catalogue.add(declared("d"), {})
     join(bench.coordinator, "one", whole=[report(files(bench)["x"], 1)])
     bench.set(pools={"default": IDLE}, datasets={"*": {"evict_after": "1h"}})
-    bench.settle()
+    bench.coordinator.pools.change("default", PoolChange(wanted=1))
+    bench.tick()
     bench.passes(7200)
     bench.restart()
     bench.tick()
-    assert bench.wanted() is None
+    assert bench.wanted() == 1
     assert ("evict", "one") not in bench.kit.workers.calls
     bench.says("one", used_seconds_ago={"d": 60.0})
     bench.passes(CLUSTER.lease_seconds + 1)
