@@ -52,6 +52,11 @@ _TOKEN_FOLDER = "/cachefs/token"  # noqa: S105 - a folder
 _RUN_FILE = "/tmp/cachefs-run"  # noqa: S108 - in a container of its own
 _STATE_FILE = "/tmp/cachefs-state"  # noqa: S108 - likewise
 _BEGIN, _CLOSE, _END = "begin", "close", "end"
+_KEY = "argo-{{workflow.uid}}"
+"""Of the run. Pods find it by that, because an exit handler cannot rely on what another pod has put out."""
+_BY = "argo {{workflow.namespace}}/{{workflow.name}}"
+_STEP = "{{inputs.parameters.step}}"
+_FAILURE = "{{inputs.parameters.failure}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,11 @@ class _Export:
                 "a webhook has no counterpart: Argo's API or Argo Events can start it"
             )
 
+    @property
+    def _run(self) -> Sequence[str]:
+        """Return how pods name the run: whose it is, and by which key it was submitted."""
+        return (self.flow.full_name, _KEY)
+
     def _metadata(self) -> Json:
         known = {
             "cachefs/namespace": self.flow.namespace,
@@ -192,8 +202,8 @@ class _Export:
                 self._begin(),
                 self._follow(),
                 *self._approving(),
-                self._pod(_CLOSE, ["close", "{{inputs.parameters.run}}"]),
-                self._pod(_END, ["end", "{{inputs.parameters.run}}"]),
+                self._pod(_CLOSE, ["close", *self._run]),
+                self._pod(_END, ["end", *self._run]),
             ],
         }
 
@@ -214,41 +224,39 @@ class _Export:
     # ---- tasks ---------------------------------------------------------------------------------
 
     def _main(self) -> Iterator[Json]:
-        run = "{{tasks.begin.outputs.parameters.run}}"
         yield {"name": _BEGIN, "template": _BEGIN}
         for step in self.flow.steps:
             depends = self._depends(step)
             if _has_gate(step):
-                yield from self._gate(step, run, depends)
+                yield from self._gate(step, depends)
             else:
-                yield self._following(step, run, depends)
+                yield self._following(step, depends)
 
     def _last(self) -> Iterator[Json]:
-        run = "{{workflow.outputs.parameters.cachefs-run}}"
-        yield _task(_CLOSE, _CLOSE, run=run)
+        yield {"name": _CLOSE, "template": _CLOSE}
         ends = [_CLOSE]
         for step in self.flow.finally_:
             needs = [_over(self._names[need]) for need in step.needs] or [_CLOSE]
-            yield self._following(step, run, " && ".join(needs))
+            yield self._following(step, " && ".join(needs))
             ends.append(_over(self._names[step.id]))
-        yield {**_task(_END, _END, run=run), "depends": " && ".join(ends)}
+        yield {"name": _END, "template": _END, "depends": " && ".join(ends)}
 
-    def _following(self, step: Step, run: str, depends: str) -> Json:
-        given = {"run": run, "step": step.id, "failure": _failure(step)}
+    def _following(self, step: Step, depends: str) -> Json:
+        given = {"step": step.id, "failure": _failure(step)}
         return {**_task(self._names[step.id], "follow", **given), "depends": depends}
 
-    def _gate(self, step: Step, run: str, depends: str) -> Iterator[Json]:
+    def _gate(self, step: Step, depends: str) -> Iterator[Json]:
         """Yield the three tasks of an approval: until it is asked for, for whoever resumes, after that."""
         name = self._names[step.id]
         ask, resume = self._names[f"{step.id} ask"], self._names[f"{step.id} resume"]
-        yield {**_task(ask, "ask", run=run, step=step.id), "depends": depends}
+        yield {**_task(ask, "ask", step=step.id), "depends": depends}
         yield {
             "name": resume,
             "template": "resume",
             "depends": f"{ask}.Succeeded",
             "when": "'{{tasks." + ask + ".outputs.parameters.state}}' == 'Blocked'",
         }
-        given = {"run": run, "step": step.id, "failure": _failure(step)}
+        given = {"step": step.id, "failure": _failure(step)}
         after = f"{resume}.Succeeded || {resume}.Skipped"
         yield {**_task(name, "answer", **given), "depends": after}
 
@@ -267,37 +275,32 @@ class _Export:
 
     def _begin(self) -> Json:
         params = [f"--param={name}={{{{workflow.parameters.{name}}}}}" for name in self.flow.params]
-        by = "argo {{workflow.namespace}}/{{workflow.name}}"
-        arguments = ["begin", _FLOW_FILE, "--key", "argo-{{workflow.uid}}", "--by", by, *params]
-        template = self._pod(_BEGIN, [*arguments, "--out", _RUN_FILE])
+        arguments = ["begin", _FLOW_FILE, "--key", _KEY, "--by", _BY, *params, "--out", _RUN_FILE]
+        template = self._pod(_BEGIN, arguments)
         template["inputs"] = {
             "artifacts": [
                 {"name": "flow", "path": _FLOW_FILE, "raw": {"data": _without_templates(self.text)}}
             ]
         }
-        template["outputs"] = {
-            "parameters": [
-                {"name": "run", "valueFrom": {"path": _RUN_FILE}, "globalName": "cachefs-run"}
-            ]
-        }
+        template["outputs"] = {"parameters": [{"name": "run", "valueFrom": {"path": _RUN_FILE}}]}
         return template
 
     def _follow(self) -> Json:
-        return self._pod("follow", ["follow", *_STEP, "--failure", "{{inputs.parameters.failure}}"])
+        return self._pod("follow", ["follow", *self._run, _STEP, "--failure", _FAILURE])
 
     def _approving(self) -> Iterator[Json]:
         if not any(_has_gate(step) for step in self.flow.steps):
             return
-        ask = self._pod("ask", ["ask", *_STEP, "--out", _STATE_FILE])
+        ask = self._pod("ask", ["ask", *self._run, _STEP, "--out", _STATE_FILE])
         ask["outputs"] = {"parameters": [{"name": "state", "valueFrom": {"path": _STATE_FILE}}]}
         yield ask
         yield {"name": "resume", "suspend": {}}
-        by = "argo {{workflow.namespace}}/{{workflow.name}}"
-        failure = ["--failure", "{{inputs.parameters.failure}}"]
-        yield self._pod("answer", ["answer", *_STEP, *failure, "--by", by])
+        answer = ["answer", *self._run, _STEP, "--failure", _FAILURE, "--by", _BY]
+        yield self._pod("answer", answer)
 
     def _pod(self, name: str, arguments: Sequence[str]) -> Json:
-        inputs = [one for one in ("run", "step", "failure") if f"{_INPUT}{one}}}}}" in arguments]
+        wanted = {"step": _STEP, "failure": _FAILURE}
+        inputs = [one for one, text in wanted.items() if text in arguments]
         return {
             "name": name,
             **({"inputs": {"parameters": [{"name": one} for one in inputs]}} if inputs else {}),
@@ -320,10 +323,6 @@ class _Export:
                 "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}},
             },
         }
-
-
-_INPUT = "{{inputs.parameters."
-_STEP = ("{{inputs.parameters.run}}", "{{inputs.parameters.step}}")
 
 
 def _task(name: str, template: str, **given: str) -> Json:

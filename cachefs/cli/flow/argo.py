@@ -3,6 +3,8 @@
 ``begin`` submits the flow, with the workflow's id as the key, so that a pod that comes twice is one run.
 ``follow`` waits for a step and ends as it did, ``ask`` waits for an approval to be asked for, and ``answer``
 gives it. ``close`` cancels a run whose workflow was stopped, ``end`` waits for the run and ends as it did.
+The run is named by its flow and that key.
+
 Their exit codes are the usual ones: 11 for what failed, 12 for what was cancelled; 3 (no coordinator
 answers) is the one that a workflow tries again.
 """
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cachefs.cli.flow.asking import Run, run_path
+from cachefs.cli.flow.asking import run_path
 from cachefs.cli.flow.showing import Document
 from cachefs.cli.flow.starting import Params
 from cachefs.cli.rendering import say
@@ -29,7 +31,11 @@ _CLOSE_SECONDS = 15.0
 """A run knows how it will end a moment after its last step; one that does not by then was left alone."""
 _AWAY_SECONDS = 120.0
 """How long a coordinator may be away before the pod gives up, to be tried again."""
+_RUNS_LISTED = 1000
+"""As many as the coordinator lists at once, the newest first."""
 
+Flow = Annotated[str, typer.Argument(metavar="FLOW", help="The run's flow: namespace/name.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="That it was submitted with.")]
 StepId = Annotated[str, typer.Argument(metavar="STEP", help="A step's id.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the answer is written.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Which workflow asks.")]
@@ -59,17 +65,19 @@ def begin(
 
 
 @app.command()
-def follow(run: Run, step: StepId, *, failure: Failure = "fail") -> None:
+def follow(flow: Flow, key: Key, step: StepId, *, failure: Failure = "fail") -> None:
     """Wait until a step is over, and end as it did."""
-    _follow(_session(), run, step, failure)
+    session = _session()
+    _follow(session, _find(session, flow, key), step, failure)
 
 
 @app.command()
-def ask(run: Run, step: StepId, *, out: Out) -> None:
+def ask(flow: Flow, key: Key, step: StepId, *, out: Out) -> None:
     """Wait until an approval is asked for, or will not be, and write the step's state to a file."""
     from cachefs.dataflow.records import STEP_OVER
 
-    for status in _statuses(_session(), run):
+    session = _session()
+    for status in _statuses(session, _find(session, flow, key)):
         state = _step(status, step)["state"]
         if state == "Blocked" or state in STEP_OVER:
             out.write_text(state)
@@ -78,11 +86,12 @@ def ask(run: Run, step: StepId, *, out: Out) -> None:
 
 
 @app.command()
-def answer(run: Run, step: StepId, *, by: By, failure: Failure = "fail") -> None:
+def answer(flow: Flow, key: Key, step: StepId, *, by: By, failure: Failure = "fail") -> None:
     """Approve a step, unless somebody has answered; then as `follow`."""
     from cachefs.errors import ConflictError
 
     session = _session()
+    run = _find(session, flow, key)
     status = next(_statuses(session, run))
     if _step(status, step)["state"] == "Blocked":
         body = {"step": step, "granted": True, "by": by, "message": "resumed"}
@@ -94,11 +103,12 @@ def answer(run: Run, step: StepId, *, by: By, failure: Failure = "fail") -> None
 
 
 @app.command()
-def close(run: Run) -> None:
+def close(flow: Flow, key: Key) -> None:
     """Cancel a run that goes on although nobody follows it any more."""
     from cachefs.dataflow.records import RUN_OVER
 
     session = _session()
+    run = _find(session, flow, key)
     until = session.runtime.monotonic() + _CLOSE_SECONDS
     for status in _statuses(session, run):
         found = status["run"]
@@ -111,13 +121,14 @@ def close(run: Run) -> None:
 
 
 @app.command()
-def end(run: Run) -> None:
+def end(flow: Flow, key: Key) -> None:
     """Wait until a run is over, and end as it did."""
     from cachefs.cli import exits
     from cachefs.cli.flow.showing import print_status
     from cachefs.dataflow.records import RUN_OVER
 
-    for status in _statuses(_session(), run):
+    session = _session()
+    for status in _statuses(session, _find(session, flow, key)):
         state = status["run"]["state"]
         if state in RUN_OVER:
             print_status(status)
@@ -132,6 +143,25 @@ def _session() -> "Session":
     from cachefs.cli.session import Session
 
     return Session(None)
+
+
+def _find(session: "Session", flow: str, key: str) -> str:
+    """Return the id of the run of a flow that was submitted with a key.
+
+    Raises:
+        NotKnownError: There is none: it never began, or was over so long ago that it is not kept.
+    """
+    from urllib.parse import urlencode
+
+    from cachefs.errors import NotKnownError
+
+    for active in ("true", "false"):
+        query = urlencode({"flow": flow, "active": active, "limit": _RUNS_LISTED})
+        listed = _patiently(session, f"/v1/runs?{query}")["runs"]
+        found = next((run["id"] for run in listed if run["key"] == key), "")
+        if found:
+            return str(found)
+    raise NotKnownError("the flow has no run with this key", subject=f"{flow} {key}")
 
 
 def _follow(session: "Session", run: str, step: str, failure: str) -> None:
@@ -183,16 +213,22 @@ def _with_instances(status: Document, step: str) -> list[Document]:
 
 def _statuses(session: "Session", run: str) -> Iterator[Document]:
     """Yield the run again and again; whoever asks knows when it is enough."""
+    while True:
+        yield _patiently(session, run_path(run))
+        session.runtime.sleep(_POLL_SECONDS)
+
+
+def _patiently(session: "Session", path: str) -> Document:
+    """Return what is at a path; a coordinator that is away is waited for."""
     from cachefs.errors import CoordinatorUnavailableError
 
-    answered = session.runtime.monotonic()
+    until = session.runtime.monotonic() + _AWAY_SECONDS
     while True:
         try:
-            status: Document = session.api.get(run_path(run))
+            found: Document = session.api.get(path)
         except CoordinatorUnavailableError:
-            if session.runtime.monotonic() - answered > _AWAY_SECONDS:
+            if session.runtime.monotonic() >= until:
                 raise
+            session.runtime.sleep(_POLL_SECONDS)
         else:
-            answered = session.runtime.monotonic()
-            yield status
-        session.runtime.sleep(_POLL_SECONDS)
+            return found

@@ -241,4 +241,17 @@ def test_a_pod_that_no_coordinator_answers_gives_up_in_the_end(monkeypatch, tmp_
     monkeypatch.setattr(pods, "_POLL_SECONDS", 0.05)
     monkeypatch.setattr(pods, "_AWAY_SECONDS", 0.2)
     with pytest.raises(CoordinatorUnavailableError):
-        typer.main.get_command(main.app)(["flow", "argo", "end", "x"], standalone_mode=False)
+        typer.main.get_command(main.app)(
+            ["flow", "argo", "end", "a/b", "argo-1"], standalone_mode=False
+        )
+
+
+@pytest.mark.slow
+def test_a_workflow_whose_flow_is_refused_has_failed_and_left_nothing(http, tmp_path):
+    document = flow(
+        step("a"), step("b", needs=["a"], rest='if: "always()"'), head="  params: {n: 1}"
+    )
+    workflow = workflow_of(document, tmp_path / "pods", params={"n": "many"})
+    assert workflow.run() == "Failed"
+    assert http.get("/v1/runs").json()["runs"] == []
+    assert (workflow.codes, workflow.nodes["b"]) == ({"begin": 2, "close": 4}, "Omitted")

@@ -123,8 +123,6 @@ class Workflow:
         for output in outputs if code == 0 else ():
             value = files[output["valueFrom"]["path"]].read_text()
             self._values[f"tasks.{task['name']}.outputs.parameters.{output['name']}"] = value
-            if "globalName" in output:
-                self._values[f"workflow.outputs.parameters.{output['globalName']}"] = value
         return code
 
     def _command(self, arguments):

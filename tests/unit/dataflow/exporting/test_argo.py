@@ -23,6 +23,7 @@ from cachefs.dataflow.spec.reading import read_flow
 from cachefs.errors import CapacityError, ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = sorted((Path(__file__).parents[4] / "dataflow" / "examples").glob("*.yaml"))
 NAMES = ("publish", "nightly", "templates")
 PLACE = argo.Place(image="cachefs:1", coordinator="cachefs:9400", token="cachefs-token/token")
 HEAD = "apiVersion: cachefs/v1\nkind: Flow\nmetadata: {name: x}\nspec:\n"
@@ -174,6 +175,7 @@ def test_a_parameter_that_argo_would_change_is_refused():
         export(f"{HEAD}  params: {{model: '{{{{x}}}}'}}\n  steps: []\n")
 
 
+@pytest.mark.slow
 def test_a_flow_that_is_too_large_for_one_object_is_refused():
     step = "  - {id: s%d, kind: wait, with: {duration: 1s}}\n"
     text = f"{HEAD}  steps:\n" + "".join(step % number for number in range(6000))
@@ -199,3 +201,18 @@ def test_a_bad_flow_is_not_exported(tmp_path):
     done = CliRunner().invoke(main.app, [*command, "--coordinator", "cachefs:9400"])
     assert done.exit_code == 2
     assert "did you mean wait?" in done.stdout
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_example_can_be_exported(file):
+    document = export(file.read_text()).document
+    lint(document)
+    tasks = [one for part in spec_of(document)["templates"][:2] for one in part["dag"]["tasks"]]
+    flow = read_flow(file.read_text(), name=file.name)
+    followed = {
+        one["value"]
+        for task in tasks
+        for one in _parameters(task, "arguments")
+        if one["name"] == "step"
+    }
+    assert followed == {step.id for step in (*flow.steps, *flow.finally_)}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cachefs.cli import main
@@ -204,3 +206,41 @@ def test_the_command_shows_what_is_refused_with_its_line(tmp_path):
     assert done.exit_code == 2
     assert "8:3: 'Sometimes' is no policy" in done.stdout
     assert "there is Once, Cron, OnEvent" in done.stdout
+
+
+def _places(value, path=()):
+    """Yield the path of each value within a document."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _places(item, (*path, key))
+
+
+_WORDS = st.sampled_from(
+    ["", "x", "${params.a}", "pvc://a/b", "s3://u:p@b/c", "Cron", "DataLoad", "é"]
+)
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**40) | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_a_file_says_it_becomes_a_valid_flow_or_is_refused(data):
+    name = data.draw(st.sampled_from(NAMES))
+    documents = list(yaml.safe_load_all((SAMPLES / f"{name}.yaml").read_text()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        places = [path for path in _places(documents) if len(path) > 1]
+        *above, last = data.draw(st.sampled_from(places))
+        part = documents
+        for key in above:
+            part = part[key]
+        part[last] = data.draw(_ANYTHING)
+    try:
+        imported = read(*documents)
+    except ConfigError:
+        return
+    assert flow_of(imported).steps
