@@ -10,6 +10,7 @@ from cachefs.dataflow.engine.service import FlowService, Planner
 from cachefs.dataflow.engine.ticking import Engine
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.hooks import trigger_routers
+from cachefs.dataflow.serving.logs import Logs, log_routers
 from cachefs.dataflow.serving.routes import run_routers
 from cachefs.dataflow.serving.watching import Watchers
 from cachefs.dataflow.triggers.firing import Triggers
@@ -30,6 +31,7 @@ class FlowDuty(Duty):
         *,
         environment: Mapping[str, str],
         planner: Planner | None = None,
+        logs: Logs | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -38,7 +40,9 @@ class FlowDuty(Duty):
             open_kinds: Makes what carries steps out.
             environment: Where webhooks' secrets are looked up.
             planner: Estimates runs.
+            logs: Where what programs wrote is found, if they run here.
         """
+        self._logs = logs
         config = parts.config.flows
         documents = Documents(parts.runtime)
         kinds: dict[str, StepKind] = {}
@@ -71,6 +75,7 @@ class FlowDuty(Duty):
         return (
             *run_routers(self.service, self._watchers),
             *trigger_routers(self._register, self._triggers),
+            *(log_routers(self.service, self._logs) if self._logs is not None else ()),
         )
 
     def admits(self, path: str, token: str) -> bool:

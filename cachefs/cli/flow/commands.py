@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cachefs.cli import options
-from cachefs.cli.flow import argo, asking, exporting, importing, planning, starting
+from cachefs.cli.flow import argo, asking, exporting, importing, logs, planning, starting
 
 app = typer.Typer(
     name="flow",
@@ -46,6 +46,7 @@ app.command("list")(asking.list_runs)
 app.command()(starting.status)
 app.command()(starting.watch)
 app.command()(asking.events)
+app.command("logs")(logs.show_log)
 app.command()(asking.cancel)
 app.command()(asking.pause)
 app.command()(asking.resume)

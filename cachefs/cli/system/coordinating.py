@@ -34,6 +34,7 @@ def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Se
 
 def _flows(parts: Surroundings) -> Duty:
     cache = CoordinatorCache(parts.coordinator)
+    places = Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts))
 
     def open_steps(service: FlowService) -> Mapping[str, StepKind]:
         return open_kinds(
@@ -41,7 +42,7 @@ def _flows(parts: Surroundings) -> Duty:
                 cache=cache,
                 service=service,
                 registered=lambda name: _registered(parts, name),
-                places=Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts)),
+                places=places,
                 plane=DataPlane(cache, parts.cluster, parts.token),
                 config=parts.config,
                 environment=os.environ,
@@ -49,7 +50,7 @@ def _flows(parts: Surroundings) -> Duty:
         )
 
     planner = CachePlanner(cache, parts.config.flows.planning)
-    return FlowDuty(parts, open_steps, environment=os.environ, planner=planner)
+    return FlowDuty(parts, open_steps, environment=os.environ, planner=planner, logs=places)
 
 
 def _program_settings(parts: Surroundings) -> ProgramSettings:

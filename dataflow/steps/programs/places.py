@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cachefs.core.names import printable
 from cachefs.dataflow.ports import StepContext
 from cachefs.dataflow.spec.references import looks_secret
-from cachefs.dataflow.steps.programs.rooms import Program, Rooms
+from cachefs.dataflow.steps.programs.rooms import Program, Rooms, tail
 from cachefs.errors import ConfigError
 from cachefs.ports import Runtime
 
@@ -35,6 +36,14 @@ class ProgramSettings:
     """Rooms of runs are removed when nothing happened in them for so long."""
     tethered: bool
     """Whether programs end with this process: where another machine may go on with its runs."""
+
+
+class StepLog(NamedTuple):
+    """What a program of a step wrote."""
+
+    attempt: int
+    text: str
+    """Its end, from a line's beginning."""
 
 
 class Places:
@@ -66,6 +75,18 @@ class Places:
         return [
             mine.parent / name for name in names if name.isdecimal() and int(name) < context.attempt
         ]
+
+    def log(self, key: str, attempt: int | None, size: int) -> StepLog | None:
+        """Return the end of what the program of a step wrote; ``None`` if there is none here."""
+        if not self._settings.allowed or self._settings.folder is None:
+            return None
+        folder = self.folder() / "runs" / key
+        try:
+            known = [int(one.name) for one in folder.iterdir() if one.name.isdecimal()]
+        except FileNotFoundError:
+            return None
+        chosen = max(known, default=0) if attempt is None else attempt
+        return StepLog(chosen, tail(folder / str(chosen), size)) if chosen in known else None
 
     def target(self, namespace: str, name: str) -> Path:
         """Return the folder of a rollout's target.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefs.dataflow.steps.programs.rooms import notes_of, tail
+from cachefs.dataflow.steps.programs.rooms import notes_of
 from tests.integration.flows.local_systems import SERVE, SHELL, LocalSystem, states_of, step_of
 from tests.integration.flows.places import until
 
@@ -121,6 +121,10 @@ def test_evaluate(system):
     status = system.wait(asked)
     assert succeeded(status)
     assert step_of(status, "accept")["outputs"]["log"] == "0.9,0.6"
+    assert system.run("flow", "logs", asked, "accept").stdout == "0.9,0.6\n"
+    assert system.run("flow", "logs", asked, "evaluate[1]", "--attempt", "1").returncode == 0
+    for words in ((asked, "accept", "--attempt", "9"), (asked, "warm"), (asked, "none")):
+        assert system.run("flow", "logs", *words).returncode == 4
     good = run(system, "evaluate", enough=0.5, **parameters)
     assert states_of(good)["gate"] == "Skipped"
 
@@ -138,8 +142,3 @@ def test_refresh(system, tmp_path):
     (tmp_path / "checked").touch()
     until(lambda: (tmp_path / "checked").read_text() == f"fresh@{version}\n", 30.0)
     system.run("flow", "cancel", "default/refresh")
-
-
-def test_the_log_of_a_program_is_kept(system):
-    rooms = [file.parent for file in (system.state.programs / "runs").rglob("start.json")]
-    assert any("0.9,0.6" in tail(room, 100) for room in rooms)
