@@ -17,7 +17,7 @@ from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.elastic.forms import PoliciesChangeForm
 from cachefs.coordinator.elastic.observing import Report, read_report
 from cachefs.coordinator.elastic.policies import Policies, PolicySet
-from cachefs.coordinator.elastic.recovering import RETRY_SECONDS, Planned, Recoverer
+from cachefs.coordinator.elastic.recovering import Planned, Recoverer
 from cachefs.coordinator.elastic.routes import Outlook, policy_routes
 from cachefs.coordinator.elastic.scaling import UNUSED_SECONDS, History, Verdict, judge
 from cachefs.coordinator.leading import Leadership
@@ -28,7 +28,7 @@ from cachefs.coordinator.store import members as member_rows
 from cachefs.core.autoscaling import Observation, Policy
 from cachefs.core.datasets import Dataset
 from cachefs.core.membership import Member
-from cachefs.core.names import DatasetName, WorkerId
+from cachefs.core.names import WorkerId
 from cachefs.errors import CacheFSError
 from cachefs.ports import Task
 from cachefs.telemetry.metrics import Sample
@@ -61,8 +61,6 @@ class Elastic(Duty):
         self._said: dict[WorkerId, tuple[str, Report]] = {}
         self._datasets: tuple[int, tuple[Dataset, ...]] = (-1, ())
         self._histories: dict[str, History] = {}
-        self._resting: dict[DatasetName, float] = {}
-        """Until when nothing more is tried with a dataset."""
         self._task: Task | None = None
         self._recovering: Task | None = None
         self._changes = {"pool": 0, "demote": 0, "evict": 0}
@@ -263,13 +261,8 @@ class Elastic(Duty):
         if not chosen.datasets or not self._is_free:
             return
         now = self._runtime.monotonic()
-        self._resting = {name: until for name, until in self._resting.items() if until > now}
-        idle = [each for each in datasets if each.name not in self._resting]
-        planned = self._recoverer.plan(chosen.idle_policies(), datasets) if idle else ()
-        planned = tuple(one for one in planned if one.recovery.dataset not in self._resting)
+        planned = self._recoverer.due(chosen.idle_policies(), datasets, now=now)
         if planned:
-            for one in planned:
-                self._resting[one.recovery.dataset] = now + RETRY_SECONDS
             self._recovering = self._runtime.start("recovery", lambda: self._carry_out(planned))
 
     def _carry_out(self, planned: Sequence[Planned]) -> None:
@@ -280,7 +273,7 @@ class Elastic(Duty):
                 if self._recoverer.carry_out(one):
                     self._changes[one.recovery.action] += 1
                     with self._turn:
-                        self._resting.pop(one.recovery.dataset, None)
+                        self._recoverer.wake(one.recovery.dataset)
             except CacheFSError as error:
                 _LOG.warning(
                     "an idle dataset makes no room",

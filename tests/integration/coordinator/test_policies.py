@@ -8,7 +8,7 @@ from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Surroundings
 from cachefs.coordinator.elastic.duty import Elastic
 from cachefs.coordinator.elastic.forms import parse_change
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.pools import PoolChange
 from cachefs.errors import ConfigError, ConflictError
 from tests.integration.coordinator.conftest import CLUSTER, Kit, declared, join, renew, report
@@ -357,3 +357,42 @@ def test_of_two_coordinators_only_the_one_that_leads_acts_and_both_know_why(smal
     assert verdict.change is not None
     bench.tick()
     assert bench.wanted() == verdict.change.wanted
+
+
+def test_where_nothing_could_be_freed_it_is_tried_again_after_a_while_or_a_use(bench: Bench):
+    bench.coordinator.catalogue.add(declared("d"), {})
+    join(bench.coordinator, "one", whole=[report(files(bench)["x"], 1)])
+    bench.kit.workers.down.add(WorkerId("one"))
+    bench.set(datasets={"*": {"evict_after": "1h"}})
+    bench.settle()
+
+    def tried():
+        bench.tick()
+        return bench.kit.workers.calls.count(("evict", WorkerId("one")))
+
+    bench.passes(7200)
+    assert [tried(), tried()] == [1, 1]
+    bench.passes(61)
+    assert tried() == 2
+    bench.coordinator.uses.note(NAME)
+    bench.passes(30)
+    assert tried() == 2
+    bench.passes(3600)
+    assert tried() == 3
+
+
+def test_an_evicted_dataset_is_looked_at_again_once_it_was_used(bench: Bench):
+    bench.coordinator.catalogue.add(declared("d"), {})
+    held = report(files(bench)["x"], 1)
+    join(bench.coordinator, "one")
+    bench.set(datasets={"*": {"evict_after": "10s"}})
+    bench.settle()
+    bench.passes(20)
+    bench.tick()
+    assert bench.kit.workers.calls == []
+    bench.coordinator.uses.note(NAME)
+    renew(bench.coordinator, "one", held)
+    bench.tick()
+    bench.passes(11)
+    bench.tick()
+    assert ("evict", WorkerId("one")) in bench.kit.workers.calls
