@@ -1,5 +1,6 @@
 """Both ends of a copy, opened: origins by their URLs, datasets through the cache."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from cachefs.core.backoff import Backoff
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
 from cachefs.core.manifest import FileEntry, name_file_version
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, printable
+from cachefs.core.urls import split_url
 from cachefs.dataflow.copying.asking import REQUEST_BYTES_MIN
 from cachefs.dataflow.copying.datasets import DataPlane, DatasetOrigin
 from cachefs.dataflow.copying.options import Ends
@@ -18,7 +20,7 @@ from cachefs.dataflow.copying.plans import PART_BYTES
 from cachefs.dataflow.ports import Cache, StepContext
 from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.spec.shapes import DatasetRef
-from cachefs.errors import OriginNotFoundError
+from cachefs.errors import ConfigError, OriginNotFoundError
 from cachefs.origins.decorators import RetryingOrigin
 from cachefs.origins.destinations import Destination, check_destination, open_destination
 from cachefs.origins.opening import open_origin
@@ -129,6 +131,7 @@ class Sites:
             OriginError: One of them cannot be listed.
             ConfigError: Nothing can be written to the destination.
         """
+        _check_apart(wanted)
         with (
             self.destination(place, wanted) as (destination, there),
             self.source(place, wanted, streams=streams) as source,
@@ -191,6 +194,30 @@ class Sites:
             spec = opened.resolved.origin
             origin = DatasetOrigin(reader, opened, spec, globs)
             yield origin, self._plane.cluster.block_size
+
+
+def _check_apart(wanted: Wanted) -> None:
+    """Refuse a copy into its own source, or over it: it would never be done.
+
+    Raises:
+        ConfigError: One of the places is inside of the other.
+    """
+    if not isinstance(wanted.source, OriginSpec):
+        return
+    source, to = (_place_of(spec) for spec in (wanted.source, wanted.to))
+    if source[:2] == to[:2] and (source[2].startswith(to[2]) or to[2].startswith(source[2])):
+        raise ConfigError(
+            "source and destination are inside of each other", subject=printable(wanted.to.url)
+        )
+
+
+def _place_of(spec: OriginSpec) -> tuple[str, str, str]:
+    """Return store, endpoint, and path with a closing slash; no path for all of a store."""
+    url = split_url(spec.url)
+    path = os.path.realpath(url.path or "/") if url.scheme == "file" else url.path
+    store = "" if url.scheme == "file" else url.host
+    inside = f"{path.strip('/')}/".lstrip("/")
+    return f"{url.scheme}://{store}", spec.options.get("endpoint_url", ""), inside
 
 
 def pin_source(context: StepContext, opened: Opened, wanted: Wanted) -> None:

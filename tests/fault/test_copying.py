@@ -260,8 +260,49 @@ def test_a_cancelled_copy_ends_within_two_seconds_and_keeps_what_it_has(tmp_path
         before = server.requests["d/model"]
         RUNTIME.sleep(0.5)
         assert server.requests["d/model"] == before
+        # The rate is one for both streams: two seconds' worth, what came at once, a request each.
+        assert MIB < _fetched(server) < 12 * MIB
         step.compensate(steps.attempt(undo=True), arguments, {"delete": True})
         assert files_below(tmp_path / "to") == {}
+
+
+@pytest.mark.slow
+def test_a_copy_whose_source_is_silent_is_cancelled_all_the_same(tmp_path):
+    with FaultyOrigin({"d/model": large()}) as server:
+        step, steps = make_step(), Steps()
+        context = steps.attempt()
+        arguments = {"from": f"{server.url}/d/", "to": f"file://{tmp_path}/to", "parallel": 2}
+
+        def stall_then_stop():
+            server.fail_always("d/model", Fault("stall_in_body"))
+            RUNTIME.sleep(0.5)
+            context.stop()
+
+        context.note = lambda noted, note=context.note: (note(noted), stall_then_stop())
+        began = RUNTIME.monotonic()
+        with pytest.raises(StepCancelledError):
+            step.apply(context, {**arguments, "rate": "20MiB/s"})
+        assert RUNTIME.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    ("source", "to"),
+    [("", "/deep"), ("/deep", ""), ("", "/"), ("/link", "/deep/more")],
+)
+def test_a_copy_into_its_own_source_is_refused(tmp_path, source, to):
+    put(tmp_path / "d" / "deep", SMALL)
+    (tmp_path / "d" / "link").symlink_to("deep")
+    where = f"file://{tmp_path}/d"
+    with pytest.raises(ConfigError, match="inside of each other"):
+        make_step().observe(Steps().attempt(), {"from": where + source, "to": where + to})
+
+
+@pytest.mark.parametrize(
+    ("source", "to"), [("s3://b", "s3://b/m"), ("s3://b/m/", "s3://b"), ("s3://b/m", "s3://b/m/x")]
+)
+def test_a_copy_within_a_bucket_goes_to_another_folder(source, to):
+    with pytest.raises(ConfigError, match="inside of each other"):
+        make_step().observe(Steps().attempt(), {"from": source, "to": to})
 
 
 @pytest.mark.slow

@@ -112,3 +112,28 @@ def test_a_mirror_that_cannot_be_is_undone_and_leaves_what_was_there(system):
         state="RolledBack",
     )
     assert [path.name for path in to.iterdir()] == ["config.json"]
+
+
+def test_a_copy_goes_on_after_the_coordinator_was_killed(system):
+    source, to = system.folder / "large", system.folder / "copied"
+    source.mkdir()
+    content = random.Random(2).randbytes(40_000_000)
+    (source / "model").write_bytes(content)
+    document = HEAD + (
+        f'  - {{id: copy, kind: migrate, with: {{from: "file://{source}", to: "file://{to}", '
+        "rate: 12MB/s, parallel: 2}}\n"
+    )
+    begun = system.submit(document)
+
+    def half_way(status):
+        return step_of(status, "copy")["progress"]["done"] > 10_000_000
+
+    system.until(begun, half_way)
+    system.kill("coordinator")
+    status = system.wait(begun)
+    assert status["run"]["state"] == "Succeeded"
+    copy = step_of(status, "copy")
+    assert copy["attempt"] == 1
+    # What was noted before the kill counts, and is not taken again.
+    assert copy["outputs"]["origin_bytes"] <= len(content) + 2 * 8 * 1024 * 1024
+    assert {path.name: path.read_bytes() for path in to.iterdir()} == {"model": content}
