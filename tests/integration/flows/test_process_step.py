@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachefs.dataflow.steps.processing import ProcessStep
-from cachefs.dataflow.steps.programs.rooms import ask_to_stop, look, tail
+from cachefs.dataflow.steps.programs.rooms import RUNNER, ask_to_stop, look, tail
 from cachefs.errors import (
     CapacityError,
     ConfigError,
@@ -140,6 +140,14 @@ def test_of_many_that_begin_one_program_at_once_one_starts_it(open_places, tmp_p
     for thread, raised in threads:
         thread.join()
         assert not raised
+    assert (tmp_path / "starts").read_text() == "x\n"
+
+
+def test_a_runner_that_comes_late_starts_nothing_again(places, tmp_path):
+    context = Steps().attempt()
+    carry_out(ProcessStep(places), context, sh(f"echo x >> {tmp_path / 'starts'}"))
+    late = [sys.executable, "-I", "-S", str(RUNNER), str(places.room(context))]
+    subprocess.run(late, check=True, timeout=10)
     assert (tmp_path / "starts").read_text() == "x\n"
 
 
