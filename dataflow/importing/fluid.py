@@ -169,6 +169,7 @@ class _Reading:
             for operation, steps_of, before in steps
             for one in self._with_needs(operation, steps_of, before, made)
         ]
+        operations.use_versions(listed)
         for operation in self.operations:
             operation.spec.settle()
         return {

@@ -29,6 +29,12 @@ _PODS = (
 _GPU = re.compile(r"[a-z0-9.-]+/gpu")
 
 
+_PUBLISHED = (
+    "nothing is copied to where a dataset has its files: the source becomes a version of the dataset, with a "
+    "label, which what runs after it uses; to copy, write the other place's URL as externalStorage.uri"
+)
+
+
 @dataclass(slots=True, kw_only=True)
 class Operation:
     """A document of Fluid's, and what has become of it."""
@@ -200,6 +206,9 @@ def _data_migrate(making: _Making) -> list[Json]:
             place.refuse("", "needs either dataset or externalStorage")
         elif dataset:
             given[end] = f"dataset:{making.dataset(dataset)}"
+            if end == "to":
+                given[end] += f"@{_label(making.operation.name)}"
+                spec.note(_PUBLISHED)
             _folder(dataset, end, given)
         else:
             given[end] = making.url(storage, "uri", end)
@@ -209,6 +218,38 @@ def _data_migrate(making: _Making) -> list[Json]:
     if credentials:
         given["credentials"] = credentials
     return [{"kind": "migrate", "with": given}]
+
+
+def _label(name: str) -> str:
+    return name[:63].rstrip("-.")
+
+
+def use_versions(steps: list[Json]) -> None:
+    """Have steps use the version that a step before them has made of their dataset.
+
+    What was a dataset's version before stays its current one, for everybody else.
+    """
+    made: dict[str, dict[str, str]] = {}
+    waiting = {step["id"]: step for step in steps}
+    while waiting:
+        ready = [one for one in waiting.values() if made.keys() >= set(one.get("needs", ()))]
+        if not ready:
+            return  # they wait for each other, and are refused for that
+        for step in ready:
+            del waiting[step["id"]]
+            known: dict[str, str] = {}
+            for need in step.get("needs", ()):
+                known.update(made[need])
+            given = step["with"]
+            for part in (given, *given.get("mounts", ())):
+                if part.get("dataset") in known:
+                    part["dataset"] += f"@{known[part['dataset']]}"
+            if str(given.get("from", "")).removeprefix("dataset:") in known:
+                given["from"] += f"@{known[given['from'].removeprefix('dataset:')]}"
+            if str(given.get("to", "")).startswith("dataset:"):
+                name, _, label = given["to"].removeprefix("dataset:").partition("@")
+                known[name] = label
+            made[step["id"]] = known
 
 
 def _folder(dataset: Part, end: str, given: Json) -> None:
@@ -263,6 +304,10 @@ def _data_process(making: _Making) -> list[Json]:
                 "subPath", "a dataset is mounted whole", "read from the folder below mountPath"
             )
         given["mounts"] = [mount]
+        spec.note(
+            "mounts are for clusters: where processes run on the coordinator's machine, "
+            "`cachefs mount` the dataset there and leave them out"
+        )
     return [{"kind": "process", "with": given}]
 
 

@@ -83,6 +83,14 @@ def test_what_runs_after_a_load_of_several_steps_needs_them_all():
     assert flow.steps[1].arguments["copies"] == 2
 
 
+def test_what_runs_after_a_migration_uses_the_version_that_it_has_made():
+    steps = {step.id: step.arguments for step in flow_of(sample("chain")).steps}
+    assert steps["fetch"]["to"] == "dataset:llama@fetch"
+    assert steps["load"]["dataset"] == "llama@fetch"
+    assert steps["quantise"]["mounts"] == [{"dataset": "llama@fetch", "path": "/data"}]
+    assert steps["keep"]["dataset"] == "llama@fetch"
+
+
 def test_paths_lose_the_mounts_name_if_the_file_says_which_it_is():
     steps = flow_of(sample("load")).steps
     assert [step.arguments["paths"] for step in steps] == [
