@@ -69,11 +69,14 @@ def _check_migrate(migrate: Migrate, at: At) -> None:
             scheme = location.url.partition("://")[0].lower()
             given = dict(migrate.options.get(end, {}))
             references.check_origin_options(scheme, given, at["options"][end])
+    if migrate.to.url:
+        references.check_destination_url(migrate.to.url, at["to"])
 
 
 def _check_backup(backup: Backup, at: At) -> None:
     scheme = backup.to.partition("://")[0].lower()
     references.check_origin_options(scheme, dict(backup.options), at["options"])
+    references.check_destination_url(backup.to, at["to"])
 
 
 def _check_wait(wait: Wait, at: At) -> None:

@@ -12,6 +12,7 @@ from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.spec.problems import At, kind_of, quoted
 from cachefs.errors import ConfigError
 from cachefs.origins.credentials import check_options, parse_reference
+from cachefs.origins.destinations import check_writable
 
 _SECRET = re.compile(
     r"(?:^|[-_.])(?:secrets?|passw(?:or)?d|passphrase|pwd|tokens?|credentials?|auth|authori[sz]ation"
@@ -113,6 +114,14 @@ def check_origin_options(scheme: str, options: dict[str, str], at: At) -> None:
         check_options(scheme, options)
     except ConfigError as error:
         at.fault(error.message, error.hint, secret=True)
+
+
+def check_destination_url(text: str, at: At) -> None:
+    """Note it if nothing can be written to a URL."""
+    try:
+        check_writable(text)
+    except ConfigError as error:
+        at.fault(error.message, error.hint)
 
 
 def _key(at: At, grammar: re.Pattern[str], kind: str) -> str:

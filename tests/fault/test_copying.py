@@ -9,6 +9,7 @@ import threading
 import uuid
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from cachefs.config.schema import ClusterConfig, OriginConfig
@@ -129,6 +130,27 @@ def test_files_go_to_a_bucket_from_there_to_another_and_back_into_a_folder(
     assert {k: v for k, v in objects(s3, bucket).items() if k.startswith("b/")} == {
         f"b/{path}": content for path, content in FILES.items()
     }
+
+
+@pytest.mark.parametrize("verify", ["xxh128", "size"])
+def test_a_store_of_fsspec_gets_whole_files_and_what_the_step_wrote_is_deleted(tmp_path, verify):
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/mirror/keep.txt", b"of somebody else")
+    step, steps = make_step(), Steps()
+    arguments = {
+        "from": put(tmp_path / "from", FILES),
+        "to": "memory://mirror",
+        "verify": verify,
+        "parallel": 3,
+    }
+    try:
+        carry_out(step, steps.attempt(), arguments)
+        for path, content in FILES.items():
+            assert memory.cat_file(f"/mirror/{path}") == content
+        step.compensate(steps.attempt(undo=True), arguments, {"delete": True})
+        assert memory.find("/mirror") == ["/mirror/keep.txt"]
+    finally:
+        memory.store.clear()
 
 
 def test_only_what_matches_is_copied_and_an_estimate_says_so_beforehand(tmp_path):

@@ -5,7 +5,18 @@ opens a destination for its URL besides: it can write a file, part by part, and 
 already is listed and read through an ordinary origin at the same URL.
 """
 
-from cachefs.origins.destinations.opening import check_destination, open_destination
+from cachefs.origins.destinations.opening import (
+    check_destination,
+    check_writable,
+    open_destination,
+)
 from cachefs.origins.destinations.writing import Destination, NewFile, Writing
 
-__all__ = ["Destination", "NewFile", "Writing", "check_destination", "open_destination"]
+__all__ = [
+    "Destination",
+    "NewFile",
+    "Writing",
+    "check_destination",
+    "check_writable",
+    "open_destination",
+]

@@ -28,6 +28,17 @@ _READ_ONLY = {
 }
 
 
+def check_writable(url: str) -> None:
+    """Check a URL as text.
+
+    Raises:
+        ConfigError: It is none, or nothing can be written there.
+    """
+    hint = _READ_ONLY.get(split_url(url).scheme)
+    if hint is not None:
+        raise ConfigError("nothing can be written there", subject=printable(url), hint=hint)
+
+
 def check_destination(spec: OriginSpec) -> None:
     """Check URL and options as text, without opening anything.
 
@@ -35,9 +46,7 @@ def check_destination(spec: OriginSpec) -> None:
         ConfigError: Nothing can be written there, or an option holds a secret.
     """
     check_spec(spec)
-    hint = _READ_ONLY.get(split_url(spec.url).scheme)
-    if hint is not None:
-        raise ConfigError("nothing can be written there", subject=printable(spec.url), hint=hint)
+    check_writable(spec.url)
 
 
 def open_destination(spec: OriginSpec, config: OriginConfig) -> Destination:
