@@ -138,7 +138,7 @@ def _show_outlook(found: dict[str, Any], *, as_json: bool) -> None:
     rows = [
         (
             f"pool {each['pool']}",
-            str(each["seen"]["workers"])
+            f"stays at {each['seen']['workers']}"
             if each["wanted"] is None
             else f"{each['seen']['workers']} → {each['wanted']} workers",
             each["why"],

@@ -73,14 +73,25 @@ class Bench:
         ]
 
 
+def open_bench(kit: Kit) -> Bench:
+    kit.origin("memory://a", {"x": b"x" * 1000, "y": b"y" * 150})
+    kit.origin("memory://b", {"z": b"z" * 300})
+    return Bench(kit)
+
+
 @pytest.fixture
 def bench(small_kit: Kit):
-    small_kit.origin("memory://a", {"x": b"x" * 1000, "y": b"y" * 150})
-    small_kit.origin("memory://b", {"z": b"z" * 300})
-    return Bench(small_kit)
+    return open_bench(small_kit)
 
 
-def test_a_policy_is_kept_over_a_restart_and_every_change_is_an_event(bench: Bench):
+@pytest.fixture
+def stored_bench(kit: Kit):
+    """On each engine."""
+    return open_bench(kit)
+
+
+def test_a_policy_is_kept_over_a_restart_and_every_change_is_an_event(stored_bench: Bench):
+    bench = stored_bench
     bench.set(pools={"default": QUEUE}, datasets={"*": {"evict_after": "7d"}, "team": {}})
     bench.restart()
     kept = bench.elastic.policies.every()
@@ -232,7 +243,8 @@ def test_a_schedule_holds_workers_from_one_minute_to_another(bench: Bench):
     assert bench.wanted() < 3
 
 
-def test_what_was_used_lately_is_known_after_a_restart(bench: Bench):
+def test_what_was_used_lately_is_known_after_a_restart(stored_bench: Bench):
+    bench = stored_bench
     bench.coordinator.catalogue.add(declared("d"), {})
     bench.tick()
     bench.passes(1000)
@@ -243,7 +255,8 @@ def test_what_was_used_lately_is_known_after_a_restart(bench: Bench):
     assert 50 <= bench.coordinator.uses.idle_seconds(NAME) < 60
 
 
-def test_a_use_that_another_coordinator_saw_counts(bench: Bench):
+def test_a_use_that_another_coordinator_saw_counts(stored_bench: Bench):
+    bench = stored_bench
     bench.coordinator.catalogue.add(declared("d"), {})
     bench.tick()
     other = Bench(bench.kit)
