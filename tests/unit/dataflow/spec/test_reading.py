@@ -164,7 +164,10 @@ def test_all_problems_are_told_at_once_in_their_order():
         ("{id: a, kind: prefetch, with: {dataset: d, rate: 10G}}", "write it like 10Gb/s"),
         ("{id: a, kind: migrate, with: {from: 's3://a/b', to: 's3://a/b'}}", "the same as from"),
         ("{id: a, kind: migrate, with: {from: /a, to: 's3://a/b'}}", "not a URL: '/a'"),
-        ("{id: a, kind: migrate, with: {from: 's3://a', to: 'hf://o/m'}}", "nothing can be written"),
+        (
+            "{id: a, kind: migrate, with: {from: 's3://a', to: 'hf://o/m'}}",
+            "nothing can be written",
+        ),
         ("{id: a, kind: backup, with: {dataset: a, to: 'https://o/m'}}", "nothing can be written"),
         (
             "{id: a, kind: migrate, with: {from: 's3://a/b', to: 's3://c', options: {to: {secret_key: x}}}}",
