@@ -41,8 +41,8 @@ def set_policies(
     """
     from cachefs.cli.session import Session
 
-    session = Session(state)
     document = _read(file)
+    session = Session(state)
     if dry_run:
         _show_outlook(session.api.post(f"{_PATH}/plan", document), as_json=as_json)
         return
