@@ -44,7 +44,8 @@ def moment(seconds: float) -> str:
 
 def seconds_of(part: Document, now: float = 0.0) -> str:
     """Return how long a run or a step took, or has taken until ``now``."""
-    end = part["ended_at"] or now
+    # A step that is done again, or undone, has begun after it had ended.
+    end = part["ended_at"] if part["ended_at"] >= part["started_at"] else now
     return format_duration(round(end - part["started_at"], 1)) if part["started_at"] and end else ""
 
 
