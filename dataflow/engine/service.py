@@ -26,7 +26,13 @@ from cachefs.dataflow.records import Progress, Run, StepRecord
 from cachefs.dataflow.spec.lexer import ExpressionError
 from cachefs.dataflow.spec.model import Flow, Value
 from cachefs.dataflow.spec.templates import render
-from cachefs.errors import CapacityError, ConfigError, ConflictError, NotKnownError
+from cachefs.errors import (
+    CapacityError,
+    ConfigError,
+    ConflictError,
+    DeniedError,
+    NotKnownError,
+)
 from cachefs.ports import Runtime
 
 KEY_LENGTH_MAX = 200
@@ -322,6 +328,8 @@ class FlowService:
         Raises:
             NotKnownError: There is no such run or step.
             ConflictError: No step waits, or this one does not, or several do.
+            DeniedError: The step names who may answer, and not this one. Names are believed: whoever
+                has the token can give any.
         """
         with self._store.write() as connection:
             self._found(connection, run, lock=True)
@@ -338,6 +346,13 @@ class FlowService:
             if chosen not in waiting:
                 which = f"; {', '.join(waiting)} wait" if waiting else ""
                 raise ConflictError(f"no answer is waited for{which}", subject=f"{run}/{step}")
+            approvers = steps[chosen].arguments.get("approvers") or ()
+            if approvers and by not in approvers:
+                raise DeniedError(
+                    f"{printable(by) or 'nobody'} may not answer it",
+                    subject=f"{run}/{chosen}",
+                    hint=f"{', '.join(map(printable, approvers))} may",
+                )
             answer = {"granted": granted, "by": by, "message": message}
             rows.answer(connection, run, chosen, answer)
             kind = "step-approved" if granted else "step-rejected"

@@ -3,7 +3,13 @@
 import pytest
 
 from cachefs.dataflow.engine.running import GRACE_SECONDS
-from cachefs.errors import CapacityError, ConfigError, ConflictError, NotKnownError
+from cachefs.errors import (
+    CapacityError,
+    ConfigError,
+    ConflictError,
+    DeniedError,
+    NotKnownError,
+)
 from tests.integration.flows.engines import Kit, flow, states_of, step
 
 
@@ -170,6 +176,15 @@ def test_a_gate_opens_when_somebody_says_so(kit):
     assert kit.wait(run).run.state == "Succeeded"
     told = {event.kind: event.message for event in kit.service.events(run, after=0)}
     assert told["step-approved"] == "by ann: looks good"
+
+
+def test_only_those_whom_the_step_names_may_answer_it(kit):
+    run = kit.submit(flow("id: gate, kind: approve, with: {approvers: [ann, bob]}"))
+    kit.wait_for_step(run, "gate", "Blocked")
+    with pytest.raises(DeniedError, match="eve may not answer it"):
+        kit.service.approve(run, "gate", granted=True, by="eve")
+    kit.service.approve(run, "gate", granted=True, by="bob")
+    assert kit.wait(run).run.state == "Succeeded"
 
 
 def test_a_gate_that_is_refused_fails(kit):
