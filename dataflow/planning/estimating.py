@@ -6,13 +6,14 @@ configured rates, as if no two steps moved bytes through one link at once. What 
 a program runs, a person thinks) is ``None`` and said.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cachefs.config.schema import PlanningConfig
 from cachefs.core.manifest import FileEntry
 from cachefs.core.names import DatasetName
+from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.ports import Cache
 from cachefs.dataflow.spec import arguments as kinds_of
 from cachefs.dataflow.spec import kinds
@@ -22,6 +23,9 @@ from cachefs.dataflow.steps.choosing import matching
 from cachefs.errors import CacheFSError, CapacityError
 
 _GB = 1e9
+
+MeasureCopy = Callable[[str, kinds_of.Migrate | kinds_of.Backup], CopySizes]
+"""Lists both ends of a copy, for a flow in a namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,14 @@ class _Pool:
 class Estimator:
     """Estimates the steps of one run in the order in which they would begin."""
 
-    def __init__(self, cache: Cache, rates: PlanningConfig, namespace: str) -> None:
+    def __init__(
+        self, cache: Cache, rates: PlanningConfig, namespace: str, measure: MeasureCopy
+    ) -> None:
         """Begin with the cache as it is."""
         self._cache = cache
         self._rates = rates
         self._namespace = namespace
+        self._measure = measure
         self._pools: dict[str, _Pool] = {}
         self._anywhere: set[str] = set()
         """File versions that an earlier step brings."""
@@ -93,6 +100,8 @@ class Estimator:
                 found = _rollout(wanted)
             case kinds_of.Notify() | kinds_of.Evict():
                 found = Estimate()
+            case kinds_of.Migrate() | kinds_of.Backup():
+                found = self._copy(wanted)
             case kinds_of.Process():
                 outputs = {"exit_code": 0, "log": ""}
                 found = Estimate(seconds=None, outputs=outputs, note="takes as long as it takes")
@@ -139,6 +148,19 @@ class Estimator:
             zone=wanted.zone,
             tier=wanted.tier,
             outputs={"dataset": str(resolved.dataset), "version": version, "bytes": total},
+        )
+
+    def _copy(self, wanted: kinds_of.Migrate | kinds_of.Backup) -> Estimate:
+        sizes = self._measure(self._namespace, wanted)
+        # Of a dataset that is backed up, what is cached costs the origin nothing; that is not looked at.
+        origin = sizes.bytes_to_copy if isinstance(wanted, kinds_of.Migrate) else 0
+        rate = min(self._rates.origin_bytes_per_second, wanted.rate or math.inf)
+        return Estimate(
+            seconds=sizes.bytes_to_copy / rate,
+            bytes_total=sizes.bytes,
+            bytes_cached=sizes.bytes - sizes.bytes_to_copy,
+            origin_bytes=origin,
+            egress_usd=origin / _GB * self._rates.egress_usd_per_gb,
         )
 
     def _missing(self, name: DatasetName, version: str, files: list[FileEntry], zone: str) -> int:

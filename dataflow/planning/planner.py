@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cachefs.config.schema import PlanningConfig
+from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.engine.service import Planned
-from cachefs.dataflow.planning.estimating import Estimator
+from cachefs.dataflow.planning.estimating import Estimator, MeasureCopy
 from cachefs.dataflow.planning.walking import Walk, WalkedStep, walk
 from cachefs.dataflow.ports import Cache
+from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.spec.model import Budget, Flow, Value
 from cachefs.dataflow.spec.names import PLAN_NAMES
 
@@ -45,10 +47,11 @@ class _Totals:
 class CachePlanner:
     """Plans runs on a cache as it is now."""
 
-    def __init__(self, cache: Cache, rates: PlanningConfig) -> None:
-        """Ask a cache, and reckon with configured rates."""
+    def __init__(self, cache: Cache, rates: PlanningConfig, measure: MeasureCopy) -> None:
+        """Ask a cache, reckon with configured rates, and measure copies by listing their ends."""
         self._cache = cache
         self._rates = rates
+        self._measure = measure
 
     def plan(self, flow: Flow, params: Mapping[str, Value]) -> Planned:
         """Say what a run would take; changes nothing.
@@ -57,8 +60,9 @@ class CachePlanner:
             CacheFSError: That cannot be known now.
         """
         names: Mapping[str, Value] = dict.fromkeys(PLAN_NAMES, 0)
+        measure = _once(self._measure)
         for _ in range(_PASSES):
-            estimator = Estimator(self._cache, self._rates, flow.namespace)
+            estimator = Estimator(self._cache, self._rates, flow.namespace, measure)
             walked = walk(flow, params, estimator.estimate, plan=names)
             totals = _Totals.of(walked)
             names = totals.names()
@@ -67,6 +71,19 @@ class CachePlanner:
         ]
         refusals += _over(flow.budget, totals)
         return Planned(names, _document(walked, totals), tuple(refusals))
+
+
+def _once(measure: MeasureCopy) -> MeasureCopy:
+    """Have the second pass not list again what the first has listed."""
+    known: dict[tuple[str, str], CopySizes] = {}
+
+    def ask(namespace: str, wanted: Migrate | Backup) -> CopySizes:
+        key = (namespace, repr(wanted))
+        if key not in known:
+            known[key] = measure(namespace, wanted)
+        return known[key]
+
+    return ask
 
 
 def _over(budget: Budget, totals: _Totals) -> list[str]:

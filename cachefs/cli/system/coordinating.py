@@ -14,12 +14,16 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
+from cachefs.dataflow.copying.carrying import sizes
 from cachefs.dataflow.copying.datasets import DataPlane
+from cachefs.dataflow.copying.ends import Place, Sites
+from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.incoordinator import CoordinatorCache
 from cachefs.dataflow.planning.planner import CachePlanner
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
+from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
 from cachefs.dataflow.steps.programs.rooms import Rooms
 from cachefs.dataflow.steps.registry import Parts, open_kinds
@@ -34,6 +38,7 @@ def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Se
 
 def _flows(parts: Surroundings) -> Duty:
     cache = CoordinatorCache(parts.coordinator)
+    plane = DataPlane(cache, parts.cluster, parts.token)
     places = Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts))
 
     def open_steps(service: FlowService) -> Mapping[str, StepKind]:
@@ -43,13 +48,18 @@ def _flows(parts: Surroundings) -> Duty:
                 service=service,
                 registered=lambda name: _registered(parts, name),
                 places=places,
-                plane=DataPlane(cache, parts.cluster, parts.token),
+                plane=plane,
                 config=parts.config,
                 environment=os.environ,
             )
         )
 
-    planner = CachePlanner(cache, parts.config.flows.planning)
+    def measure(namespace: str, given: Migrate | Backup) -> CopySizes:
+        return sizes(
+            Sites(cache, parts.config.origin, plane), Place(parts.runtime, namespace), given
+        )
+
+    planner = CachePlanner(cache, parts.config.flows.planning, measure)
     return FlowDuty(parts, open_steps, environment=os.environ, planner=planner, logs=places)
 
 

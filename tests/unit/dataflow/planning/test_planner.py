@@ -4,6 +4,7 @@ import pytest
 
 from cachefs.config.schema import PlanningConfig
 from cachefs.core.names import DatasetName
+from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.planning.planner import CachePlanner
 from cachefs.dataflow.spec.reading import read_flow
 from cachefs.testing.memory.cache import MemoryCache
@@ -29,7 +30,20 @@ def cache():
 
 def planned(cache, spec, **params):
     flow = read_flow(f"{HEAD}spec:\n{spec}", name="flow")
-    return CachePlanner(cache, RATES).plan(flow, {**flow.params, **params})
+    return CachePlanner(cache, RATES, measured).plan(flow, {**flow.params, **params})
+
+
+def measured(namespace, wanted):
+    """Say of any copy that a fifth of it is there."""
+    assert namespace == "team"
+    return CopySizes(
+        files=2,
+        bytes=500,
+        files_to_copy=1,
+        bytes_to_copy=400,
+        files_to_compare=0,
+        bytes_to_compare=0,
+    )
 
 
 WARM = """
@@ -97,6 +111,21 @@ def test_conditions_ask_the_plan_itself(cache):
     assert asked["egress_usd"] == pytest.approx(3100)
     passed = planned(cache, steps.replace("LIMIT", "4000")).document
     assert passed["skipped"] == {"gate": "Skipped"}
+
+
+def test_a_copy_costs_what_is_not_there_yet(cache):
+    plan = planned(
+        cache,
+        """
+  steps:
+  - {id: copy, kind: migrate, with: {from: "file:///a", to: "file:///b"}}
+  - {id: slow, kind: migrate, needs: [copy], with: {from: "file:///a", to: "file:///c", rate: 10B/s}}
+  - {id: keep, kind: backup, needs: [slow], with: {dataset: llama, to: "file:///d"}}
+""",
+    ).document
+    assert [step["origin_bytes"] for step in plan["steps"]] == [400, 400, 0]
+    assert [step["bytes_cached"] for step in plan["steps"]] == [100, 100, 100]
+    assert [step["seconds"] for step in plan["steps"]] == [4, 40, 4]
 
 
 def test_an_eviction_waits_for_as_long_as_it_says(cache):
