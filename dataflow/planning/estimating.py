@@ -6,6 +6,7 @@ configured rates, as if no two steps moved bytes through one link at once. What 
 a program runs, a person thinks) is ``None`` and said.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

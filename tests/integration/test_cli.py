@@ -182,7 +182,9 @@ def test_doctor_finds_a_healthy_system_healthy(cachefs, ask):
     }
     *rows, verdict = cachefs("doctor")[1].decode().splitlines()
     wrong = sum(row.startswith("✗") for row in rows)
-    assert verdict == {0: "nothing to fix", 1: "1 thing to fix"}.get(wrong, f"{wrong} things to fix")
+    assert verdict == {0: "nothing to fix", 1: "1 thing to fix"}.get(
+        wrong, f"{wrong} things to fix"
+    )
 
 
 def test_a_dataset_comes_changes_and_goes(cachefs, ask, state):
