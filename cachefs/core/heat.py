@@ -4,7 +4,7 @@ The heat of a file is the rate at which its bytes are read from workers over the
 a half-life. One worker's link serves so many bytes a second; a file whose heat takes more than
 ``high`` of the links of its owners gains a replica, and one that would still take less than ``low``
 with a replica fewer loses one. Between the two marks nothing changes, so that a file at the edge does not
-move to and fro: each move is a copy of the whole file.
+move back and forth: each move is a copy of the whole file.
 """
 
 from dataclasses import dataclass

@@ -82,8 +82,8 @@ def _dependants(flow: Flow, first: set[str]) -> set[str]:
     found: set[str] = set()
     waiting = list(first)
     while waiting:
-        for dependant in graph.dependants.get(waiting.pop(), ()):
-            if dependant not in found:
-                found.add(dependant)
-                waiting.append(dependant)
+        for dependent in graph.dependants.get(waiting.pop(), ()):
+            if dependent not in found:
+                found.add(dependent)
+                waiting.append(dependent)
     return found

@@ -67,7 +67,7 @@ def test_nothing_before_the_next_minute_matches(text, start):
         ("60 * * * *", "no minute"),
         ("* 24 * * *", "from 0 to 23"),
         ("* * 0 * *", "no day of the month"),
-        ("* * * juni *", "did you mean jun"),
+        ("* * * jum *", "did you mean jun"),
         ("*/0 * * * *", "no minute"),
         ("9-3 * * * *", "no range"),
         ("1,,2 * * * *", "nothing"),

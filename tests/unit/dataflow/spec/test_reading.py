@@ -291,7 +291,7 @@ def test_a_flow_within_a_flow_is_checked_with_its_own_names():
 @pytest.mark.slow
 def test_a_document_in_which_everything_is_wrong_is_read_quickly_and_told_shortly():
     text = of_steps(
-        *(f"{{id: s{i}, kind: aprove{i}, nedes: [], needs: [s{i}x]}}" for i in range(3000))
+        *(f"{{id: s{i}, kind: approv{i}, nedes: [], needs: [s{i}x]}}" for i in range(3000))
     )
     began = process_time()
     with pytest.raises(ConfigError) as caught:
