@@ -244,11 +244,13 @@ def use_versions(steps: list[Json]) -> None:
             for part in (given, *given.get("mounts", ())):
                 if part.get("dataset") in known:
                     part["dataset"] += f"@{known[part['dataset']]}"
-            if str(given.get("from", "")).removeprefix("dataset:") in known:
-                given["from"] += f"@{known[given['from'].removeprefix('dataset:')]}"
+            prefix, _, source = str(given.get("from", "")).partition("dataset:")
+            if not prefix and source in known:
+                given["from"] += f"@{known[source]}"
             if str(given.get("to", "")).startswith("dataset:"):
                 name, _, label = given["to"].removeprefix("dataset:").partition("@")
-                known[name] = label
+                if name:  # what has none is refused for that
+                    known[name] = label
             made[step["id"]] = known
 
 

@@ -128,7 +128,8 @@ def test_a_block_that_rotted_is_found_and_filled_again(site):
     ]
     with data.open("r+b") as file:
         file.write(b"WRONG")
-    site.wait_until(lambda: site.origin_bytes() == 10)
+    file_version = site.file("small").entry.file_version
+    site.wait_until(lambda: site.origin_bytes() == 10 and worker.store.holds(file_version, 0))
     assert obtain(site, worker, "small") == "disk"
     assert data.read_bytes() == b"hello"
 
