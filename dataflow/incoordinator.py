@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from cachefs.coordinator.declaring import DatasetChange
 from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.warming import WarmOptions
-from cachefs.core.coverage import cover
+from cachefs.core.coverage import Coverage, cover
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import View
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.pools import PoolChange
-from cachefs.dataflow.ports import PoolStatus, Residency
+from cachefs.dataflow.ports import PoolStatus
 from cachefs.errors import NotKnownError
 from cachefs.ports import FileRef, ResolvedVersion
 
@@ -89,26 +89,18 @@ class CoordinatorCache:
         """End a warm-up; what it has filled stays."""
         self._coordinator.warming.cancel(job)
 
-    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
+    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Coverage:
         """Say how much of the files is resident and verified, at this moment."""
         resolved = self.resolve(name, version)
         sizes = {entry.file_version: entry.size for entry in resolved.manifest.chosen(paths)}
         service = self._coordinator
         view = service.members.view
-        found = cover(
+        return cover(
             sizes,
             service.residency.masks(sizes, view),
             view.members,
             pool=resolved.pool,
             block_size=service.cluster.block_size,
-        )
-        return Residency(
-            bytes_total=found.bytes_total,
-            bytes_resident=found.bytes_resident,
-            bytes_by_zone=found.bytes_by_zone,
-            bytes_by_tier=found.bytes_by_tier,
-            copies=found.copies,
-            copies_by_zone=found.copies_by_zone,
         )
 
     def holders(self, file: FileRef) -> Mapping[WorkerId, int]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cachefs.core.coverage import Coverage
 from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import View
 from cachefs.core.names import DatasetName, WorkerId
@@ -111,22 +112,6 @@ class StepKind(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Residency:
-    """How much of some files is in the cache, verified."""
-
-    bytes_total: int
-    bytes_resident: int
-    """Of which at least one copy is anywhere."""
-    bytes_by_zone: Mapping[str, int]
-    """Of each zone with workers of the pool: bytes of which at least one copy is there."""
-    bytes_by_tier: Mapping[str, int]
-    copies: int
-    """Of the rarest block, on live workers that are not leaving; of no block, 0."""
-    copies_by_zone: Mapping[str, int]
-    """The same for each zone with workers of the pool."""
-
-
-@dataclass(frozen=True, slots=True)
 class PoolStatus:
     """A pool of workers, as it shall be and as it is."""
 
@@ -212,7 +197,7 @@ class Cache(Protocol):
         """End a warm-up; what it has filled stays."""
         ...
 
-    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
+    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Coverage:
         """Say how much of the files is resident and verified, at this moment."""
         ...
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cachefs.core.coverage import Coverage
 from cachefs.core.jobs import WarmJob
-from cachefs.dataflow.ports import Cache, Observed, Residency, StepContext, StepKind
+from cachefs.dataflow.ports import Cache, Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import EvictAgain, Prefetch
@@ -85,7 +86,7 @@ class PrefetchStep(StepKind):
             context.sleep(_LOOK_SECONDS)
 
     def _observed(
-        self, context: StepContext, wanted: Prefetch, files: FilesOf, residency: Residency
+        self, context: StepContext, wanted: Prefetch, files: FilesOf, residency: Coverage
     ) -> Observed:
         if wanted.zone:
             resident = residency.bytes_by_zone.get(wanted.zone, 0)

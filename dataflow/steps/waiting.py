@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cachefs.dataflow.ports import Cache, Observed, Residency, StepContext, StepKind
+from cachefs.core.coverage import Coverage
+from cachefs.dataflow.ports import Cache, Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import Target, Wait
@@ -101,7 +102,7 @@ class WaitStep(StepKind):
             else:
                 yield self._place(files, residency, zone)
 
-    def _place(self, files: FilesOf, residency: Residency, zone: str) -> _Place:
+    def _place(self, files: FilesOf, residency: Coverage, zone: str) -> _Place:
         workers = sum(
             member.pool == files.resolved.pool and not member.draining and zone in ("", member.zone)
             for member in self._cache.view().members

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cachefs.core.blocks import block_count
-from cachefs.core.coverage import cover
+from cachefs.core.coverage import Coverage, cover
 from cachefs.core.datasets import DEFAULT_POOL, OriginSpec
 from cachefs.core.jobs import Assignment, WantedFile, WarmJob, advance, assign, end, plan, total
 from cachefs.core.manifest import FileEntry, Manifest, name_file_version
@@ -18,7 +18,7 @@ from cachefs.core.membership import Member, View
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.core.pools import Pool, PoolChange, Provided, changed, compare
 from cachefs.core.residency import Holding, ResidencyIndex, indexes, mask_bytes
-from cachefs.dataflow.ports import PoolStatus, Residency
+from cachefs.dataflow.ports import PoolStatus
 from cachefs.errors import NotKnownError, OriginNotFoundError
 from cachefs.ports import FileRef, ResolvedVersion
 from cachefs.testing.blocks import block_digest
@@ -193,7 +193,7 @@ class MemoryCache:
         """End a warm-up; what it has filled stays."""
         self._jobs[job] = end(self.warm_job(job), "cancelled", wall=0.0)
 
-    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Residency:
+    def residency(self, name: DatasetName, version: str | None, paths: Sequence[str]) -> Coverage:
         """Say how much of the files is resident, at this moment."""
         resolved = self.resolve(name, version)
         sizes = {one.file_version: one.size for one in self._wanted(resolved.manifest, paths)}
@@ -204,17 +204,7 @@ class MemoryCache:
             }
             for file_version in sizes
         }
-        found = cover(
-            sizes, held, self._members.values(), pool=resolved.pool, block_size=BLOCK_SIZE
-        )
-        return Residency(
-            found.bytes_total,
-            found.bytes_resident,
-            found.bytes_by_zone,
-            found.bytes_by_tier,
-            found.copies,
-            found.copies_by_zone,
-        )
+        return cover(sizes, held, self._members.values(), pool=resolved.pool, block_size=BLOCK_SIZE)
 
     def holders(self, file: FileRef) -> Mapping[WorkerId, int]:
         """Return which members hold which blocks of a file version, as masks."""
