@@ -77,6 +77,8 @@ class Links:
     zones: Mapping[str, Link] = field(default_factory=dict)
     origins: Mapping[str, Link] = field(default_factory=dict)
     """By the origin's name in a spread."""
+    peers: float = 1.0
+    """The learned efficiency of peers that send side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,8 @@ class Estimate:
             return f"rack:{'/'.join(filter(None, place))}"
         if part == "zone":
             return f"zone:{place[0]}"
-        if part in ("peers", "origin"):
-            return part
+        if part == "peers" or part.startswith("origin:"):
+            return part.removesuffix(":")
         return f"{'nvme' if part == 'disk' else part}:{name}"
 
 
@@ -256,7 +258,7 @@ def _shares(fleet: Fleet, links: Links, located: Located) -> dict[str, _Share]:
         "numa": _Share(fleet.column("numa") * fleet.column("efficiency_numa")),
         "disk": _Share(own("disk", "streams_disk"), fleet.column("queued_disk")),
         "nic": _Share(own("nic", "streams_in"), fleet.column("queued_in")),
-        "peers": _Share(np.full(len(fleet), average * max(located.holders, 1))),
+        "peers": _Share(np.full(len(fleet), average * links.peers * max(located.holders, 1))),
         "rack": _Share(uplinks[0].rate[rack], uplinks[0].queued[rack]),
         "zone": _Share(uplinks[1].rate[zone], uplinks[1].queued[zone]),
     }
@@ -287,11 +289,10 @@ def _seconds_by_part(
             if part in way:
                 over += wanted[KINDS.index(kind)]
         seconds[part] = np.where(over > 0, over + share.queued, 0.0) / share.rate
-    seconds["origin"] = np.zeros(wanted.shape[1])
     for name, column in located.origins.items():
         link = links.origins.get(name, Link())
         over = np.where(column > 0, column * fraction + link.queued, 0.0)
-        np.maximum(seconds["origin"], over / link.share, out=seconds["origin"])
+        seconds[f"origin:{name}"] = over / link.share
     seconds["arriving"] = located.arriving
     return seconds
 

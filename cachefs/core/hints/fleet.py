@@ -33,6 +33,7 @@ class Fleet:
         self._racks: dict[tuple[str, str], int] = {}
         self._zones: dict[str, int] = {}
         self._revision = 0
+        self._by_name: Rows = np.empty(0, dtype=np.intp)
         self._columns: dict[str, NDArray[Any]] = {}
         self._grow(64)
 
@@ -110,6 +111,14 @@ class Fleet:
     def changed_since(self, revision: int) -> Rows:
         """Return the rows that were put or removed since a revision."""
         return np.flatnonzero(self.column("changed_at") > revision)
+
+    @property
+    def by_name(self) -> Rows:
+        """The place of each row among all, sorted by name."""
+        if len(self._by_name) != len(self.names):
+            self._by_name = np.empty(len(self.names), dtype=np.intp)
+            self._by_name[np.argsort(np.array(self.names))] = np.arange(len(self.names))
+        return self._by_name
 
     @property
     def racks(self) -> Mapping[tuple[str, str], int]:
