@@ -55,6 +55,16 @@ class Fit(NamedTuple):
     """The NUMA node of the accelerators that would be taken; ``None`` for several or none."""
 
 
+class Transfer(NamedTuple):
+    """Bytes of a dataset that are on their way to a node."""
+
+    id: str
+    """What brings them: ``llama@3fb2>n1``."""
+    size: float
+    seconds: float
+    """Until the last of them is there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHint:
     """A node, and how soon the job would be ready there."""
@@ -79,6 +89,10 @@ class NodeHint:
     """0 to 1: of fresh knowledge and proven estimates, 1."""
     age_seconds: float
     """Since the node was last heard of."""
+    transfers: tuple[Transfer, ...] = ()
+    """What of the split's ``arriving`` belongs to which dataset."""
+    mig: tuple[str, ...] = ()
+    """Profiles of slices that are free there."""
 
     @property
     def cached(self) -> float:
@@ -144,6 +158,9 @@ class Hint:
     actions: tuple[Action, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     """Candidates that could not take the job, and why; all others are among the nodes or beyond the limit."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """To ready, by half of all chances, of every candidate that could take the job, those beyond the
+    limit included; empty unless the question asks for ``every`` one."""
     degraded: str = ""
     """Why the answer is worth less than usual; empty if it is not."""
 

@@ -152,4 +152,10 @@ class Question:
     """Keep the best place for so long."""
     limit: int = 32
     """Of nodes in the answer."""
+    every: bool = False
+    """Whether the answer also gives the bare seconds of every candidate that could take the job."""
     explain: bool = False
+    prefetch: bool = False
+    """Have what the best node lacks brought there."""
+    dry_run: bool = False
+    """Whether to answer only: nothing is kept, reserved or begun for it."""
