@@ -116,6 +116,17 @@ class WorkerConfig:
     control_port: int = 0
     """gRPC control; 0 for any free port."""
     zone: str = ""
+    rack: str = ""
+    """Within the zone; empty for a rack that is not told from others."""
+    region: str = ""
+    node_name: str = ""
+    """What schedulers call the machine; empty for its host name."""
+    labels: tuple[str, ...] = ()
+    """Further facts of the machine, ``key=value``, for whoever asks for hints with a selector."""
+    link_bytes_rate: float = 0.0
+    """Bytes a second of the machine's network; 0 for what its network card says."""
+    disk_bytes_rate: float = 0.0
+    """Bytes a second that the disk tier is read at; 0 if nobody has measured it."""
     pool: str = "default"
     connections_limit: int = 256
     """Data-plane connections at once; more wait in the kernel's queue."""
@@ -176,6 +187,27 @@ class FlowConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HintsConfig:
+    """What hints reckon with beyond what workers say."""
+
+    nodes_file: str = ""
+    """A YAML file of nodes, for clusters that nobody else describes; empty for none."""
+    rack_bytes_rate: float = 0.0
+    """Bytes a second between a rack and the rest of its zone; 0 for no limit. The file of nodes may
+    give another for a rack, a zone or an origin."""
+    zone_bytes_rate: float = 0.0
+    """Bytes a second between a zone and the others; 0 for no limit."""
+    origin_bytes_rate: float = 0.0
+    """Bytes a second from an origin to all nodes together; 0 for no limit."""
+    assigned_share: float = 0.1
+    """Of a dataset, so much counts as being on a node of which a label says no more than that another
+    cache was assigned the dataset there."""
+    spread_files_limit: int = 2_000_000
+    """Files of which the places are kept sorted for hints, of all datasets and patterns together; what was
+    asked for longest ago goes first. Each takes about 150 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorConfig:
     """A coordinator process."""
 
@@ -205,6 +237,7 @@ class CoordinatorConfig:
     request_limit_bytes: int = 64 * MIB
     """A request with a longer body is refused."""
     flows: FlowConfig = field(default_factory=FlowConfig)
+    hints: HintsConfig = field(default_factory=HintsConfig)
     origin: OriginConfig = field(default_factory=OriginConfig)
 
 
