@@ -144,7 +144,8 @@ class Estimate:
     image: Column
     data: Column
     load: Column
-    init: float
+    init: Column
+    """Nothing where all bytes are in the accelerator: the program that holds them there runs already."""
     ready: Column
     parts: Mapping[str, Column]
     """Seconds of each part, were it alone: what the bottleneck is chosen from."""
@@ -159,8 +160,8 @@ class Estimate:
             place: Its zone and rack.
         """
         slot, image, data = (float(each[row]) for each in (self.slot, self.image, self.data))
-        load = float(self.load[row])
-        longest = max(slot, image, data, load, self.init)
+        load, init = float(self.load[row]), float(self.init[row])
+        longest = max(slot, image, data, load, init)
         if longest == slot and slot > 0:
             bottleneck = f"slot:{name}"
         elif longest == image and image > 0:
@@ -169,7 +170,7 @@ class Estimate:
             bottleneck = self._slowest(row, name, place)
         else:
             bottleneck = f"load:{name}" if longest == load and load > 0 else "init"
-        return Breakdown(slot, image, data, load, self.init, bottleneck)
+        return Breakdown(slot, image, data, load, init, bottleneck)
 
     def _slowest(self, row: int, name: str, place: tuple[str, str]) -> str:
         part = max(self.parts, key=lambda each: float(self.parts[each][row]))
@@ -203,7 +204,7 @@ def estimate(
         slot: Seconds until a member could start there; infinite where none ever can.
         loader: How the job reads.
         image: Seconds until the container image is there; none for ``None``.
-        init: What the program does besides, in seconds.
+        init: What a program does besides when it starts, in seconds.
         files: How many are read.
         latency: Of the first byte, in seconds, of each kind of copy that is not local.
     """
@@ -218,12 +219,12 @@ def estimate(
         data = np.maximum.reduce(list(parts.values()))
     far = wanted[KINDS.index("peer_rack") :].sum(axis=0) > 0
     data = data + far * latency + files * _SECONDS_BY_FILE
-    load = (wanted.sum(axis=0) - wanted[0]) / (
-        fleet.column("load") * fleet.column("efficiency_load")
-    )
+    whole = wanted.sum(axis=0)
+    load = (whole - wanted[0]) / (fleet.column("load") * fleet.column("efficiency_load"))
+    starts = np.where((whole > 0) & (wanted[0] >= whole), 0.0, init)
     image = np.zeros(len(fleet)) if image is None else image
-    ready = np.maximum.reduce([slot, image, data]) + load + init
-    return Estimate(slot, image, data, load, init, ready, parts, located)
+    ready = np.maximum.reduce([slot, image, data]) + load + starts
+    return Estimate(slot, image, data, load, starts, ready, parts, located)
 
 
 def _fill(kinds: Column, arriving: Column, where: NDArray[np.bool_], seen: Seen) -> None:
