@@ -36,6 +36,9 @@ def warm(
     zone: Annotated[
         str, typer.Option("--zone", metavar="ZONE", help="Only the workers of this zone.")
     ] = "",
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="Only the workers of this machine.")
+    ] = "",
     copies: Annotated[
         int, typer.Option("--copies", metavar="N", help="On so many workers each block.")
     ] = 0,
@@ -73,6 +76,7 @@ def warm(
             "version": reference.version or "",
             "paths": wanted,
             "zone": zone,
+            "node": node,
             "copies": copies,
             "rate": 0 if rate is None else parse_size(rate),
             "map": from_map,

@@ -184,7 +184,9 @@ class CoordinatorServicer(rpc.CoordinatorServicer):
         self, request: pb.StartWarmRequest, _context: grpc.ServicerContext
     ) -> pb.WarmJob:
         """Ask for files to be filled."""
-        options = WarmOptions(request.key, request.zone, request.copies, request.rate, request.map)
+        options = WarmOptions(
+            request.key, request.zone, request.copies, request.rate, request.map, request.node
+        )
         return _job(
             self._coordinator.warm(
                 DatasetName.parse(request.dataset),

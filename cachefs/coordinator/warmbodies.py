@@ -22,6 +22,8 @@ class NewWarmBody(FilesBody):
     """Bytes a second, over all workers; 0 for no limit."""
     map: Text = ""
     """The id of a residency map, whose blocks alone are wanted; ``latest`` for the newest."""
+    node: Text = ""
+    """Only the workers of this node fill."""
 
 
 class WarmJobBody(Body):
@@ -36,6 +38,7 @@ class WarmJobBody(Body):
     copies: int
     rate: int
     map: str
+    node: str
     state: State
     bytes_total: int
     bytes_done: int

@@ -33,6 +33,7 @@ from cachefs.coordinator.store import jobs as rows
 from cachefs.coordinator.store import maps as map_rows
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
+from cachefs.core.datasets import Dataset
 from cachefs.core.jobs import (
     Assignment,
     Plan,
@@ -73,6 +74,7 @@ class WarmOptions(NamedTuple):
     copies: int = 0
     rate: int = 0
     map: str = ""
+    node: str = ""
 
 
 PLAIN = WarmOptions()
@@ -304,7 +306,7 @@ class Warming:
             running = replace(job, state="running", started_at=self._runtime.wall())
         else:
             running = job
-        self._assign(state, view, dataset.pool, job.copies or dataset.replicas, job.zone)
+        self._assign(job, state, view, dataset)
         planned_for = (state.assigned_for, self._residency.revision)
         if state.planned_for != planned_for:
             state.plan = self._residency.plan(state.files, state.assignment)
@@ -321,7 +323,8 @@ class Warming:
             self._tell_all(advanced, state, view, now)
             self._give_up_if_stalled(advanced, state, now)
 
-    def _assign(self, state: _Running, view: View, pool: str, replicas: int, zone: str) -> None:
+    def _assign(self, job: WarmJob, state: _Running, view: View, dataset: Dataset) -> None:
+        pool, replicas = dataset.pool, job.copies or dataset.replicas
         members = tuple(member for member in view.members if member.pool == pool)
         # Incarnations and addresses do not take part: a worker that returns owns what it owned.
         shape = tuple((one.worker, one.zone, one.weight, one.draining) for one in members)
@@ -333,7 +336,8 @@ class Warming:
                 pool=pool,
                 replicas=replicas,
                 block_size=self._block_size,
-                zone=zone,
+                zone=job.zone,
+                node=job.node,
             )
             state.assigned_for = assigned_for
             state.first_assigned_for = state.first_assigned_for or assigned_for

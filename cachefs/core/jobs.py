@@ -50,6 +50,8 @@ class WarmJob:
     """Bytes a second that all workers together fill at most; 0 for no limit."""
     map: str = ""
     """The residency map whose blocks alone are wanted; empty for all blocks."""
+    node: str = ""
+    """Only the workers of this node fill; empty for all."""
     state: State = "waiting"
     bytes_total: int
     blocks_total: int
@@ -121,16 +123,20 @@ def assign(
     replicas: int,
     block_size: int,
     zone: str = "",
+    node: str = "",
 ) -> Assignment:
     """Give every block to its owners. This is the costly part; it depends on the view alone.
 
     Among the workers of one ``zone`` the first is the one that would hold the zone's copy if all
-    zones had one.
+    zones had one. Those of one ``node`` share all blocks among them.
     """
     members = [
         member
         for member in members
-        if member.pool == pool and member.weight > 0 and (not zone or member.zone == zone)
+        if member.pool == pool
+        and member.weight > 0
+        and zone in ("", member.zone)
+        and node in ("", member.node)
     ]
     by_worker: dict[WorkerId, Wanted] = {member.worker: {} for member in members}
     for file in files:

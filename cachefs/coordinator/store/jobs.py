@@ -89,6 +89,7 @@ def _columns(job: WarmJob) -> dict[str, Any]:
         "copies": job.copies,
         "rate": job.rate,
         "map": job.map,
+        "node": job.node,
     }
 
 
@@ -112,4 +113,5 @@ def _job(row: Row[Any]) -> WarmJob:
         copies=row.copies,
         rate=row.rate,
         map=row.map,
+        node=row.node,
     )

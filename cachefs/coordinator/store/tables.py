@@ -39,7 +39,8 @@ COUNTERS = Table(
 )
 """``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins,
 and ``pins`` with every change of what workers must keep or let go; ``pools`` is what changes of
-pools, and warm-ups with a key, queue up at; ``events`` numbers the events, in the order of their transactions (a sequence would not)."""
+pools, and warm-ups with a key, queue up at; ``hints`` grows with every change of reservations;
+``events`` numbers the events, in the order of their transactions (a sequence would not)."""
 
 MANIFESTS = Table(
     "manifests",
@@ -180,6 +181,7 @@ WARM_JOBS = Table(
     Column("copies", Integer, nullable=False, server_default="0"),
     Column("rate", BigInteger, nullable=False, server_default="0"),
     Column("map", Text, nullable=False, server_default=""),
+    Column("node", Text, nullable=False, server_default=""),
     Index("ix_warm_jobs_released", "released"),
 )
 """``released`` once the job has ended and the workers were told to forget it."""
@@ -234,6 +236,24 @@ DATASET_USES = Table(
     Column("used_at", Double, nullable=False),
 )
 """Other coordinators see a dataset used by ``uses`` changing; ``used_at`` is for whoever starts later."""
+
+RESERVATIONS = Table(
+    "reservations",
+    METADATA,
+    Column("token", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+"""Places on nodes that are kept for jobs, until they expire. A coordinator that was restarted counts
+what is left of ``expires_at`` on its own clock."""
+
+LESSONS = Table(
+    "lessons",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+)
+"""What outcomes of hints have taught, whole."""
 
 EVENTS = Table(
     "events",

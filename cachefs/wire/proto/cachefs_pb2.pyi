@@ -1,3 +1,4 @@
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -351,7 +352,7 @@ class Holder(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., blocks: _Optional[bytes] = ...) -> None: ...
 
 class StartWarmRequest(_message.Message):
-    __slots__ = ("dataset", "version", "paths", "key", "zone", "copies", "rate", "map")
+    __slots__ = ("dataset", "version", "paths", "key", "zone", "copies", "rate", "map", "node")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PATHS_FIELD_NUMBER: _ClassVar[int]
@@ -360,6 +361,7 @@ class StartWarmRequest(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: str
     paths: _containers.RepeatedScalarFieldContainer[str]
@@ -368,7 +370,8 @@ class StartWarmRequest(_message.Message):
     copies: int
     rate: int
     map: str
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ...) -> None: ...
+    node: str
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class GetWarmRequest(_message.Message):
     __slots__ = ("id",)
@@ -377,7 +380,7 @@ class GetWarmRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WarmJob(_message.Message):
-    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at", "key", "zone", "copies", "rate", "map")
+    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at", "key", "zone", "copies", "rate", "map", "node")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -396,6 +399,7 @@ class WarmJob(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     id: str
     dataset: str
     version: str
@@ -414,7 +418,8 @@ class WarmJob(_message.Message):
     copies: int
     rate: int
     map: str
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ...) -> None: ...
+    node: str
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class ListWarmRequest(_message.Message):
     __slots__ = ()
@@ -453,6 +458,392 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[Event]
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+
+class HintQuestion(_message.Message):
+    __slots__ = ("job_id", "tenant", "datasets", "gang", "gpu", "image", "candidates", "selector", "loader", "deadline_s", "expected_duration_s", "max_staleness_s", "reserve", "limit", "explain", "prefetch", "dry_run", "renderings")
+    class SelectorEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    GANG_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    LOADER_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_DURATION_S_FIELD_NUMBER: _ClassVar[int]
+    MAX_STALENESS_S_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    PREFETCH_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    RENDERINGS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    tenant: str
+    datasets: _containers.RepeatedCompositeFieldContainer[HintReading]
+    gang: HintGang
+    gpu: HintGpu
+    image: HintImage
+    candidates: _containers.RepeatedScalarFieldContainer[str]
+    selector: _containers.ScalarMap[str, str]
+    loader: HintLoader
+    deadline_s: float
+    expected_duration_s: float
+    max_staleness_s: float
+    reserve: HintReserve
+    limit: int
+    explain: bool
+    prefetch: bool
+    dry_run: bool
+    renderings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_id: _Optional[str] = ..., tenant: _Optional[str] = ..., datasets: _Optional[_Iterable[_Union[HintReading, _Mapping]]] = ..., gang: _Optional[_Union[HintGang, _Mapping]] = ..., gpu: _Optional[_Union[HintGpu, _Mapping]] = ..., image: _Optional[_Union[HintImage, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., selector: _Optional[_Mapping[str, str]] = ..., loader: _Optional[_Union[HintLoader, _Mapping]] = ..., deadline_s: _Optional[float] = ..., expected_duration_s: _Optional[float] = ..., max_staleness_s: _Optional[float] = ..., reserve: _Optional[_Union[HintReserve, _Mapping]] = ..., limit: _Optional[int] = ..., explain: _Optional[bool] = ..., prefetch: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., renderings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class HintReading(_message.Message):
+    __slots__ = ("name", "revision", "paths", "shard", "affinity", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    revision: str
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    shard: str
+    affinity: str
+    weight: float
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., shard: _Optional[str] = ..., affinity: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class HintGang(_message.Message):
+    __slots__ = ("size", "min_available", "topology")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MIN_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    TOPOLOGY_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    min_available: int
+    topology: HintTopology
+    def __init__(self, size: _Optional[int] = ..., min_available: _Optional[int] = ..., topology: _Optional[_Union[HintTopology, _Mapping]] = ...) -> None: ...
+
+class HintTopology(_message.Message):
+    __slots__ = ("required", "preferred")
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    PREFERRED_FIELD_NUMBER: _ClassVar[int]
+    required: str
+    preferred: str
+    def __init__(self, required: _Optional[str] = ..., preferred: _Optional[str] = ...) -> None: ...
+
+class HintGpu(_message.Message):
+    __slots__ = ("count", "model", "memory_gib", "mig_profile", "fraction")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GIB_FIELD_NUMBER: _ClassVar[int]
+    MIG_PROFILE_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    model: str
+    memory_gib: float
+    mig_profile: str
+    fraction: float
+    def __init__(self, count: _Optional[int] = ..., model: _Optional[str] = ..., memory_gib: _Optional[float] = ..., mig_profile: _Optional[str] = ..., fraction: _Optional[float] = ...) -> None: ...
+
+class HintImage(_message.Message):
+    __slots__ = ("name", "bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    bytes: int
+    def __init__(self, name: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class HintLoader(_message.Message):
+    __slots__ = ("mode", "required_fraction")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    mode: str
+    required_fraction: float
+    def __init__(self, mode: _Optional[str] = ..., required_fraction: _Optional[float] = ...) -> None: ...
+
+class HintReserve(_message.Message):
+    __slots__ = ("ttl_s",)
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    ttl_s: float
+    def __init__(self, ttl_s: _Optional[float] = ...) -> None: ...
+
+class Hint(_message.Message):
+    __slots__ = ("hint_id", "generated_at", "epoch", "valid_until", "nodes", "gang", "wait", "reservation", "actions", "refused", "degraded", "renderings")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    HINT_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VALID_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    GANG_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    RENDERINGS_FIELD_NUMBER: _ClassVar[int]
+    hint_id: str
+    generated_at: str
+    epoch: int
+    valid_until: str
+    nodes: _containers.RepeatedCompositeFieldContainer[HintNode]
+    gang: HintGangPlace
+    wait: HintWait
+    reservation: Reservation
+    actions: _containers.RepeatedCompositeFieldContainer[HintAction]
+    refused: _containers.ScalarMap[str, str]
+    degraded: str
+    renderings: _struct_pb2.Struct
+    def __init__(self, hint_id: _Optional[str] = ..., generated_at: _Optional[str] = ..., epoch: _Optional[int] = ..., valid_until: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[HintNode, _Mapping]]] = ..., gang: _Optional[_Union[HintGangPlace, _Mapping]] = ..., wait: _Optional[_Union[HintWait, _Mapping]] = ..., reservation: _Optional[_Union[Reservation, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[HintAction, _Mapping]]] = ..., refused: _Optional[_Mapping[str, str]] = ..., degraded: _Optional[str] = ..., renderings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class HintSeconds(_message.Message):
+    __slots__ = ("p50", "p90")
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P90_FIELD_NUMBER: _ClassVar[int]
+    p50: float
+    p90: float
+    def __init__(self, p50: _Optional[float] = ..., p90: _Optional[float] = ...) -> None: ...
+
+class HintNode(_message.Message):
+    __slots__ = ("node", "rank", "score", "ready_s", "breakdown", "bytes", "inflight", "fits", "topology", "cost", "confidence", "age_s")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    READY_S_FIELD_NUMBER: _ClassVar[int]
+    BREAKDOWN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    INFLIGHT_FIELD_NUMBER: _ClassVar[int]
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    TOPOLOGY_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    rank: int
+    score: float
+    ready_s: HintSeconds
+    breakdown: HintBreakdown
+    bytes: HintBytes
+    inflight: _containers.RepeatedCompositeFieldContainer[HintInflight]
+    fits: HintFits
+    topology: HintPlace
+    cost: HintCost
+    confidence: float
+    age_s: float
+    def __init__(self, node: _Optional[str] = ..., rank: _Optional[int] = ..., score: _Optional[float] = ..., ready_s: _Optional[_Union[HintSeconds, _Mapping]] = ..., breakdown: _Optional[_Union[HintBreakdown, _Mapping]] = ..., bytes: _Optional[_Union[HintBytes, _Mapping]] = ..., inflight: _Optional[_Iterable[_Union[HintInflight, _Mapping]]] = ..., fits: _Optional[_Union[HintFits, _Mapping]] = ..., topology: _Optional[_Union[HintPlace, _Mapping]] = ..., cost: _Optional[_Union[HintCost, _Mapping]] = ..., confidence: _Optional[float] = ..., age_s: _Optional[float] = ...) -> None: ...
+
+class HintBreakdown(_message.Message):
+    __slots__ = ("slot_s", "image_s", "data_s", "load_s", "init_s", "bottleneck")
+    SLOT_S_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_S_FIELD_NUMBER: _ClassVar[int]
+    DATA_S_FIELD_NUMBER: _ClassVar[int]
+    LOAD_S_FIELD_NUMBER: _ClassVar[int]
+    INIT_S_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECK_FIELD_NUMBER: _ClassVar[int]
+    slot_s: float
+    image_s: float
+    data_s: float
+    load_s: float
+    init_s: float
+    bottleneck: str
+    def __init__(self, slot_s: _Optional[float] = ..., image_s: _Optional[float] = ..., data_s: _Optional[float] = ..., load_s: _Optional[float] = ..., init_s: _Optional[float] = ..., bottleneck: _Optional[str] = ...) -> None: ...
+
+class HintBytes(_message.Message):
+    __slots__ = ("total", "gpu", "dram", "dram_far", "nvme", "inflight", "peer_rack", "peer_zone", "peer_remote", "origin")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    DRAM_FIELD_NUMBER: _ClassVar[int]
+    DRAM_FAR_FIELD_NUMBER: _ClassVar[int]
+    NVME_FIELD_NUMBER: _ClassVar[int]
+    INFLIGHT_FIELD_NUMBER: _ClassVar[int]
+    PEER_RACK_FIELD_NUMBER: _ClassVar[int]
+    PEER_ZONE_FIELD_NUMBER: _ClassVar[int]
+    PEER_REMOTE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    gpu: int
+    dram: int
+    dram_far: int
+    nvme: int
+    inflight: int
+    peer_rack: int
+    peer_zone: int
+    peer_remote: int
+    origin: int
+    def __init__(self, total: _Optional[int] = ..., gpu: _Optional[int] = ..., dram: _Optional[int] = ..., dram_far: _Optional[int] = ..., nvme: _Optional[int] = ..., inflight: _Optional[int] = ..., peer_rack: _Optional[int] = ..., peer_zone: _Optional[int] = ..., peer_remote: _Optional[int] = ..., origin: _Optional[int] = ...) -> None: ...
+
+class HintInflight(_message.Message):
+    __slots__ = ("transfer_id", "bytes", "eta_s")
+    TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    ETA_S_FIELD_NUMBER: _ClassVar[int]
+    transfer_id: str
+    bytes: int
+    eta_s: float
+    def __init__(self, transfer_id: _Optional[str] = ..., bytes: _Optional[int] = ..., eta_s: _Optional[float] = ...) -> None: ...
+
+class HintFits(_message.Message):
+    __slots__ = ("ok", "gpus_free", "mig", "numa", "reason")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FREE_FIELD_NUMBER: _ClassVar[int]
+    MIG_FIELD_NUMBER: _ClassVar[int]
+    NUMA_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    gpus_free: int
+    mig: _containers.RepeatedScalarFieldContainer[str]
+    numa: int
+    reason: str
+    def __init__(self, ok: _Optional[bool] = ..., gpus_free: _Optional[int] = ..., mig: _Optional[_Iterable[str]] = ..., numa: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class HintPlace(_message.Message):
+    __slots__ = ("rack", "zone", "region")
+    RACK_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    rack: str
+    zone: str
+    region: str
+    def __init__(self, rack: _Optional[str] = ..., zone: _Optional[str] = ..., region: _Optional[str] = ...) -> None: ...
+
+class HintCost(_message.Message):
+    __slots__ = ("egress_usd", "gpu_idle_usd")
+    EGRESS_USD_FIELD_NUMBER: _ClassVar[int]
+    GPU_IDLE_USD_FIELD_NUMBER: _ClassVar[int]
+    egress_usd: float
+    gpu_idle_usd: float
+    def __init__(self, egress_usd: _Optional[float] = ..., gpu_idle_usd: _Optional[float] = ...) -> None: ...
+
+class HintGangPlace(_message.Message):
+    __slots__ = ("assignment", "domain", "ready_s", "bottleneck")
+    class AssignmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    READY_S_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECK_FIELD_NUMBER: _ClassVar[int]
+    assignment: _containers.ScalarMap[str, str]
+    domain: str
+    ready_s: HintSeconds
+    bottleneck: str
+    def __init__(self, assignment: _Optional[_Mapping[str, str]] = ..., domain: _Optional[str] = ..., ready_s: _Optional[_Union[HintSeconds, _Mapping]] = ..., bottleneck: _Optional[str] = ...) -> None: ...
+
+class HintWait(_message.Message):
+    __slots__ = ("worth_waiting", "node", "free_in_s", "ready_s", "reservation_token", "expires_at")
+    WORTH_WAITING_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    FREE_IN_S_FIELD_NUMBER: _ClassVar[int]
+    READY_S_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    worth_waiting: bool
+    node: str
+    free_in_s: float
+    ready_s: float
+    reservation_token: str
+    expires_at: str
+    def __init__(self, worth_waiting: _Optional[bool] = ..., node: _Optional[str] = ..., free_in_s: _Optional[float] = ..., ready_s: _Optional[float] = ..., reservation_token: _Optional[str] = ..., expires_at: _Optional[str] = ...) -> None: ...
+
+class HintAction(_message.Message):
+    __slots__ = ("kind", "dataset", "node", "bytes", "seconds", "job")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    dataset: str
+    node: str
+    bytes: int
+    seconds: float
+    job: str
+    def __init__(self, kind: _Optional[str] = ..., dataset: _Optional[str] = ..., node: _Optional[str] = ..., bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., job: _Optional[str] = ...) -> None: ...
+
+class Reservation(_message.Message):
+    __slots__ = ("token", "nodes", "job_id", "expires_at")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    job_id: str
+    expires_at: str
+    def __init__(self, token: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., job_id: _Optional[str] = ..., expires_at: _Optional[str] = ...) -> None: ...
+
+class HintOutcome(_message.Message):
+    __slots__ = ("hint_id", "node", "ready_s", "phases")
+    class PhasesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    HINT_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    READY_S_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    hint_id: str
+    node: str
+    ready_s: float
+    phases: _containers.ScalarMap[str, float]
+    def __init__(self, hint_id: _Optional[str] = ..., node: _Optional[str] = ..., ready_s: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class HintLearned(_message.Message):
+    __slots__ = ("node", "estimated_s", "actual_s", "bottleneck", "error_ratio")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_S_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_S_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECK_FIELD_NUMBER: _ClassVar[int]
+    ERROR_RATIO_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    estimated_s: float
+    actual_s: float
+    bottleneck: str
+    error_ratio: float
+    def __init__(self, node: _Optional[str] = ..., estimated_s: _Optional[float] = ..., actual_s: _Optional[float] = ..., bottleneck: _Optional[str] = ..., error_ratio: _Optional[float] = ...) -> None: ...
+
+class ListReservationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListReservationsResponse(_message.Message):
+    __slots__ = ("reservations",)
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    reservations: _containers.RepeatedCompositeFieldContainer[Reservation]
+    def __init__(self, reservations: _Optional[_Iterable[_Union[Reservation, _Mapping]]] = ...) -> None: ...
+
+class CancelReservationRequest(_message.Message):
+    __slots__ = ("token",)
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    def __init__(self, token: _Optional[str] = ...) -> None: ...
+
+class CancelReservationResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class StatRequest(_message.Message):
     __slots__ = ()

@@ -920,6 +920,263 @@ class Coordinator:
             _registered_method=True)
 
 
+class HintsStub:
+    """---- hints ------------------------------------------------------------------------------------
+
+    Where would a job be ready soonest? The fields are those of POST /v1/hints. Durations are seconds,
+    moments ISO 8601 in UTC, sizes bytes.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Ask = channel.unary_unary(
+                '/cachefs.v1.Hints/Ask',
+                request_serializer=cachefs__pb2.HintQuestion.SerializeToString,
+                response_deserializer=cachefs__pb2.Hint.FromString,
+                _registered_method=True)
+        self.TellOutcome = channel.unary_unary(
+                '/cachefs.v1.Hints/TellOutcome',
+                request_serializer=cachefs__pb2.HintOutcome.SerializeToString,
+                response_deserializer=cachefs__pb2.HintLearned.FromString,
+                _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/cachefs.v1.Hints/ListReservations',
+                request_serializer=cachefs__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.ListReservationsResponse.FromString,
+                _registered_method=True)
+        self.CancelReservation = channel.unary_unary(
+                '/cachefs.v1.Hints/CancelReservation',
+                request_serializer=cachefs__pb2.CancelReservationRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.CancelReservationResponse.FromString,
+                _registered_method=True)
+        self.WatchHints = channel.unary_stream(
+                '/cachefs.v1.Hints/WatchHints',
+                request_serializer=cachefs__pb2.HintQuestion.SerializeToString,
+                response_deserializer=cachefs__pb2.Hint.FromString,
+                _registered_method=True)
+
+
+class HintsServicer:
+    """---- hints ------------------------------------------------------------------------------------
+
+    Where would a job be ready soonest? The fields are those of POST /v1/hints. Durations are seconds,
+    moments ISO 8601 in UTC, sizes bytes.
+    """
+
+    def Ask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TellOutcome(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReservations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelReservation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchHints(self, request, context):
+        """a hint whenever it says something else
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_HintsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Ask': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ask,
+                    request_deserializer=cachefs__pb2.HintQuestion.FromString,
+                    response_serializer=cachefs__pb2.Hint.SerializeToString,
+            ),
+            'TellOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.TellOutcome,
+                    request_deserializer=cachefs__pb2.HintOutcome.FromString,
+                    response_serializer=cachefs__pb2.HintLearned.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=cachefs__pb2.ListReservationsRequest.FromString,
+                    response_serializer=cachefs__pb2.ListReservationsResponse.SerializeToString,
+            ),
+            'CancelReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelReservation,
+                    request_deserializer=cachefs__pb2.CancelReservationRequest.FromString,
+                    response_serializer=cachefs__pb2.CancelReservationResponse.SerializeToString,
+            ),
+            'WatchHints': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchHints,
+                    request_deserializer=cachefs__pb2.HintQuestion.FromString,
+                    response_serializer=cachefs__pb2.Hint.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cachefs.v1.Hints', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cachefs.v1.Hints', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Hints:
+    """---- hints ------------------------------------------------------------------------------------
+
+    Where would a job be ready soonest? The fields are those of POST /v1/hints. Durations are seconds,
+    moments ISO 8601 in UTC, sizes bytes.
+    """
+
+    @staticmethod
+    def Ask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/Ask',
+            cachefs__pb2.HintQuestion.SerializeToString,
+            cachefs__pb2.Hint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TellOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/TellOutcome',
+            cachefs__pb2.HintOutcome.SerializeToString,
+            cachefs__pb2.HintLearned.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/ListReservations',
+            cachefs__pb2.ListReservationsRequest.SerializeToString,
+            cachefs__pb2.ListReservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/CancelReservation',
+            cachefs__pb2.CancelReservationRequest.SerializeToString,
+            cachefs__pb2.CancelReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchHints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cachefs.v1.Hints/WatchHints',
+            cachefs__pb2.HintQuestion.SerializeToString,
+            cachefs__pb2.Hint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class WorkerStub:
     """---- worker -----------------------------------------------------------------------------------
 

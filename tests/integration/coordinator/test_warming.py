@@ -396,6 +396,19 @@ def test_a_warm_up_of_a_zone_is_done_by_its_workers_alone(warmable: Kit):
     assert coordinator.warming.get(job.id).state == "done"
 
 
+def test_a_warm_up_of_a_node_brings_everything_there(warmable: Kit):
+    coordinator = prepared(warmable)
+    for name in ("one", "two", "three"):
+        coordinator.members.register(replace(member(name), node=f"n-{name}"), CLUSTER.fingerprint())
+        renew(coordinator, name, whole=True)
+    job = coordinator.warming.start(NAME, None, (), WarmOptions(node="n-two"))
+    warmable.settle(coordinator)
+    assert {worker for (name, worker) in warmable.workers.told if name == job.id} == {"two"}
+    fill(coordinator, warmable, job.id, "two")
+    warmable.settle(coordinator)
+    assert (coordinator.warming.get(job.id).state, job.blocks_total) == ("done", 12)
+
+
 def test_the_copies_of_a_warm_up_are_its_own(warmable: Kit):
     coordinator = prepared(warmable, "one", "two", "three")
     job = coordinator.warming.start(NAME, None, (), WarmOptions(copies=3))
