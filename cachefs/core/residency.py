@@ -8,7 +8,9 @@ A worker whose residency is not *known* (it has just registered, and its memory 
 now) counts as holding nothing until it has reported everything once.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from cachefs.core.blocks import FileVersionId, block_count
@@ -64,8 +66,16 @@ class Holding(NamedTuple):
     mask: int
 
 
+CHANGES_KEPT = 100_000
+"""Changes that are remembered one by one: those of some seconds of a thousand busy workers."""
+_GROUPS_LIMIT = 100_000
+
+_Group = tuple[tuple[WorkerId, str], ...]
+"""Workers and tiers that hold something of a file version."""
+
+
 class ResidencyIndex:
-    """All holdings, by worker, tier and file version.
+    """All holdings, by worker, tier and file version, and who holds some of a file version.
 
     It is not safe for concurrent use: its owner takes care of that.
     """
@@ -73,13 +83,29 @@ class ResidencyIndex:
     def __init__(self) -> None:
         """Start knowing nothing."""
         self._held: dict[WorkerId, dict[str, dict[FileVersionId, int]]] = {}
+        self._groups: dict[FileVersionId, _Group] = {}
+        self._shared: dict[_Group, _Group] = {}
+        """Of most file versions the same workers hold some: those have one group."""
         self._known: set[WorkerId] = set()
         self._revision = 0
+        self._changes: deque[FileVersionId | None] = deque(maxlen=CHANGES_KEPT)
+        """One for each revision: what changed, or ``None`` if it was who is known."""
 
     @property
     def revision(self) -> int:
         """Grows with every change."""
         return self._revision
+
+    def changed_since(self, revision: int) -> frozenset[FileVersionId] | None:
+        """Return whose holdings have changed since a revision; ``None`` if that is too long ago.
+
+        Who is known does not count: see :meth:`is_known`.
+        """
+        count = self._revision - revision
+        if not 0 <= count <= len(self._changes):
+            return None
+        newest = islice(reversed(self._changes), count)
+        return frozenset(each for each in newest if each is not None)
 
     def is_known(self, worker: WorkerId) -> bool:
         """Whether the worker has reported everything since it registered."""
@@ -88,18 +114,43 @@ class ResidencyIndex:
     def set_known(self, worker: WorkerId, *, known: bool) -> None:
         """Say whether what is recorded of a worker is all that it holds."""
         if known != (worker in self._known):
-            self._revision += 1
+            self._note(None)
             (self._known.add if known else self._known.discard)(worker)
 
     def put(self, holding: Holding) -> None:
         """Record what a worker holds now; an empty mask means that the file version has left."""
         tier = self._held.setdefault(holding.worker, {}).setdefault(holding.tier, {})
+        before = tier.get(holding.file_version, 0)
+        if holding.mask == before:
+            return
+        self._note(holding.file_version)
         if holding.mask:
-            changed = tier.get(holding.file_version) != holding.mask
             tier[holding.file_version] = holding.mask
         else:
-            changed = tier.pop(holding.file_version, 0) != 0
-        self._revision += changed
+            del tier[holding.file_version]
+        if not (holding.mask and before):
+            self._regroup(holding)
+
+    def _note(self, change: FileVersionId | None) -> None:
+        self._revision += 1
+        self._changes.append(change)
+
+    def _regroup(self, holding: Holding) -> None:
+        """Note who has begun, or ceased, to hold some of a file version."""
+        place = holding.worker, holding.tier
+        others = (each for each in self._groups.get(holding.file_version, ()) if each != place)
+        group = tuple(sorted((*others, place) if holding.mask else others))
+        if not group:
+            del self._groups[holding.file_version]
+            return
+        if len(self._shared) >= _GROUPS_LIMIT:
+            self._shared.clear()  # those that are in use stay where they are, shared or not
+        self._groups[holding.file_version] = self._shared.setdefault(group, group)
+
+    def recorded_of(self, file_version: FileVersionId) -> Iterator[Holding]:
+        """Yield everything recorded of a file version, whether its workers are known or not."""
+        for worker, tier in self._groups.get(file_version, ()):
+            yield Holding(worker, file_version, tier, self._held[worker][tier][file_version])
 
     def recorded(self, worker: WorkerId) -> Iterator[Holding]:
         """Yield everything recorded of a worker, known or not."""
@@ -120,8 +171,9 @@ class ResidencyIndex:
         self, file_version: FileVersionId, workers: Iterable[WorkerId]
     ) -> Iterator[Holding]:
         """Yield what each of the given workers holds of a file version."""
-        for worker in workers:
-            if worker not in self._known:
+        holding = {worker for worker, _ in self._groups.get(file_version, ())} & self._known
+        for worker in workers if holding else ():
+            if worker not in holding:
                 continue
             for tier, files in self._held.get(worker, {}).items():
                 mask = files.get(file_version, 0)

@@ -84,6 +84,48 @@ def test_the_revision_grows_with_changes_alone() -> None:
     assert index.revision > before
 
 
+def test_what_has_changed_since_a_revision_is_known() -> None:
+    index = ResidencyIndex()
+    index.put(Holding(ONE, FILE, "disk", 1))
+    before = index.revision
+    assert index.changed_since(before) == frozenset()
+    index.put(Holding(TWO, OTHER, "disk", 1))
+    index.set_known(TWO, known=True)
+    index.put(Holding(TWO, OTHER, "disk", 0b11))
+    assert index.changed_since(before) == {OTHER}
+    assert index.changed_since(0) == {FILE, OTHER}
+    assert index.changed_since(index.revision + 1) is None
+
+
+def test_changes_that_are_too_many_are_not_told_one_by_one(monkeypatch) -> None:
+    monkeypatch.setattr("cachefs.core.residency.CHANGES_KEPT", 2)
+    index = ResidencyIndex()
+    for mask in (1, 2, 3):
+        index.put(Holding(ONE, FILE, "disk", mask))
+    assert index.changed_since(0) is None
+    assert index.changed_since(1) == {FILE}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([ONE, TWO]),
+            st.sampled_from([FILE, OTHER]),
+            st.sampled_from(["memory", "disk"]),
+            st.integers(0, 3),
+        )
+    )
+)
+def test_who_holds_a_file_version_is_what_all_workers_records_say(changes) -> None:
+    index = ResidencyIndex()
+    for change in changes:
+        index.put(Holding(*change))
+    recorded = {each for worker in (ONE, TWO) for each in index.recorded(worker)}
+    found = [each for name in (FILE, OTHER) for each in index.recorded_of(name)]
+    assert set(found) == recorded
+    assert len(found) == len(recorded)
+
+
 def test_a_summary_counts_blocks_once_and_copies_by_tier() -> None:
     index = ResidencyIndex()
     for worker in (ONE, TWO):
