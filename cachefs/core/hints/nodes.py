@@ -39,6 +39,8 @@ class Gpu:
     """Accelerators of a node with the same number are joined by NVLink."""
     mig: tuple[str, ...] = ()
     """Profiles of the slices that are free; an accelerator with any slices has ``partitioned`` set."""
+    mig_used: tuple[str, ...] = ()
+    """Profiles of the slices that are in use; at ``free_at`` they are free again."""
     partitioned: bool = False
     """Cut into slices: it is never given out whole."""
     used: float = 0.0
