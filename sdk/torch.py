@@ -8,6 +8,7 @@ import torch
 
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError
+from cachefs.sdk.dtypes import NAMES
 from cachefs.sdk.files import File
 from cachefs.sdk.staging import Copier
 from cachefs.transport.runtime import ThreadRuntime
@@ -16,28 +17,7 @@ _PICKLE_VERSION = (2, 10)
 """``weights_only`` was broken twice before it: CVE-2025-32434 and CVE-2026-24747."""
 _POLL_SECONDS = 0.0002
 
-_NAMES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "I16": "int16",
-    "U16": "uint16",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I32": "int32",
-    "U32": "uint32",
-    "F32": "float32",
-    "C64": "complex64",
-    "F64": "float64",
-    "I64": "int64",
-    "U64": "uint64",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "F4": "float4_e2m1fn_x2",
-}
+_NAMES = {**NAMES, "F4": "float4_e2m1fn_x2"}
 
 _log = logging.getLogger("cachefs.sdk")
 

@@ -1,4 +1,4 @@
-"""Fronts: the loop that reads requests from a connection and sends what an endpoint answers.
+"""Fronts: requests come from a connection, and what an endpoint answers is sent.
 
 An endpoint is a :class:`Front`: it turns a request into an :class:`~cachefs.gateway.answers.Answer`,
 and an error into one in the words of its clients. Reading, sending, time limits and what closes a
@@ -7,20 +7,19 @@ and the connection ends.
 """
 
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Protocol
 
-from cachefs.errors import CacheFSError, ClusterError, ConfigError
+from cachefs.errors import CacheFSError, ConfigError
 from cachefs.gateway.answers import REASONS, Answer
 from cachefs.gateway.files import OpenFiles
 from cachefs.gateway.sending import Sender
 from cachefs.ports import Runtime
-from cachefs.transport.serving.conversation import HEAD_SECONDS, Conversation
+from cachefs.transport.serving.answering import answer_requests
+from cachefs.transport.serving.conversation import Conversation
 from cachefs.transport.serving.listening import Guest
-from cachefs.transport.serving.requests import Request, parse_head
+from cachefs.transport.serving.requests import Request
 
 ReadBody = Callable[[], bytes]
 """Returns the request's body, or raises ``ConfigError`` if it is too long."""
@@ -42,19 +41,6 @@ class Front(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FrontStatistics:
-    """What went over one port."""
-
-    requests: int
-    failures: int
-    """Answers from 400 on."""
-    body_bytes: int
-    """Of files, sent or begun to be sent."""
-    broken: int
-    """Bodies that ended before their time."""
-
-
 class FrontLoop:
     """Serves one endpoint; :meth:`serve` is called by a listener, once for each connection."""
 
@@ -66,40 +52,25 @@ class FrontLoop:
         self._front = front
         self._files = files
         self._idle_seconds = idle_seconds
-        self._lock = threading.Lock()
-        self._requests = 0
-        self._failures = 0
-        self._body_bytes = 0
-        self._broken = 0
-
-    def statistics(self) -> FrontStatistics:
-        """Return what was done so far."""
-        with self._lock:
-            return FrontStatistics(self._requests, self._failures, self._body_bytes, self._broken)
 
     def serve(self, guest: Guest) -> None:
         """Answer requests until the other side leaves, is idle for too long, or makes no sense."""
         conversation = Conversation(self._runtime, guest.socket)
         sender = Sender(conversation)
-        idle_seconds = min(HEAD_SECONDS, self._idle_seconds)
-        while True:
-            try:
-                head = conversation.read_head(idle_seconds)
-                if head is None:
-                    return
-                guest.idle_since = None
-                request = parse_head(head, foreign=True)
-            except (ClusterError, ConfigError) as error:
-                # Where the next request begins is anybody's guess now.
-                request = Request("GET", "/", keep_alive=False)
-                answer = self._front.failure(request, ConfigError(error.message))
-                conversation.send(self._head(answer, keep=False) + answer.body)
-                conversation.linger()
-                return
-            if not self._respond(conversation, sender, request):
-                return
-            guest.idle_since = self._runtime.monotonic()
-            idle_seconds = self._idle_seconds
+        answer_requests(
+            self._runtime,
+            guest,
+            conversation,
+            idle_seconds=self._idle_seconds,
+            respond=lambda request: self._respond(conversation, sender, request),
+            refuse=lambda error: self._refuse(conversation, error),
+            foreign=True,
+        )
+
+    def _refuse(self, conversation: Conversation, error: ConfigError) -> None:
+        answer = self._front.failure(Request("GET", "/", keep_alive=False), error)
+        conversation.send(self._head(answer, keep=False) + answer.body)
+        conversation.linger()
 
     def _respond(self, conversation: Conversation, sender: Sender, request: Request) -> bool:
         """Answer one request; return whether the connection can go on."""
@@ -149,24 +120,14 @@ class FrontLoop:
                     sender.send(self._head(answer, keep=keep), file, content.wanted)
             except CacheFSError as error:
                 if sender.began:
-                    self._count(answer, broken=True)
                     _log.warning("a body was cut short", extra={"failure": str(error)})
                     return False
                 answer = self._front.failure(request, error)
             else:
-                self._count(answer)
                 return True
         head = self._head(answer, keep=keep)
         conversation.send(head if request.method == "HEAD" else head + answer.body)
-        self._count(answer)
         return True
-
-    def _count(self, answer: Answer, *, broken: bool = False) -> None:
-        with self._lock:
-            self._broken += broken
-            self._requests += 1
-            self._failures += answer.status >= 400
-            self._body_bytes += answer.content.wanted.length if answer.content else 0
 
     def _head(self, answer: Answer, *, keep: bool) -> bytes:
         lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]

@@ -67,17 +67,15 @@ class Gateway(Closing):
             hub = HubService(
                 Repositories(datasets), (hub_token(token), token), anonymous=settings.anonymous
             )
-            self.s3 = self._serve(stack, sockets[0], s3, "s3")
-            self.hub = self._serve(stack, sockets[1], hub, "hub")
+            self._serve(stack, sockets[0], s3, "s3")
+            self._serve(stack, sockets[1], hub, "hub")
             self.addresses = {
                 name: f"{settings.host}:{each.getsockname()[1]}"
                 for name, each in zip(("s3", "hub"), sockets, strict=True)
             }
             self._stack = stack.pop_all()
 
-    def _serve(
-        self, stack: ExitStack, listening: socket.socket, front: Front, name: str
-    ) -> FrontLoop:
+    def _serve(self, stack: ExitStack, listening: socket.socket, front: Front, name: str) -> None:
         settings = self._plan.settings
         loop = FrontLoop(self._runtime, front, self.files, idle_seconds=settings.idle_seconds)
         listener = Listener(
@@ -88,7 +86,6 @@ class Gateway(Closing):
             connections_limit=settings.connections_limit,
         )
         stack.callback(listener.close)
-        return loop
 
     def close(self) -> None:
         """End all connections, then the reader; idempotent."""

@@ -14,6 +14,7 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from cachefs.config.schema import OriginConfig
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import printable
 from cachefs.core.urls import split_url
@@ -112,6 +113,19 @@ def find_bucket(spec: OriginSpec, session: Session, addresses: Addresses) -> Buc
         spec.options.get("anon") == "true",
         spec.options.get("addressing", "path" if endpoint else "virtual") == "path",
     )
+
+
+def client_settings(bucket: Bucket, config: OriginConfig) -> dict[str, Any]:  # Any: botocore's
+    """Return botocore's settings for a client of a bucket; without retries, which callers count."""
+    return {
+        "connect_timeout": config.timeout_seconds,
+        "read_timeout": config.timeout_seconds,
+        "retries": {"total_max_attempts": 1},
+        "max_pool_connections": config.requests_limit,
+        "s3": {"addressing_style": "path" if bucket.path_style else "virtual"},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
 
 
 def credential_provider(session: Session, subject: str) -> Callable[[], dict[str, Any]]:

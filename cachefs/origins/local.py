@@ -35,6 +35,31 @@ from cachefs.ports import OriginFile
 log = logging.getLogger("cachefs.origins")
 
 
+def find_root(spec: OriginSpec, file_roots: tuple[str, ...]) -> Path:
+    """Return the folder that a URL names, or the file; it need not exist yet.
+
+    Raises:
+        ConfigError: The URL names another host, or a folder outside of ``file_roots``.
+    """
+    url = split_url(spec.url)
+    if url.host not in ("", "localhost"):
+        raise ConfigError(
+            f"file://{url.host} names a host", hint="write three slashes: file:///folder"
+        )
+    # Percent-encoding is undone only where it was surely meant: a file name may hold a `%`.
+    written = Path(url.path or "/")
+    if not os.path.lexists(written):
+        written = Path(unquote(url.path))
+    root = Path(os.path.realpath(written))
+    if not any(root.is_relative_to(os.path.realpath(each)) for each in file_roots):
+        raise ConfigError(
+            "the folder is not below one of file_roots",
+            subject=printable(spec.url),
+            hint="add it to origin.file_roots in the configuration",
+        )
+    return root
+
+
 class LocalOrigin:
     """Implements :class:`cachefs.ports.Origin` on a folder."""
 
@@ -45,25 +70,10 @@ class LocalOrigin:
         """Find the folder; it need not exist yet.
 
         Raises:
-            ConfigError: The URL names another host, or a folder outside of ``file_roots``.
+            ConfigError: As :func:`find_root`.
         """
-        url = split_url(spec.url)
-        if url.host not in ("", "localhost"):
-            raise ConfigError(
-                f"file://{url.host} names a host", hint="write three slashes: file:///folder"
-            )
         self._spec = spec
-        # Percent-encoding is undone only where it was surely meant: a file name may hold a `%`.
-        written = Path(url.path or "/")
-        if not os.path.lexists(written):
-            written = Path(unquote(url.path))
-        self._root = Path(os.path.realpath(written))
-        if not any(self._root.is_relative_to(os.path.realpath(root)) for root in file_roots):
-            raise ConfigError(
-                "the folder is not below one of file_roots",
-                subject=printable(spec.url),
-                hint="add it to origin.file_roots in the configuration",
-            )
+        self._root = find_root(spec, file_roots)
         self.absent_links = 0
         """Symbolic links that the last listing left out, because they lead outside or nowhere."""
 

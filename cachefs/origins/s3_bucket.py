@@ -37,7 +37,7 @@ from cachefs.errors import (
     OriginUnavailableError,
 )
 from cachefs.origins.addresses import Addresses
-from cachefs.origins.aws import configure, find_bucket, of_status
+from cachefs.origins.aws import client_settings, configure, find_bucket, of_status
 from cachefs.origins.credentials import Credentials
 from cachefs.ports import OriginFile
 
@@ -80,15 +80,7 @@ class S3Origin:
             session=session,
             endpoint_url=bucket.endpoint_url or None,
             client_kwargs={"region_name": bucket.region},
-            config_kwargs={
-                "connect_timeout": config.timeout_seconds,
-                "read_timeout": config.timeout_seconds,
-                "retries": {"total_max_attempts": 1},
-                "max_pool_connections": config.requests_limit,
-                "s3": {"addressing_style": "path" if bucket.path_style else "virtual"},
-                "response_checksum_validation": "when_required",
-                "request_checksum_calculation": "when_required",
-            },
+            config_kwargs=client_settings(bucket, config),
             skip_instance_cache=True,
             use_listings_cache=False,
         )

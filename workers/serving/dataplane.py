@@ -32,12 +32,12 @@ from cachefs.errors import (
     NotKnownError,
 )
 from cachefs.ports import FileRef, Runtime
-from cachefs.transport.serving.conversation import HEAD_SECONDS, Conversation
+from cachefs.transport.serving.answering import answer_requests
+from cachefs.transport.serving.conversation import Conversation
 from cachefs.transport.serving.listening import Guest
 from cachefs.transport.serving.requests import (
     Request,
     UnsatisfiableRangeError,
-    parse_head,
     parse_range,
 )
 from cachefs.wire import digests, failures
@@ -156,23 +156,15 @@ class DataPlane:
     def serve(self, guest: Guest) -> None:
         """Answer requests until the other side leaves, is idle for too long, or makes no sense."""
         conversation = Conversation(self._runtime, guest.socket)
-        idle_seconds = min(HEAD_SECONDS, self._idle_seconds)
-        while True:
-            try:
-                head = conversation.read_head(idle_seconds)
-                if head is None:
-                    return
-                guest.idle_since = None
-                request = parse_head(head)
-            except (ClusterError, ConfigError) as error:
-                # Where the next request begins is anybody's guess now.
-                answer = _failure(ConfigError(error.message))
-                self._send(conversation, answer, Request("GET", "", keep_alive=False))
-                return
-            if not self._respond(conversation, request) or not request.keep_alive:
-                return
-            guest.idle_since = self._runtime.monotonic()
-            idle_seconds = self._idle_seconds
+        last = Request("GET", "", keep_alive=False)
+        answer_requests(
+            self._runtime,
+            guest,
+            conversation,
+            idle_seconds=self._idle_seconds,
+            respond=lambda request: self._respond(conversation, request) and request.keep_alive,
+            refuse=lambda error: self._send(conversation, _failure(error), last),
+        )
 
     def _respond(self, conversation: Conversation, request: Request) -> bool:
         """Answer one request; return whether the connection can go on."""

@@ -37,7 +37,7 @@ from cachefs.errors import (
     StepCancelledError,
 )
 from cachefs.origins.addresses import Addresses
-from cachefs.origins.aws import configure, find_bucket, of_status
+from cachefs.origins.aws import client_settings, configure, find_bucket, of_status
 from cachefs.origins.credentials import Credentials
 from cachefs.origins.destinations.writing import NewFile, ReadBack, Resumed, Stop, Writing
 
@@ -71,16 +71,7 @@ class BucketDestination:
         bucket = find_bucket(spec, session, addresses)
         self.bucket = bucket.name
         self._prefix = f"{bucket.prefix}/" if bucket.prefix else ""
-        settings: dict[str, Any] = {  # Any: botocore's own
-            "connect_timeout": config.timeout_seconds,
-            "read_timeout": config.timeout_seconds,
-            "retries": {"total_max_attempts": 1},
-            "max_pool_connections": config.requests_limit,
-            "s3": {"addressing_style": "path" if bucket.path_style else "virtual"},
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "user_agent": "cachefs",
-        }
+        settings = client_settings(bucket, config) | {"user_agent": "cachefs"}
         if bucket.anonymous:
             settings["signature_version"] = UNSIGNED
         try:

@@ -11,21 +11,18 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
 
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import printable
-from cachefs.core.urls import split_url
 from cachefs.errors import (
     CacheFSError,
     CapacityError,
-    ConfigError,
     OriginDeniedError,
     OriginUnavailableError,
     StepCancelledError,
 )
 from cachefs.origins.destinations.writing import NewFile, ReadBack, Resumed, Stop, Writing
-from cachefs.origins.local import token_of
+from cachefs.origins.local import find_root, token_of
 
 TEMPORARY = ".cachefs-"
 """What temporary names begin with."""
@@ -44,23 +41,9 @@ class FolderDestination:
         """Find the folder; it need not exist yet.
 
         Raises:
-            ConfigError: The URL names another host, or a folder outside of ``file_roots``.
+            ConfigError: As :func:`.local.find_root`.
         """
-        url = split_url(spec.url)
-        if url.host not in ("", "localhost"):
-            raise ConfigError(
-                f"file://{url.host} names a host", hint="write three slashes: file:///folder"
-            )
-        written = Path(url.path or "/")
-        if not os.path.lexists(written):
-            written = Path(unquote(url.path))
-        self._root = Path(os.path.realpath(written))
-        if not any(self._root.is_relative_to(os.path.realpath(root)) for root in file_roots):
-            raise ConfigError(
-                "the folder is not below one of file_roots",
-                subject=printable(spec.url),
-                hint="add it to origin.file_roots in the configuration",
-            )
+        self._root = find_root(spec, file_roots)
 
     def begin(self, file: NewFile) -> Writing:
         """Make the temporary file, and the folders above it."""
