@@ -84,12 +84,12 @@ class Residency:
         self._look_at = runtime.monotonic()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Follow the store."""
+    def refresh(self, only: WorkerId | None = None) -> None:
+        """Follow the store; as far as one worker goes, if it is given."""
         with self._turn, self._store.read() as connection:
-            for worker, known in member_rows.residency_known(connection).items():
+            for worker, known in member_rows.residency_known(connection, only).items():
                 self._index.set_known(worker, known=known)
-            for worker, report in rows.reports(connection).items():
+            for worker, report in rows.reports(connection, only).items():
                 seen = self._seen.get(worker, rows.NO_REPORT)
                 if report.revision == seen.revision:
                     continue
@@ -194,6 +194,23 @@ class Residency:
     def revision(self) -> int:
         """Grows whenever something changes."""
         return self._index.revision
+
+    def changed_since(self, revision: int) -> tuple[int, frozenset[FileVersionId] | None]:
+        """Return the revision now, and whose holdings have changed since another; see the index."""
+        with self._turn:
+            return self._index.revision, self._index.changed_since(revision)
+
+    def recorded(self, file_versions: Iterable[FileVersionId]) -> list[tuple[Holding, ...]]:
+        """Return what is recorded of each file version, of workers that are no members, too."""
+        with self._turn:
+            return [tuple(self._index.recorded_of(each)) for each in file_versions]
+
+    def known(self, view: View) -> frozenset[WorkerId]:
+        """Return the members of which everything that they hold is recorded."""
+        with self._turn:
+            return frozenset(
+                member.worker for member in view.members if self._index.is_known(member.worker)
+            )
 
     def plan(self, files: Iterable[WantedFile], assignment: Assignment) -> Plan:
         """Compare what a warm-up wants with what is resident."""

@@ -164,7 +164,7 @@ class Coordinator:
             self._store_suspects(connection, worker, renewal.suspects)
             revisions = counters.read(connection)
         if renewal.residency or renewal.residency_is_whole:
-            self.residency.refresh()
+            self.residency.refresh(worker)
         view = self.members.heard(worker, renewal.incarnation, revisions["epoch"])
         return Renewed(
             view if view.epoch != renewal.epoch else None,

@@ -1,5 +1,6 @@
 """Members, their renewals, suspects and leaders in the store."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ from cachefs.coordinator.store import counters
 from cachefs.coordinator.store.tables import LEADERS, MEMBERS, RENEWALS, SUSPECTS
 from cachefs.core.membership import Member, View
 from cachefs.core.names import WorkerId
+
+_PER_STATEMENT = 500
+"""Values in one ``IN``; both engines allow a thousand and more."""
 
 
 class Suspect(NamedTuple):
@@ -80,9 +84,11 @@ def renew(connection: Connection, worker: WorkerId, incarnation: str, statistics
     return changed.rowcount == 1
 
 
-def residency_known(connection: Connection) -> dict[WorkerId, bool]:
-    """Return for each member whether it has reported everything since it registered."""
+def residency_known(connection: Connection, only: WorkerId | None = None) -> dict[WorkerId, bool]:
+    """Return for each member, or one alone, whether it reported everything since it registered."""
     query = select(RENEWALS.c.worker, RENEWALS.c.residency_known)
+    if only is not None:
+        query = query.where(RENEWALS.c.worker == only)
     return {row.worker: row.residency_known for row in connection.execute(query)}
 
 
@@ -93,12 +99,19 @@ def set_residency_known(connection: Connection, worker: WorkerId, *, known: bool
     )
 
 
-def statistics(connection: Connection) -> dict[WorkerId, str]:
-    """Return what each member last said of itself, as JSON."""
-    return {
-        row.worker: row.statistics
-        for row in connection.execute(select(RENEWALS.c.worker, RENEWALS.c.statistics))
-    }
+def statistics(
+    connection: Connection, only: Collection[WorkerId] | None = None
+) -> dict[WorkerId, str]:
+    """Return what each member, or each of some, last said of itself, as JSON."""
+    query = select(RENEWALS.c.worker, RENEWALS.c.statistics)
+    if only is None:
+        return {row.worker: row.statistics for row in connection.execute(query)}
+    found: dict[WorkerId, str] = {}
+    workers = sorted(only)
+    for first in range(0, len(workers), _PER_STATEMENT):
+        part = query.where(RENEWALS.c.worker.in_(workers[first : first + _PER_STATEMENT]))
+        found.update((row.worker, row.statistics) for row in connection.execute(part))
+    return found
 
 
 def suspect(connection: Connection, worker: WorkerId, *, at: float, reason: str) -> None:

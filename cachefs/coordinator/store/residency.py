@@ -22,9 +22,10 @@ class Report(NamedTuple):
 NO_REPORT = Report(0, 0)
 
 
-def reports(connection: Connection) -> dict[WorkerId, Report]:
-    """Return how far each worker's record has come."""
-    rows = connection.execute(select(REPORTS))
+def reports(connection: Connection, only: WorkerId | None = None) -> dict[WorkerId, Report]:
+    """Return how far each worker's record has come, or that of one alone."""
+    query = select(REPORTS)
+    rows = connection.execute(query if only is None else query.where(REPORTS.c.worker == only))
     return {row.worker: Report(row.revision, row.whole) for row in rows}
 
 
