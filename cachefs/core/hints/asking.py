@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DatasetName, parse_reference, printable
 from cachefs.errors import ConfigError
 
 GANG_LIMIT = 10_000
@@ -29,6 +29,20 @@ class Affinity(StrEnum):
     """A node without its bytes is slower, no more."""
     REQUIRED = "required"
     """A node that holds none of its bytes is no candidate."""
+
+
+def dataset_named(text: str) -> tuple[DatasetName, str | None]:
+    """Return the dataset that somebody named, ``[namespace/]name[@version]``, and the version.
+
+    Raises:
+        ConfigError: It is not a dataset's name.
+    """
+    named = [one for one in parse_reference(text) if not one.path]
+    if not named:
+        raise ConfigError(
+            f"{printable(text)!r} names a file", hint="name the dataset, and the file in paths"
+        )
+    return named[0].dataset, named[0].version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
