@@ -5,21 +5,26 @@ in the scheduler's form. All fail open: whatever goes wrong, the scheduler is to
 opinion, and does what it would have done without us.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from cachefs.core.hints.answer import Hint
-from cachefs.core.hints.asking import Question
+from cachefs.hints.consumers.admission import Admission, admission_routes
+from cachefs.hints.consumers.asking import Ask
+from cachefs.hints.consumers.extender import extender_routes
+from cachefs.hints.consumers.volcano import volcano_routes
+from cachefs.hints.renderings.affinity import Hostname, own_name
 
-Ask = Callable[[Question], Hint]
+__all__ = ["Ask", "routers"]
 
 
-def routers(ask: Ask) -> Sequence[APIRouter]:
+def routers(ask: Ask, *, hostname: Hostname = own_name, gates: bool = False) -> Sequence[APIRouter]:
     """Return the routes for schedulers that ask by themselves.
 
     Args:
         ask: Answers a question. It is called in threads, several at once, and may raise anything.
+        hostname: From a node to the value of its label ``kubernetes.io/hostname``.
+        gates: Whether pods may be held by a scheduling gate: only where something takes it away.
     """
-    del ask
-    return ()
+    admission = Admission(ask=ask, hostname=hostname, gates=gates)
+    return (extender_routes(ask), admission_routes(admission), volcano_routes(ask))

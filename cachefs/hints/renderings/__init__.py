@@ -10,8 +10,27 @@ from typing import Any
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
+from cachefs.hints.renderings.affinity import node_affinity
+from cachefs.hints.renderings.backendai import backendai
+from cachefs.hints.renderings.extender import extender
+from cachefs.hints.renderings.kai import kai
+from cachefs.hints.renderings.kueue import kueue
+from cachefs.hints.renderings.nomad import nomad
+from cachefs.hints.renderings.ray import ray
+from cachefs.hints.renderings.slurm import slurm
+from cachefs.hints.renderings.volcano import volcano
 
 Rendering = Callable[[Hint, Question], Any]  # Any: JSON, as each scheduler wants it
 
-RENDERINGS: Mapping[str, Rendering] = {}
+RENDERINGS: Mapping[str, Rendering] = {
+    "node_affinity": node_affinity,
+    "extender": extender,
+    "volcano": volcano,
+    "kueue": kueue,
+    "kai": kai,
+    "slurm": slurm,
+    "ray": ray,
+    "nomad": nomad,
+    "backendai": backendai,
+}
 """By the name of the scheduler's form: what ``cachefs hint --format`` offers."""

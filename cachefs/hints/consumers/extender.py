@@ -1,0 +1,153 @@
+"""The kube-scheduler's extender: ``filter`` and ``prioritize``, asked for each pod while it waits.
+
+The scheduler has filtered by its own knowledge before, so what it names has the accelerators free, and
+the question is about data alone. Every node that it names is asked for, and answered by its bare seconds.
+
+``filter`` answers only for pods that bind themselves: to a *required* dataset, of which a node must hold
+or await some, or to a *deadline*. It never makes a pod unschedulable by what is merely not there: a
+dataset that no node at all holds binds nobody, nor does a deadline that no node would meet. What it
+filters out is called unresolvable, so that no pod is evicted from a node for data that is elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from cachefs.core.hints.answer import Hint
+from cachefs.core.hints.asking import Question
+from cachefs.errors import ConfigError
+from cachefs.hints.consumers.asking import Ask
+from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.fields import document, field, objects, text
+from cachefs.hints.consumers.pods import question_of
+from cachefs.hints.renderings.extender import priorities
+from cachefs.hints.renderings.scales import is_required, seconds_of
+
+_ASKER = "kube-scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the scheduler sends: a pod and nodes, these by name or in full."""
+
+    pod: Any
+    names: tuple[str, ...]
+    nodes: Sequence[Mapping[str, Any]] | None
+    """In full, if it sent them so: then it wants them back so."""
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Arguments":
+        """Parse ``ExtenderArgs``.
+
+        Raises:
+            ConfigError: It has no nodes.
+        """
+        sent = document(body)
+        names, nodes = field(sent, "NodeNames"), field(sent, "Nodes")
+        if isinstance(names, list):
+            return cls(field(sent, "Pod"), tuple(map(str, names)), None)
+        if isinstance(nodes, dict):
+            full = objects(nodes, "items")
+            named = tuple(text(each, "metadata", "name") for each in full)
+            return cls(field(sent, "Pod"), named, full)
+        raise ConfigError("neither NodeNames nor Nodes")
+
+    def question(self) -> Question | None:
+        """Return the question about these nodes and no accelerators."""
+        asked = question_of(self.pod)
+        if asked is None:
+            return None
+        return replace(
+            asked, gpu=None, selector={}, candidates=self.names, every=True, limit=1, dry_run=True
+        )
+
+
+def extender_routes(ask: Ask) -> APIRouter:
+    """Return the routes of an extender whose ``urlPrefix`` ends in ``/k8s/extender``."""
+    router = APIRouter(prefix="/k8s/extender", tags=["schedulers"])
+
+    @router.post("/filter", openapi_extra=JSON_BODY)
+    def filter_nodes(body: Body) -> Response:
+        """Return which nodes a pod that binds itself may go to: ``ExtenderFilterResult``."""
+        sent = Arguments.parse(body)
+        failed: dict[str, str] = harmless(lambda: failures(sent, ask), dict, asker=_ASKER)
+        return answer(filter_result(sent, failed))
+
+    @router.post("/prioritize", openapi_extra=JSON_BODY)
+    def prioritize_nodes(body: Body) -> Response:
+        """Return a score of 0 to 10 for every node: ``HostPriorityList``."""
+        sent = Arguments.parse(body)
+        none = [{"Host": name, "Score": 0} for name in sent.names]
+        return answer(harmless(lambda: scores(sent, ask) or none, lambda: none, asker=_ASKER))
+
+    return router
+
+
+def scores(sent: Arguments, ask: Ask) -> list[dict[str, Any]]:
+    """Return the nodes' scores; none if the pod is none of our business."""
+    asked = sent.question()
+    if asked is None:
+        return []
+    # A deadline changes nothing of the order.
+    return priorities(ask(replace(asked, deadline_seconds=None)), sent.names)
+
+
+def failures(sent: Arguments, ask: Ask) -> dict[str, str]:
+    """Return which nodes a pod may not go to, and why."""
+    asked = sent.question()
+    if asked is None or not (is_required(asked) or asked.deadline_seconds is not None):
+        return {}
+    deadline = asked.deadline_seconds
+    asked = replace(asked, deadline_seconds=None)
+    hint = ask(asked)
+    if hint.degraded:
+        return {}
+    failed = _without_required(sent.names, asked, hint, ask) if is_required(asked) else {}
+    if deadline is not None:
+        failed |= _too_late(hint, deadline)
+    return failed
+
+
+def _without_required(
+    names: Sequence[str], asked: Question, hint: Hint, ask: Ask
+) -> dict[str, str]:
+    seconds = seconds_of(hint)
+    failed = {
+        name: hint.refused.get(name, "holds nothing of a required dataset")
+        for name in names
+        if name not in seconds
+    }
+    if len(failed) == len(names):
+        anywhere = ask(replace(asked, candidates=()))
+        if anywhere.degraded or not seconds_of(anywhere):
+            return {}
+    return failed
+
+
+def _too_late(hint: Hint, deadline: float) -> dict[str, str]:
+    seconds = seconds_of(hint)
+    late = {
+        name: f"needs {each:.0f} s, deadline {deadline:.0f} s"
+        for name, each in seconds.items()
+        if each > deadline
+    }
+    return late if len(late) < len(seconds) else {}
+
+
+def filter_result(sent: Arguments, failed: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``ExtenderFilterResult``: the nodes that passed, in the form in which they came."""
+    names, nodes = None, None
+    if sent.nodes is None:
+        names = [name for name in sent.names if name not in failed]
+    else:
+        pairs = zip(sent.names, sent.nodes, strict=True)
+        nodes = {"items": [node for name, node in pairs if name not in failed]}
+    return {
+        "Nodes": nodes,
+        "NodeNames": names,
+        "FailedNodes": {},
+        "FailedAndUnresolvableNodes": {name: failed[name] for name in sent.names if name in failed},
+        "Error": "",
+    }

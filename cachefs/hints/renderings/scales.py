@@ -1,0 +1,74 @@
+"""Scales: what renderings share, from a hint's seconds to numbers and groups.
+
+Every form says the same thing as the seconds, as finely as its scheduler can take it. Nodes that are
+alike (:mod:`cachefs.core.hints.scoring`) stay alike in all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cachefs.core.hints.answer import Hint, NodeHint
+from cachefs.core.hints.asking import Affinity, Question
+from cachefs.core.hints.scoring import ALIKE_SECONDS, alike, hundredths, tenths
+
+TERMS_MAX = 32
+"""Nodes that a form names one by one: an object that is stored with every pod must stay small."""
+HOSTS_MAX = 1000
+"""Nodes that a form names in one list, where a job may go to no other: 250 KB at most."""
+
+
+def seconds_of(hint: Hint) -> Mapping[str, float]:
+    """Return the seconds to ready of all nodes that the hint tells of."""
+    return hint.seconds or {each.node: each.ready.p50 for each in hint.nodes}
+
+
+def tells_apart(hint: Hint) -> bool:
+    """Return whether any node is sooner ready than another; else a scheduler need not be told."""
+    seconds = seconds_of(hint).values()
+    return bool(seconds) and max(seconds) - min(seconds) > ALIKE_SECONDS
+
+
+def in_tenths(seconds: Mapping[str, float]) -> dict[str, int]:
+    """Return scores of 0 to 10 by node."""
+    scores = tenths(np.fromiter(seconds.values(), dtype=np.float64))
+    return dict(zip(seconds, scores.tolist(), strict=True))
+
+
+def in_hundredths(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return scores of 0 to 100 by node."""
+    scores = hundredths(np.fromiter(seconds.values(), dtype=np.float64))
+    return dict(zip(seconds, np.round(scores, 2).tolist(), strict=True))
+
+
+def weighted(hint: Hint) -> list[tuple[str, int]]:
+    """Return the best nodes with weights of 1 to 100; none if no node is better than another.
+
+    Nodes whose weight would be 0 are left out: that is what a node has that is not named at all.
+    """
+    if not tells_apart(hint):
+        return []
+    best = hint.nodes[:TERMS_MAX]
+    return [(each.node, round(each.score)) for each in best if round(each.score) > 0]
+
+
+def groups(nodes: Sequence[NodeHint]) -> list[list[str]]:
+    """Return names in groups of nodes that are alike, the soonest group first."""
+    if not nodes:
+        return []
+    numbers = alike(np.array([each.ready.p50 for each in nodes])).tolist()
+    found: dict[int, list[str]] = {}
+    for number, each in sorted(zip(numbers, nodes, strict=True), key=lambda pair: pair[0]):
+        found.setdefault(number, []).append(each.node)
+    return list(found.values())
+
+
+def is_required(question: Question) -> bool:
+    """Return whether the job may go to no node that holds nothing of a dataset of its."""
+    return any(each.affinity is Affinity.REQUIRED for each in question.readings)
+
+
+def hosts(hint: Hint) -> list[str]:
+    """Return the nodes that a job may go to, the soonest first, as many as a list may hold."""
+    seconds = seconds_of(hint)
+    return sorted(seconds, key=lambda node: (seconds[node], node))[:HOSTS_MAX]
