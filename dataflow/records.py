@@ -36,6 +36,12 @@ STEP_OVER: frozenset[StepState] = frozenset(
 STEP_GOOD: frozenset[StepState] = frozenset(("Succeeded", "Skipped"))
 """What satisfies those that need the step."""
 RUN_OVER: frozenset[RunState] = frozenset(("Succeeded", "Failed", "Cancelled", "RolledBack"))
+WITHIN = "flow "
+"""How the cause of a run begins that a step of another run has started."""
+OUTER = "run"
+"""In its ``trigger``: that other run."""
+DEPTH = "depth"
+"""In its ``trigger``: how many flows it is within."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,8 @@ class Progress:
     """What a person should see: ``approve: waiting for alice``."""
     origin_bytes: int = 0
     """Taken from an origin for it, in all attempts; what the run's budget is held against."""
+    egress_bytes: int = 0
+    """Of these, what the origin may charge for: see :mod:`.costs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,8 @@ class Run:
     key: str = ""
     """Of idempotency: a second submission with it returns this run."""
     cause: str = "manual"
-    """Who or what started it: ``manual``, ``cron``, ``event dataset-version 3f…``, ``webhook``."""
+    """Who or what started it: ``manual``, ``cron``, ``event dataset-version 3f…``, ``webhook``; or the
+    step of another run that it is within: ``flow RUN/STEP``."""
     wants: Literal["", "pause", "cancel"] = ""
     """What somebody asked of it."""
     ending: Literal["", "Succeeded", "Failed", "Cancelled", "RolledBack"] = ""
@@ -123,3 +132,18 @@ class Run:
     def over(self) -> bool:
         """Whether it has ended."""
         return self.state in RUN_OVER
+
+    @property
+    def begun(self) -> bool:
+        """Whether its turn has come; one that has not waits in the queue, ``Queued`` or ``Paused``."""
+        return self.state != "Queued" and not (self.state == "Paused" and not self.started_at)
+
+    @property
+    def outer(self) -> str:
+        """The run that it is within; empty for one that a person or a trigger started."""
+        return str(self.trigger.get(OUTER, "")) if self.cause.startswith(WITHIN) else ""
+
+    @property
+    def depth(self) -> int:
+        """How many flows it is within."""
+        return int(self.trigger.get(DEPTH, 0)) if self.outer else 0

@@ -30,7 +30,12 @@ class Carrier:
             ledger = _ledger(context)
             plan = compare(opened.sources, opened.there, ledger)
             total = plan.bytes_done + plan.bytes_left
-            progress = Progress(done=plan.bytes_done, total=total, origin_bytes=ledger.origin_bytes)
+            progress = Progress(
+                done=plan.bytes_done,
+                total=total,
+                origin_bytes=ledger.origin_bytes,
+                egress_bytes=ledger.origin_bytes if opened.ends.charged else 0,
+            )
             outputs = {
                 "files": len(plan.done),
                 "bytes": total,

@@ -187,12 +187,14 @@ class Copying(Closing):
 
     def _report(self, before: int, total: int) -> None:
         done = min(total, before + self._moved)
+        origin_bytes = self._origin_bytes()
         self._context.report(
             Progress(
                 done=done,
                 total=total,
                 rate=self._rate.note(self._runtime.monotonic(), self._moved),
-                origin_bytes=self._origin_bytes(),
+                origin_bytes=origin_bytes,
+                egress_bytes=origin_bytes if self._ends.charged else 0,
             )
         )
 

@@ -17,6 +17,7 @@ from cachefs.dataflow.copying.asking import REQUEST_BYTES_MIN
 from cachefs.dataflow.copying.datasets import DataPlane, DatasetOrigin
 from cachefs.dataflow.copying.options import Ends
 from cachefs.dataflow.copying.plans import PART_BYTES
+from cachefs.dataflow.costs import is_charged
 from cachefs.dataflow.ports import Cache, StepContext
 from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.spec.shapes import DatasetRef
@@ -95,6 +96,7 @@ class Source(NamedTuple):
     spent: Callable[[], int]
     request_bytes_min: int
     part_bytes: int
+    charged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,7 @@ class Sites:
                     destination,
                     there.origin,
                     source.request_bytes_min,
+                    source.charged,
                 ),
                 sources=entries_of(source.origin, place.runtime),
                 there=there.list(),
@@ -169,7 +172,8 @@ class Sites:
         if isinstance(source, DatasetRef):
             with self._dataset(place, source, wanted, streams) as (origin, block_size):
                 part_bytes = -(-PART_BYTES // block_size) * block_size
-                yield Source(origin, origin.spent, part_bytes, part_bytes)
+                charged = is_charged(origin.pin().url)
+                yield Source(origin, origin.spent, part_bytes, part_bytes, charged)
             return
         spec = replace(source, url=place.pinned) if place.pinned else source
         opened = open_origin(
@@ -180,7 +184,7 @@ class Sites:
             def spent() -> int:
                 return opened.statistics().bytes_read
 
-            yield Source(opened, spent, REQUEST_BYTES_MIN, PART_BYTES)
+            yield Source(opened, spent, REQUEST_BYTES_MIN, PART_BYTES, is_charged(source.url))
 
     @contextmanager
     def _dataset(

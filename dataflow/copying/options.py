@@ -35,3 +35,5 @@ class Ends(NamedTuple):
     """Opens what reads at the destination; the same at each call."""
     request_bytes_min: int = REQUEST_BYTES_MIN
     """Of a request to the source, however slow it is."""
+    charged: bool = False
+    """Whether the source's origin may charge for what is taken from it."""

@@ -9,6 +9,7 @@ run is read again from the store, and hears the same once more.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from cachefs.dataflow import costs
 from cachefs.dataflow.engine import story
 from cachefs.dataflow.engine.owners import Position
 from cachefs.dataflow.engine.running import Attempt
@@ -24,6 +25,7 @@ from cachefs.dataflow.machine.decisions import (
     Turn,
     Undo,
 )
+from cachefs.dataflow.machine.meanings import step_of
 from cachefs.dataflow.records import Run, StepRecord
 from cachefs.dataflow.spec.model import Flow, Value
 from cachefs.errors import ConflictError
@@ -43,6 +45,8 @@ class Change:
     decisions: list[Decision] = field(default_factory=list)
     heard: list[tuple[Attempt, Outcome]] = field(default_factory=list)
     """What to hear again if it cannot be written."""
+    begun: int = 0
+    """Of the decisions: how many steps are to be carried out."""
 
     def put(self, record: StepRecord) -> None:
         """Have a record written as it is now."""
@@ -58,9 +62,24 @@ class OwnedRun:
     """A run that we own and that has begun."""
 
     def __init__(
-        self, flow: Flow, run: Run, records: Iterable[StepRecord], position: Position
+        self,
+        flow: Flow,
+        run: Run,
+        records: Iterable[StepRecord],
+        position: Position,
+        *,
+        usd_per_gb: float = 0.0,
     ) -> None:
-        """Take a run up as it is stored."""
+        """Take a run up as it is stored.
+
+        Args:
+            flow: Its flow.
+            run: The run.
+            records: Of its steps.
+            position: Where it stands for us.
+            usd_per_gb: What origins charge.
+        """
+        self.depth = run.depth
         self.flow = flow
         self.position = position
         self.kinds = {step.id: step.kind for step in (*flow.steps, *flow.finally_)}
@@ -75,11 +94,20 @@ class OwnedRun:
         self._outcomes: list[tuple[Attempt, Outcome]] = []
         self._untold: list[RunEvent] = []
         self._answers: Mapping[str, Mapping[str, Value]] = {}
-        self._origin_bytes = {
-            step: record.progress.origin_bytes
+        self._usd_per_gb = usd_per_gb
+        self._spent = {
+            step: record.progress
             for step, record in self.machine.records.items()
             if record.progress.origin_bytes
         }
+        """What steps have taken from origins, by step."""
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing of it is carried out but waiting for runs within it."""
+        return bool(self.attempts) and all(
+            self.kinds[step_of(step)] == "flow" for step in self.attempts
+        )
 
     def take_up(
         self, run: Run, records: Iterable[StepRecord], position: Position, *, now: float
@@ -145,17 +173,22 @@ class OwnedRun:
             for attempt in self.attempts.values():
                 self._note_attempt(attempt, change)
         self._hear_answers(change, now=now)
-        decisions = self.machine.decide(
-            now, spent=Spent(origin_bytes=sum(self._origin_bytes.values())), slots=slots
-        )
-        begun = sum(isinstance(decision, Begin | Undo) for decision in decisions)
-        self.starved = begun >= slots
+        decisions = self.machine.decide(now, spent=self._spent_so_far(), slots=slots)
+        change.begun = sum(isinstance(decision, Begin | Undo) for decision in decisions)
+        self.starved = change.begun >= slots
         for decision in decisions:
             self._put(decision, change, now=now)
         change.decisions.extend(decisions)
         change.run = self.machine.run
         self.dirty = False
         return change
+
+    def _spent_so_far(self) -> Spent:
+        spent = self._spent.values()
+        return Spent(
+            origin_bytes=sum(one.origin_bytes for one in spent),
+            egress_usd=costs.usd(sum(one.egress_bytes for one in spent), self._usd_per_gb),
+        )
 
     def _hear_answers(self, change: Change, *, now: float) -> None:
         answers, self._answers = self._answers, {}
@@ -204,7 +237,7 @@ class OwnedRun:
         if found is not None and found != record.progress:
             record = replace(record, progress=found, checkpoint=context.checkpoint())
             if found.origin_bytes:
-                self._origin_bytes[context.step] = found.origin_bytes
+                self._spent[context.step] = found
             self.machine.note(record)
             change.put(record)
         else:

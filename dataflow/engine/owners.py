@@ -5,8 +5,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, exists, select, update
 
 from cachefs.coordinator.store.tables import RUN_OWNERS, RUNS
-from cachefs.dataflow.engine.store import ACTIVE, run_of
-from cachefs.dataflow.records import Run
+from cachefs.dataflow.engine.store import ACTIVE, run_of, unbegun
+from cachefs.dataflow.records import WITHIN, Run
 
 
 class Position(NamedTuple):
@@ -22,13 +22,12 @@ class Position(NamedTuple):
 def positions(connection: Connection, owner: str) -> dict[str, Position]:
     """Return the runs that a coordinator owns."""
     query = (
-        select(RUNS.c.id, RUNS.c.fence, RUNS.c.changes, RUNS.c.state)
+        select(RUNS.c.id, RUNS.c.fence, RUNS.c.changes, unbegun().label("waits"))
         .where(RUNS.c.owner == owner, RUNS.c.state.in_(ACTIVE))
         .order_by(RUNS.c.number)
     )
     return {
-        row.id: Position(row.fence, row.changes, row.state != "Queued")
-        for row in connection.execute(query)
+        row.id: Position(row.fence, row.changes, not row.waits) for row in connection.execute(query)
     }
 
 
@@ -97,8 +96,16 @@ def bury(connection: Connection, owner: str, *, renewals: int) -> bool:
     return bool(gone.rowcount)
 
 
-def startable(connection: Connection, owner: str, *, limit: int) -> tuple[Run, ...]:
-    """Return queued runs of an owner that need not wait for another of their group."""
+def startable(connection: Connection, owner: str, *, within: bool, limit: int) -> tuple[Run, ...]:
+    """Return queued runs of an owner that need not wait for another of their group.
+
+    Args:
+        connection: To the store.
+        owner: The owner.
+        within: Whether those that are within another run, or the others.
+        limit: How many.
+    """
+    inner = RUNS.c.cause.startswith(WITHIN)
     before = RUNS.alias("before")
     blocked = exists().where(
         RUNS.c.group_name != "",
@@ -109,6 +116,7 @@ def startable(connection: Connection, owner: str, *, limit: int) -> tuple[Run, .
     query = (
         select(RUNS)
         .where(RUNS.c.owner == owner, RUNS.c.state == "Queued", RUNS.c.wants == "", ~blocked)
+        .where(inner if within else ~inner)
         .order_by(RUNS.c.number)
         .limit(limit)
     )
@@ -117,7 +125,5 @@ def startable(connection: Connection, owner: str, *, limit: int) -> tuple[Run, .
 
 def unwanted(connection: Connection, owner: str) -> tuple[Run, ...]:
     """Return queued runs of an owner that somebody cancelled."""
-    query = select(RUNS).where(
-        RUNS.c.owner == owner, RUNS.c.state == "Queued", RUNS.c.wants == "cancel"
-    )
+    query = select(RUNS).where(RUNS.c.owner == owner, unbegun(), RUNS.c.wants == "cancel")
     return tuple(run_of(row) for row in connection.execute(query))

@@ -1,7 +1,8 @@
 """Parameters of a run: those of the flow, and what differs from them.
 
 A flow's own value says what a parameter is. A text that is given for something else is taken for what a
-person typed, and read: as JSON, or for a list as words with commas between them.
+person typed, and read: as JSON, or for a list as words with commas between them. What all of the flow's
+own list are, each of the other must be, too; of a list that is empty or mixed, words stay texts.
 """
 
 import json
@@ -57,6 +58,8 @@ def _fitting(name: str, value: Value, own: Value) -> Value:
             f"the parameter must be {wanted}, not {printable(json.dumps(value))[:80]}",
             subject=printable(name),
         )
+    if isinstance(value, list) and len({_kind(one) for one in own or ()}) == 1:
+        return [_fitting(f"{name}[{at}]", one, own[0]) for at, one in enumerate(value)]
     return value
 
 
@@ -67,6 +70,9 @@ def _kind(value: Value) -> str:
 
 def _read(text: str, *, is_list: bool) -> Value:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return [word.strip() for word in text.split(",")] if is_list else text
+        found = text
+    if not is_list or isinstance(found, list):
+        return found
+    return [word.strip() for word in text.split(",")] if text.strip() else []

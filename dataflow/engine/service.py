@@ -5,9 +5,8 @@ one key the second finds the first, and a group's policy sees every run that is 
 of a run that goes on is written beside it and noticed by its owner, whichever coordinator that is.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -15,17 +14,23 @@ from cachefs.config.schema import FlowConfig
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.names import printable
 from cachefs.core.nearest import did_you_mean
-from cachefs.dataflow.engine import retrying
+from cachefs.dataflow import costs
+from cachefs.dataflow.engine import admitting, retrying, story
 from cachefs.dataflow.engine import store as rows
+from cachefs.dataflow.engine.answers import (
+    Planned,
+    Planner,
+    RunStatus,
+    Submitted,
+    total_progress,
+)
 from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.parameters import merge
 from cachefs.dataflow.engine.store import RunEvent
 from cachefs.dataflow.engine.ticking import Engine
 from cachefs.dataflow.machine.advance import first_records
-from cachefs.dataflow.records import Progress, Run, StepRecord
-from cachefs.dataflow.spec.lexer import ExpressionError
+from cachefs.dataflow.records import Run, StepRecord
 from cachefs.dataflow.spec.model import Flow, Value
-from cachefs.dataflow.spec.templates import render
 from cachefs.errors import (
     CapacityError,
     ConfigError,
@@ -38,51 +43,6 @@ from cachefs.ports import Runtime
 KEY_LENGTH_MAX = 200
 _EVENTS_MAX = 1000
 _FILE = "flow"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a run would take."""
-
-    names: Mapping[str, Value]
-    """For expressions (``plan.…``): see ``PLAN_NAMES`` of :mod:`cachefs.dataflow.spec.names`."""
-    document: Mapping[str, Value]
-    """For people and programs: all that is known."""
-    refusals: tuple[str, ...] = ()
-    """Why it cannot be run as it is: what is over its budget or does not fit."""
-
-
-class Planner(Protocol):
-    """Estimates a run before it begins."""
-
-    def plan(self, flow: Flow, params: Mapping[str, Value]) -> Planned:
-        """Say what a run would take; changes nothing.
-
-        Raises:
-            CacheFSError: That cannot be known now.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """A run, and whether it is a new one."""
-
-    run: Run
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """A run as it stands at this moment."""
-
-    run: Run
-    steps: tuple[StepRecord, ...]
-    """As they were written; each is followed by its instances."""
-    progress: Progress
-    """Of all that moves bytes."""
-    last_event: int
-    """The number of the last event that led here."""
 
 
 class FlowService:
@@ -185,7 +145,7 @@ class FlowService:
             trigger=dict(trigger or {}),
             created_at=now,
         )
-        run = replace(run, group=_group(flow, run))
+        run = replace(run, group=admitting.group_of(flow, run))
         known = self._find_key(run)
         if known is not None:
             return Submitted(known, is_new=False)
@@ -196,12 +156,10 @@ class FlowService:
             run = replace(run, plan=planned.names)
         with self._store.write() as connection:
             number = rows.next_number(connection)
-            known = _with_key(connection, run)
+            known = admitting.with_key(connection, run)
             if known is not None:
                 return Submitted(known, is_new=False)
-            if rows.queued_count(connection) >= self._config.queued_runs_limit:
-                raise CapacityError("too many runs wait already", subject=flow.full_name)
-            self._obey_group(connection, flow, run)
+            admitting.admit(connection, flow, run, queued_limit=self._config.queued_runs_limit)
             rows.add(connection, run, first_records(flow), number=number)
             rows.tell(connection, run.id, [RunEvent(now, "run-queued", "", cause)])
         self._engine.poke()
@@ -209,23 +167,7 @@ class FlowService:
 
     def _find_key(self, run: Run) -> Run | None:
         with self._store.read() as connection:
-            return _with_key(connection, run)
-
-    def _obey_group(self, connection: Connection, flow: Flow, run: Run) -> None:
-        if flow.concurrency is None:
-            return
-        others = rows.group_members(connection, run.group)
-        if others and flow.concurrency.policy == "reject":
-            raise ConflictError(
-                f"{others[0].id} of the group {printable(run.group)} is not over",
-                subject=run.flow,
-                hint="wait for it, or cancel it",
-            )
-        if flow.concurrency.policy == "cancel":
-            event = RunEvent(run.created_at, "run-cancel-asked", "", f"by its successor {run.id}")
-            for other in others:
-                if not other.ending and other.wants != "cancel":
-                    rows.ask(connection, other.id, [event], wants="cancel")
+            return admitting.with_key(connection, run)
 
     # ---- looking at runs ----------------------------------------------------------------------
 
@@ -251,7 +193,9 @@ class FlowService:
             replace(step, progress=fresh[step.id]) if step.id in fresh and not step.over else step
             for step in steps
         )
-        return RunStatus(found, shown, total_progress(shown), last)
+        progress = total_progress(shown)
+        rate = self._config.planning.egress_usd_per_gb
+        return RunStatus(found, shown, progress, costs.usd(progress.egress_bytes, rate), last)
 
     def every(self, *, flow: str = "", active: bool = False, limit: int) -> tuple[Run, ...]:
         """Return the newest runs, the newest first."""
@@ -385,8 +329,16 @@ class FlowService:
             kept, again = retrying.set_back(flow, records, start=start, only_failed=only_failed)
             if not again:
                 raise ConflictError("every step has succeeded", subject=run)
+            # Time counts anew: against the budget's wall, too.
             reset = replace(
-                found, state="Queued", wants="", ending="", keep_cache=False, failure="", ended_at=0
+                found,
+                state="Queued",
+                wants="",
+                ending="",
+                keep_cache=False,
+                failure="",
+                started_at=0,
+                ended_at=0,
             )
             what = f"from {start}" if start else f"{len(again)} steps"
             event = RunEvent(self._runtime.wall(), "run-retry-asked", "", f"{what} {by}".strip())
@@ -401,8 +353,14 @@ class FlowService:
             if found.over or found.ending or found.wants != ("" if wants else "pause"):
                 state = found.wants or _state(found)
                 raise ConflictError(f"that cannot be asked now: {state}", subject=run)
-            told = RunEvent(self._runtime.wall(), event, "", by)
-            rows.ask(connection, run, [told], wants=wants)
+            told = [RunEvent(self._runtime.wall(), event, "", by)]
+            values: dict[str, Value] = {"wants": wants}
+            if not found.begun:
+                # Nobody carries it out who would turn it: it waits, or stands aside, in the queue.
+                turned = replace(found, state="Paused" if wants else "Queued")
+                told.append(story.of_run(turned, now=told[0].at))
+                values["state"] = turned.state
+            rows.ask(connection, run, told, **values)
         return self._asked(run)
 
     def _asked(self, run: str) -> Run:
@@ -418,54 +376,6 @@ class FlowService:
                 "no such run", subject=printable(run), hint="`cachefs flow list` lists them"
             )
         return found
-
-
-def total_progress(steps: Sequence[StepRecord]) -> Progress:
-    """Return the progress of a run: the bytes of its steps, instances counted and their sums not."""
-    expanded = {step.id.partition("[")[0] for step in steps if "[" in step.id}
-    moving = [
-        step.progress
-        for step in steps
-        if step.id not in expanded and step.progress.unit == "bytes" and step.progress.total
-    ]
-    return Progress(
-        done=sum(one.done for one in moving),
-        total=sum(one.total for one in moving),
-        rate=sum(
-            step.progress.rate
-            for step in steps
-            if step.id not in expanded and step.state == "Running" and step.progress.unit == "bytes"
-        ),
-        origin_bytes=sum(step.progress.origin_bytes for step in steps if step.id not in expanded),
-    )
-
-
-def _group(flow: Flow, run: Run) -> str:
-    if flow.concurrency is None:
-        return ""
-    names = {
-        "params": run.params,
-        "flow": {"name": flow.name, "namespace": flow.namespace},
-        "trigger": run.trigger,
-        "run": {"id": run.id, "cause": run.cause},
-    }
-    try:
-        return f"{flow.namespace}/{render(flow.concurrency.group, names)}"
-    except ExpressionError as error:
-        raise ConfigError(str(error), subject="spec.concurrency.group") from error
-
-
-def _with_key(connection: Connection, run: Run) -> Run | None:
-    """Return the run that was submitted with the same key."""
-    if not run.key:
-        return None
-    found = rows.find_key(connection, run.flow, run.key)
-    if found is not None and (found.document, found.params) != (run.document, run.params):
-        raise ConflictError(
-            f"the key was used for {found.id}, which is another flow or has other parameters",
-            subject=printable(run.key),
-        )
-    return found
 
 
 def _state(run: Run) -> str:

@@ -10,7 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store.tables import RUN_EVENTS, RUN_STEPS, RUNS
@@ -95,9 +106,15 @@ def counts(connection: Connection) -> dict[str, int]:
     return {row.state: int(row.runs) for row in connection.execute(query)}
 
 
+def unbegun() -> ColumnElement[bool]:
+    """Return the condition that is :attr:`.Run.begun`'s opposite, of runs that are not over."""
+    aside = and_(RUNS.c.state == "Paused", RUNS.c.started_at == 0)
+    return or_(RUNS.c.state == "Queued", aside)
+
+
 def queued_count(connection: Connection) -> int:
     """Return how many runs wait for their turn."""
-    query = select(func.count()).select_from(RUNS).where(RUNS.c.state == "Queued")
+    query = select(func.count()).select_from(RUNS).where(unbegun())
     return int(connection.execute(query).scalar_one())
 
 

@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 
 from cachefs.config.schema import FlowConfig
 from cachefs.coordinator.store.engine import Store
-from cachefs.dataflow.engine import owners, story
 from cachefs.dataflow.engine import store as rows
+from cachefs.dataflow.engine import story
 from cachefs.dataflow.engine.context import AttemptContext, StepIdentity
 from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.heartbeat import Heartbeat
 from cachefs.dataflow.engine.leases import Leases
 from cachefs.dataflow.engine.owned import Change, OwnedRun
 from cachefs.dataflow.engine.owners import Position
+from cachefs.dataflow.engine.queueing import StepPlaces, places_taken, start_queued
 from cachefs.dataflow.engine.running import GRACE_SECONDS, Attempt, UnknownKind
 from cachefs.dataflow.machine.decisions import Begin, Outcome, Stop, Undo
 from cachefs.dataflow.ports import StepKind
@@ -233,12 +234,19 @@ class Engine(Closing):
         flush = now - self._flushed_at >= _FLUSH_SECONDS
         if flush:
             self._flushed_at = now
-        changes = [
-            change
-            for run, owned in list(self._runs.items())
-            if (change := self._advance(run, owned, now, flush=flush)) is not None
-        ]
+        places = self._step_places()
+        changes = []
+        for run, owned in list(self._runs.items()):
+            change = self._advance(run, owned, now, slots=places.free(owned), flush=flush)
+            if change is not None:
+                places.take(owned, change.begun)
+                changes.append(change)
         self._save(changes)
+
+    def _step_places(self) -> StepPlaces:
+        with self._turn:
+            live = [self._runs[run].depth for run, _ in self._live if run in self._runs]
+        return StepPlaces(self._config.steps_limit, live)
 
     def _take_notes(self) -> bool:
         """Take in what other threads said; return whether our lease has run out meanwhile."""
@@ -255,7 +263,9 @@ class Engine(Closing):
             self._forget_live(attempt)
         return void
 
-    def _advance(self, run: str, owned: OwnedRun, now: float, *, flush: bool) -> Change | None:
+    def _advance(
+        self, run: str, owned: OwnedRun, now: float, *, slots: int, flush: bool
+    ) -> Change | None:
         wall = self._runtime.wall()
         for attempt in list(owned.attempts.values()):
             if now >= attempt.context.deadline:
@@ -265,7 +275,6 @@ class Engine(Closing):
                     attempt.leave()
                 )  # heard with the next tick, which comes at once
         at = owned.machine.next_at()
-        slots = max(0, self._config.steps_limit - len(self._live))
         due = owned.dirty or (at is not None and at <= wall) or (owned.starved and slots > 0)
         if owned.reload or not (due or (flush and owned.attempts)):
             return None
@@ -393,7 +402,9 @@ class Engine(Closing):
         """Take what is nobody's, begin what has its turn, and see what others wrote."""
         found = self._leases.claim()
         if any(not position.begun for position in found.values()):
-            self._start_queued()
+            free = self._config.runs_limit - places_taken(self._runs.values())
+            wall = self._runtime.wall()
+            start_queued(self._store, self._leases.owner, free=free, now=wall)
             found = self._leases.owned()
         for run in [*self._runs]:
             if run not in found or found[run].fence != self._runs[run].position.fence:
@@ -414,23 +425,6 @@ class Engine(Closing):
         self._queued = any(not position.begun for position in found.values())
         self._looked_at = now  # not before: who was poked must look, however often that fails
 
-    def _start_queued(self) -> None:
-        free = self._config.runs_limit - len(self._runs)
-        now = self._runtime.wall()
-        with self._store.write() as connection:
-            for run in owners.unwanted(connection, self._leases.owner):
-                ended = replace(run, state="Cancelled", ended_at=now)
-                steps = [
-                    replace(record, state="Cancelled", ended_at=now)
-                    for record in rows.steps(connection, run.id)
-                    if not record.over
-                ]
-                events = [story.of_run(ended, now=now)]
-                rows.write(connection, ended, steps=steps, events=events)
-            for run in owners.startable(connection, self._leases.owner, limit=max(0, free)):
-                begun = replace(run, state="Running", started_at=run.started_at or now)
-                rows.write(connection, begun, events=[story.of_run(begun, now=now)])
-
     def _take_up(self, run: str, position: Position) -> None:
         """Go on with a run as it is stored."""
         with self._store.read() as connection:
@@ -444,7 +438,8 @@ class Engine(Closing):
         try:
             if owned is None:
                 flow = self._documents.read(stored.document, file=run)
-                owned = OwnedRun(flow, stored, records, position)
+                rate = self._config.planning.egress_usd_per_gb
+                owned = OwnedRun(flow, stored, records, position, usd_per_gb=rate)
         except ConfigError as error:
             # A newer cachefs had accepted it.
             failed = replace(stored, state="Failed", failure=str(error), ended_at=now)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cachefs.config.schema import PlanningConfig
 from cachefs.dataflow.copying.plans import CopySizes
-from cachefs.dataflow.engine.service import Planned
+from cachefs.dataflow.engine.answers import Planned
 from cachefs.dataflow.planning.estimating import Estimator, MeasureCopy
 from cachefs.dataflow.planning.walking import Walk, WalkedStep, walk
 from cachefs.dataflow.ports import Cache

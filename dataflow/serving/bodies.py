@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cachefs.coordinator.bodies import Body, Text
-from cachefs.dataflow.engine.service import Planned, RunStatus
+from cachefs.dataflow.engine.answers import Planned, RunStatus
 from cachefs.dataflow.engine.store import RunEvent
 from cachefs.dataflow.records import Progress, Run, StepRecord
 from cachefs.dataflow.spec.document import DOCUMENT_BYTES_MAX
@@ -78,6 +78,8 @@ class ProgressBody(Body):
     rate: float
     note: str
     origin_bytes: int
+    egress_bytes: int
+    """Of these, what the origin may charge for."""
     seconds_left: float | None
     """``None`` while it cannot be told."""
 
@@ -92,6 +94,7 @@ class ProgressBody(Body):
             rate=progress.rate,
             note=progress.note,
             origin_bytes=progress.origin_bytes,
+            egress_bytes=progress.egress_bytes,
             seconds_left=left / progress.rate if progress.total and progress.rate > 0 else None,
         )
 
@@ -173,6 +176,8 @@ class RunStatusBody(Body):
 
     run: RunBody
     progress: ProgressBody
+    egress_usd: float
+    """What origins charge so far, at ``coordinator.flows.planning.egress_usd_per_gb``."""
     steps: list[StepBody]
     """As they were written, each followed by its instances."""
 
@@ -182,6 +187,7 @@ class RunStatusBody(Body):
         return cls(
             run=RunBody.of(status.run),
             progress=ProgressBody.of(status.progress),
+            egress_usd=status.egress_usd,
             steps=[StepBody.of(step) for step in status.steps],
         )
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fastapi import APIRouter
 
 from cachefs.coordinator.duties import Duty, Surroundings
+from cachefs.dataflow.engine.answers import Planner
 from cachefs.dataflow.engine.documents import Documents
-from cachefs.dataflow.engine.service import FlowService, Planner
+from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.engine.ticking import Engine
 from cachefs.dataflow.ports import StepKind
 from cachefs.dataflow.serving.hooks import trigger_routers

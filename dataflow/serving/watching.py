@@ -9,11 +9,13 @@ a thread for each would leave none for requests.
 """
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import anyio
 from starlette.concurrency import run_in_threadpool
 
-from cachefs.dataflow.engine.service import FlowService, RunStatus
+from cachefs.dataflow.engine.answers import RunStatus
+from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.records import StepRecord
 from cachefs.dataflow.serving.bodies import RunStatusBody
 from cachefs.errors import CacheFSError, CapacityError
@@ -68,7 +70,7 @@ async def _updates(
         if changed or (status.run, status.progress) != before:
             shown.update((step.id, step) for step in changed)
             before = (status.run, status.progress)
-            part = RunStatus(status.run, changed, status.progress, status.last_event)
+            part = replace(status, steps=changed)
             yield b"data: %b\n\n" % RunStatusBody.of(part).model_dump_json().encode()
             quiet = 0.0
         elif quiet >= _ALIVE_SECONDS:

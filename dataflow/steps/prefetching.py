@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from cachefs.core.coverage import Coverage
 from cachefs.core.jobs import WarmJob
+from cachefs.dataflow.costs import is_charged
 from cachefs.dataflow.ports import Cache, Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
@@ -110,11 +111,13 @@ class PrefetchStep(StepKind):
         done = done and (copies >= enough or not residency.bytes_total)
         nowhere = residency.bytes_total - residency.bytes_resident
         began = int(context.checkpoint().get(_NOWHERE, nowhere))
+        origin_bytes = max(0, began - nowhere)
         progress = Progress(
             done=resident,
             total=residency.bytes_total,
             note="" if members else "there is no worker to hold anything",
-            origin_bytes=max(0, began - nowhere),
+            origin_bytes=origin_bytes,
+            egress_bytes=origin_bytes if is_charged(files.resolved.origin.url) else 0,
         )
         outputs = {
             "dataset": str(files.name),

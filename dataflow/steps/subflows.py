@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from cachefs.dataflow.engine.service import RunStatus, Submitted
+from cachefs.dataflow.engine.answers import RunStatus, Submitted
 from cachefs.dataflow.ports import Observed, StepContext, StepKind
-from cachefs.dataflow.records import Run
+from cachefs.dataflow.records import DEPTH, OUTER, WITHIN, Run
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import CancelFlow, SubFlow
 from cachefs.dataflow.spec.model import Value
@@ -29,7 +29,6 @@ DEPTH_MAX = 8
 _LOOK_SECONDS = 0.2
 _RUN = "run"
 _ATTEMPT = "attempt"
-_DEPTH = "depth"
 
 
 class Runs(Protocol):
@@ -135,15 +134,15 @@ class FlowStep(StepKind):
 
     def _submit(self, context: StepContext, wanted: SubFlow) -> Run:
         own = self._runs.get(context.run).run
-        depth = int(own.trigger.get(_DEPTH, 0)) + 1
+        depth = own.depth + 1
         if depth > DEPTH_MAX:
             raise CapacityError(f"flows within flows are {DEPTH_MAX} deep", subject=context.step)
         submitted = self._runs.submit(
             self._document(context, wanted),
             dict(wanted.params),
             key=context.key,
-            cause=f"flow {context.key}",
-            trigger={"run": context.run, "step": context.step, _DEPTH: depth},
+            cause=f"{WITHIN}{context.key}",
+            trigger={OUTER: context.run, "step": context.step, DEPTH: depth},
         )
         context.tell(f"run {submitted.run.id} began")
         return submitted.run

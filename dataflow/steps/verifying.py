@@ -190,7 +190,7 @@ class VerifyStep(StepKind):
             if member is None:
                 return None
             try:
-                return source.fetch(
+                fetched = source.fetch(
                     member,
                     BlockRequest(
                         file=copy.file,
@@ -202,6 +202,7 @@ class VerifyStep(StepKind):
                         cancel=context.cancel,
                     ),
                 )
+                return fetched if isinstance(fetched, FetchedBlock) else None
             except (WorkerUnavailableError, CapacityError):
                 context.sleep(0.0)
                 if attempt == _TRIES:

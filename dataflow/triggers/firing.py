@@ -17,7 +17,8 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.core.cron import Cron
 from cachefs.core.cron import parse as parse_cron
 from cachefs.core.names import DatasetName
-from cachefs.dataflow.engine.service import FlowService, Submitted
+from cachefs.dataflow.engine.answers import Submitted
+from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.spec.lexer import ExpressionError
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.spec.templates import render

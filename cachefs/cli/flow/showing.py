@@ -106,6 +106,8 @@ def facts_of(status: Document) -> list[tuple[str, object]]:
         facts.append(("bytes", f"{format_size(found['done'])} of {format_size(found['total'])}"))
     if found["origin_bytes"]:
         facts.append(("from origins", format_size(found["origin_bytes"])))
+    if status["egress_usd"]:
+        facts.append(("egress", f"{status['egress_usd']:.2f} USD"))
     return facts
 
 

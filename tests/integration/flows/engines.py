@@ -87,7 +87,8 @@ class Acting:
 
     ``do`` has an effect. ``fail`` fails for good; ``flaky N`` fails N times, in a way that may pass.
     ``sleep S`` takes so long, and notes how long it has slept; ``rest S`` notes nothing; ``spend N``
-    takes N bytes from an origin; ``stuck S`` does not look whether it is told to stop. ``bug`` is one.
+    takes N bytes from an origin, and ``charity N`` from one that never charges; ``stuck S`` does not look
+    whether it is told to stop. ``bug`` is one.
     """
 
     def __init__(self, effects, before_effect=lambda: None):
@@ -121,8 +122,10 @@ class Acting:
                 raise OriginUnavailableError("not now", subject=context.step)
         if verb == "stuck":
             context.runtime.sleep(float(rest[0]))
-        if verb == "spend":
-            context.report(Progress(origin_bytes=int(rest[0])))
+        if verb in ("spend", "charity"):
+            spent = int(rest[0])
+            charged = spent if verb == "spend" else 0
+            context.report(Progress(origin_bytes=spent, egress_bytes=charged))
             context.sleep(60.0)
         if verb == "rest":
             context.sleep(float(rest[0]))

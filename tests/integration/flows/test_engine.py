@@ -2,6 +2,7 @@
 
 import pytest
 
+from cachefs.config.schema import PlanningConfig
 from cachefs.dataflow.engine.running import GRACE_SECONDS
 from cachefs.errors import (
     CapacityError,
@@ -11,6 +12,13 @@ from cachefs.errors import (
     NotKnownError,
 )
 from tests.integration.flows.engines import Kit, flow, states_of, step
+
+
+@pytest.fixture
+def priced(url, effects):
+    """An engine where 10⁹ bytes of an origin cost 2 USD."""
+    with Kit(url, effects, planning=PlanningConfig(egress_usd_per_gb=2.0)) as made:
+        yield made
 
 
 def test_a_run_does_its_steps_in_order_and_tells_the_story(kit):
@@ -334,9 +342,15 @@ def test_runs_that_are_over_are_kept_for_so_long(url, effects):
 
 
 @pytest.mark.parametrize(
-    ("budget", "verb"), [("origin_bytes: 1KB", "spend, 2000"), ("wall: 300ms", "rest, 60")]
+    ("budget", "verb"),
+    [
+        ("origin_bytes: 1KB", "spend, 2000"),
+        ("egress_usd: 3", "spend, 2000000000"),
+        ("wall: 300ms", "rest, 60"),
+    ],
 )
-def test_a_run_that_is_over_its_budget_is_stopped_and_has_failed(kit, budget, verb):
+def test_a_run_that_is_over_its_budget_is_stopped_and_has_failed(priced, budget, verb):
+    kit = priced
     document = flow(
         step("a", verb),
         step("b", needs=["a"]),
@@ -349,3 +363,14 @@ def test_a_run_that_is_over_its_budget_is_stopped_and_has_failed(kit, budget, ve
         {"a": "Cancelled", "b": "Cancelled", "z": "Succeeded"},
     )
     assert "over budget" in status.run.failure
+
+
+def test_what_origins_charge_is_counted_while_a_run_goes_on(priced):
+    run = priced.submit(flow(step("a", "spend", "2000000000"), step("b", "charity", "1000")))
+    priced.wait_for_step(run, "a", "Running")
+    until = priced.runtime.monotonic() + 5.0
+    while (status := priced.service.get(run)).progress.origin_bytes < 2_000_001_000:
+        assert priced.runtime.monotonic() < until
+        priced.runtime.sleep(0.02)
+    assert status.egress_usd == 4.0
+    assert status.progress.egress_bytes == 2_000_000_000

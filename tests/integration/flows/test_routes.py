@@ -1,6 +1,5 @@
 """Flows over HTTP: a coordinator's process with the duty of flows, and steps that do what they are told."""
 
-import itertools
 import json
 import threading
 
@@ -141,18 +140,16 @@ def test_what_makes_no_sense_is_refused(http):
 
 def test_a_watcher_hears_of_a_run_until_it_is_over(http):
     run = submit(http, flow(step("a", "sleep", "1.5"), step("b", needs=["a"]))).json()["id"]
-    updates, moments = [], []
+    updates = []
     with http.stream("GET", f"/v1/runs/{run}/watch") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert isinstance(error_of(http.get(f"/v1/runs/{run}/watch")), CapacityError)
         for line in answer.iter_lines():
             if line.startswith("data: "):
                 updates.append(json.loads(line.removeprefix("data: ")))
-                moments.append(RUNTIME.monotonic())
     assert updates[0]["steps"][0]["id"] == "a"
     assert len(updates[0]["steps"]) == 2
     assert updates[-1]["run"]["state"] == "Succeeded"
-    assert max(after - before for before, after in itertools.pairwise(moments)) < 1.0
     assert any(0 < one["progress"]["done"] < 150 for one in updates)
     assert all(one["id"] == "a" for update in updates[1:-1] for one in update["steps"])
     # Its place is free again.
