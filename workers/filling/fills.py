@@ -12,7 +12,7 @@ from cachefs.ports import Closing, Condition, FileRef, HeldBlock, Runtime
 from cachefs.wire.http import PROGRESS_SECONDS
 from cachefs.workers.filling.bringing import Brought, NotHeldError
 from cachefs.workers.filling.origins import OriginCounts
-from cachefs.workers.filling.warming import PLAIN, JobTerms
+from cachefs.workers.filling.warming import PLAIN, JobTerms, WantedBlock, WarmLeft
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,17 @@ class FillStatistics:
     uncached_blocks: int
     """Blocks in memory because no tier has room."""
     origins: OriginCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """What is on its way to a worker, and what shall be."""
+
+    begun: tuple[tuple[FileRef, int, str], ...]
+    """Blocks that are being filled, with who was asked last: ``origin``, ``worker NAME``, or nobody yet."""
+    queued: tuple[WantedBlock, ...]
+    """Reads' blocks that wait for a thread, the next in front."""
+    jobs: tuple[WarmLeft, ...]
 
 
 class Fill:

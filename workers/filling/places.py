@@ -7,6 +7,7 @@ not wait for that.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from cachefs.core.names import DatasetName
 from cachefs.workers.filling.fills import Fill
@@ -27,6 +28,11 @@ class Places:
     def __len__(self) -> int:
         """Return how many fills wait."""
         return len(self._waiting)
+
+    @property
+    def waiting(self) -> Iterable[Fill]:
+        """The fills that wait, the next in front."""
+        return self._waiting
 
     @property
     def has_room(self) -> bool:
