@@ -22,8 +22,16 @@ from dataclasses import replace
 from typing import Any
 
 from cachefs.config.units import parse_duration
-from cachefs.core.hints.asking import Affinity, Loader, LoaderMode, Question, Reading, WantedGpu
-from cachefs.core.names import DEFAULT_NAMESPACE, DatasetName, parse_reference, printable
+from cachefs.core.hints.asking import (
+    Affinity,
+    Loader,
+    LoaderMode,
+    Question,
+    Reading,
+    WantedGpu,
+    dataset_named,
+)
+from cachefs.core.names import DEFAULT_NAMESPACE, DatasetName, printable
 from cachefs.errors import ConfigError
 from cachefs.hints.consumers.fields import field, objects, text, texts
 
@@ -140,16 +148,10 @@ def _mounted(pod: Any) -> Iterator[str]:  # Any: JSON
 
 def _reading(written: str) -> Reading:
     try:
-        found = [each for each in parse_reference(written) if not each.path]
+        dataset, version = dataset_named(written)
     except ConfigError as error:
         raise ConfigError(error.message, subject=PREFIX + "datasets", hint=error.hint) from error
-    if not found:
-        raise ConfigError(
-            f"not a dataset: {printable(written)!r}",
-            subject=PREFIX + "datasets",
-            hint="write [namespace/]name[@version]",
-        )
-    return Reading(dataset=found[0].dataset, version=found[0].version)
+    return Reading(dataset=dataset, version=version)
 
 
 def _fluid(pod: Any, namespace: str) -> Iterator[tuple[DatasetName, Affinity]]:  # Any: JSON

@@ -22,7 +22,9 @@ _VALUE = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?", re.ASCII)
 def ray(hint: Hint, question: Question, *, label: str = WORKER_NODE) -> dict[str, Any]:
     """Return keyword arguments of Ray's ``options``; empty without an opinion.
 
-    A gang has ``bundle_label_selector``, for a placement group with a bundle for each member.
+    A gang has ``bundle_label_selector``, for a placement group with a bundle for each member. Ray has no
+    way to fall back from these: whoever uses them asks again without, should the group not be ready
+    in time.
     """
     if hint.gang is not None:
         names = hint.gang.assignment

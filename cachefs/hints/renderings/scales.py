@@ -44,11 +44,18 @@ def in_hundredths(seconds: Mapping[str, float]) -> dict[str, float]:
 def weighted(hint: Hint) -> list[tuple[str, int]]:
     """Return the best nodes with weights of 1 to 100; none if no node is better than another.
 
-    Nodes whose weight would be 0 are left out: that is what a node has that is not named at all.
+    Nodes whose weight would be 0 are left out: that is what a node has that is not named at all. Of a
+    gang, the nodes that it was placed on have 100, and others at most half of that: to be together
+    counts for more than to be quick alone.
     """
+    best = hint.nodes[:TERMS_MAX]
+    if hint.gang is not None:
+        placed = dict.fromkeys(hint.gang.assignment, 100)
+        weights = {each.node: round(each.score / 2) for each in best} | placed
+        named = [*placed, *(node for node in weights if node not in placed)][:TERMS_MAX]
+        return [(node, weights[node]) for node in named if weights[node] > 0]
     if not tells_apart(hint):
         return []
-    best = hint.nodes[:TERMS_MAX]
     return [(each.node, round(each.score)) for each in best if round(each.score) > 0]
 
 

@@ -46,7 +46,7 @@ def slurm(hint: Hint, question: Question) -> dict[str, Any]:
     questions about one dataset only, as nobody knows which of several a node holds.
     """
     datasets = list(dict.fromkeys(each.dataset for each in question.readings))
-    degree = _degree(hint, members=question.gang.size if question.gang is not None else 1)
+    degree = _degree(hint, nodes=len(set(hint.gang.assignment)) if hint.gang is not None else 1)
     prefer = "&".join(feature(each, degree) for each in datasets) if degree else ""
     required = [each.dataset for each in question.readings if each.affinity is Affinity.REQUIRED]
     constraint = "&".join(feature(each, "warm") for each in required) if hint.has_opinion else ""
@@ -59,10 +59,11 @@ def slurm(hint: Hint, question: Question) -> dict[str, Any]:
     }
 
 
-def _degree(hint: Hint, *, members: int) -> str:
-    if sum(each.cached >= HOT for each in hint.nodes) >= members:
+def _degree(hint: Hint, *, nodes: int) -> str:
+    """Return the degree to which so many nodes at least hold the data; empty for none."""
+    if sum(each.cached >= HOT for each in hint.nodes) >= nodes:
         return "hot"
-    return "warm" if sum(_holds_some(each.split) for each in hint.nodes) >= members else ""
+    return "warm" if sum(_holds_some(each.split) for each in hint.nodes) >= nodes else ""
 
 
 def _features(hint: Hint, dataset: DatasetName) -> dict[str, list[str]]:
