@@ -149,6 +149,8 @@ class Estimate:
     ready: Column
     parts: Mapping[str, Column]
     """Seconds of each part, were it alone: what the bottleneck is chosen from."""
+    overhead: Column
+    """Seconds that come on top of whatever is slowest: first bytes from afar, and files to open."""
     located: Located
 
     def breakdown(self, row: int, name: str, place: tuple[str, str]) -> Breakdown:
@@ -218,13 +220,14 @@ def estimate(
     else:
         data = np.maximum.reduce(list(parts.values()))
     far = wanted[KINDS.index("peer_rack") :].sum(axis=0) > 0
-    data = data + far * latency + files * _SECONDS_BY_FILE
+    overhead = far * latency + files * _SECONDS_BY_FILE
+    data = data + overhead
     whole = wanted.sum(axis=0)
     load = (whole - wanted[0]) / (fleet.column("load") * fleet.column("efficiency_load"))
     starts = np.where((whole > 0) & (wanted[0] >= whole), 0.0, init)
     image = np.zeros(len(fleet)) if image is None else image
     ready = np.maximum.reduce([slot, image, data]) + load + starts
-    return Estimate(slot, image, data, load, starts, ready, parts, located)
+    return Estimate(slot, image, data, load, starts, ready, parts, overhead, located)
 
 
 def _fill(kinds: Column, arriving: Column, where: NDArray[np.bool_], seen: Seen) -> None:

@@ -74,6 +74,27 @@ class Openings:
         result: Counts = members // self.need
         return result
 
+    def seconds_for(self, members: Counts, rows: Rows, island: int | None = None) -> Column:
+        """Return the seconds until so many members could have started; infinite if they never can.
+
+        Args:
+            members: For each of these rows.
+            rows: The nodes.
+            island: Of whose accelerators alone; ``None`` for any.
+        """
+        now, later, waits = self.now[rows], self.later[rows], self.waits[rows]
+        if island is not None:
+            here = self.islands[rows] == island
+            now, later = np.where(here, now, 0), np.where(here, later, 0)
+        want, free = members * self.need, now.sum(axis=1)
+        order = np.argsort(waits, axis=1)
+        in_order = np.take_along_axis(waits, order, axis=1)
+        opened = free[:, None] + np.cumsum(np.take_along_axis(later, order, axis=1), axis=1)
+        enough = opened >= want[:, None]
+        first = in_order[np.arange(len(rows)), enough.argmax(axis=1)]
+        seconds: Column = np.where(enough.any(axis=1), first, NEVER)
+        return np.where(free >= want, 0.0, seconds)
+
     def _open(self, seconds: Column, rows: Rows) -> Counts:
         in_time = self.waits[rows] <= seconds[:, None]
         result: Counts = self.now[rows] + np.where(in_time, self.later[rows], 0)
