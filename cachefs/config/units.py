@@ -39,6 +39,23 @@ def parse_size(text: str) -> int:
     return round(value * _SIZES[unit])
 
 
+def parse_rate(text: str) -> float:
+    """Return bytes a second: ``25Gbit``, ``25Gbit/s``, ``3GB/s``, ``800MiB``.
+
+    Raises:
+        ConfigError: It is not a rate.
+    """
+    value, unit = _quantity(
+        text.removesuffix("/s"), "rate", "write it like 25Gbit, 3GB/s or 800MiB"
+    )
+    unit = unit.lower()
+    if unit.endswith("bit") and unit.removesuffix("it") in _SIZES:
+        return value * _SIZES[unit.removesuffix("it")] / 8
+    if unit not in _SIZES:
+        raise ConfigError(f"not a rate: {text!r}", hint="units are Gbit, GB, GiB, Mbit, MB …")
+    return value * _SIZES[unit]
+
+
 def parse_duration(text: str) -> float:
     """Return seconds: ``250ms``, ``30s``, ``5m``, ``2h``, ``7d``.
 

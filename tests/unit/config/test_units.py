@@ -2,7 +2,13 @@
 
 import pytest
 
-from cachefs.config.units import format_duration, format_size, parse_duration, parse_size
+from cachefs.config.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
 from cachefs.errors import ConfigError
 
 
@@ -25,6 +31,28 @@ def test_sizes(text, size):
 def test_what_is_not_a_size_is_refused(text):
     with pytest.raises(ConfigError, match="not a size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("25Gbit", 25e9 / 8),
+        ("25 Gbit/s", 25e9 / 8),
+        ("100mbit", 12.5e6),
+        ("3GB/s", 3e9),
+        ("800MiB", 800 << 20),
+        ("1000", 1000),
+        ("8bit", 1),
+    ],
+)
+def test_rates(text, rate):
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "25Gbps", "-1GB", "3GB/h", "bit"])
+def test_what_is_not_a_rate_is_refused(text):
+    with pytest.raises(ConfigError, match="not a rate"):
+        parse_rate(text)
 
 
 @pytest.mark.parametrize(
