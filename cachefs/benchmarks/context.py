@@ -1,9 +1,11 @@
 """What every scenario is given: sizes, data, an origin, turns; and what the machine is."""
 
+import fcntl
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from cachefs.benchmarks.namespaces import Machine
 from cachefs.benchmarks.nginx import Nginx, find_nginx
 from cachefs.benchmarks.shards import make_shards
 from cachefs.config.schema import MIB
-from cachefs.errors import CacheFSError
+from cachefs.errors import CacheFSError, ConflictError
 
 RUNS = 5
 _SIZE = 3_000_000_000
@@ -99,6 +101,28 @@ class Bench:
         ids = [*others, *(process.pid for process in (cluster.processes() if cluster else []))]
         meter = Meter([psutil.Process(each) for each in ids], coming_and_going)
         return take_turns(contestants, runs=self.runs, meter=meter, warm_up=not self.quick)
+
+
+@contextmanager
+def own(folder: Path) -> Iterator[None]:
+    """Keep a folder to ourselves: two benchmarks in one would remove each other's files.
+
+    Raises:
+        ConflictError: Another benchmark uses it.
+    """
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                "another benchmark uses the folder",
+                subject=str(folder),
+                hint="wait for it, or give --folder",
+            ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 Scenario = Callable[[Bench], list[Row]]

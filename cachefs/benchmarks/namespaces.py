@@ -8,6 +8,7 @@ coordinator and the reader.
 
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,6 +19,8 @@ from cachefs.errors import CacheFSError
 _NETWORK = "10.213.77"
 _BRIDGE = "cachefs-bench"
 _PREFIX = "cfb-"
+_CLAIM = "\0cachefs-bench"
+"""An abstract address: whoever has it has the network, and the kernel takes it back at the end."""
 _BURST = "256kb"
 """Holds several of the kernel's 64 KiB packets, or they would be cut or dropped."""
 _LATENCY = "50ms"
@@ -47,14 +50,24 @@ class Network:
         self.machines: list[Machine] = []
 
     def __enter__(self) -> Self:
-        """Make the bridge; what an earlier run left behind is removed first."""
+        """Make the bridge; what an earlier run left behind is removed first.
+
+        Raises:
+            CacheFSError: Another benchmark has it.
+        """
+        self._claim = socket.socket(socket.AF_UNIX)
+        try:
+            self._claim.bind(_CLAIM)
+        except OSError:
+            self._claim.close()
+            raise CacheFSError("another benchmark uses the network of namespaces") from None
         _remove()
         try:
             _run("ip", "link", "add", _BRIDGE, "type", "bridge")
             _run("ip", "address", "add", f"{self.address}/24", "dev", _BRIDGE)
             _run("ip", "link", "set", _BRIDGE, "up")
         except BaseException:
-            _remove()
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -65,7 +78,10 @@ class Network:
         trace: TracebackType | None,
     ) -> None:
         """Remove everything."""
-        _remove()
+        try:
+            _remove()
+        finally:
+            self._claim.close()
 
     def add(self, name: str, *, bits_rate: int) -> Machine:
         """Add a machine whose link has ``bits_rate`` in each direction."""

@@ -1,14 +1,17 @@
 """The scenarios by name, and how a list of them is run."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cachefs.benchmarks.context import Bench, CannotRunError, Scenario
+from cachefs.benchmarks.crowds import crowd
 from cachefs.benchmarks.endpoints import endpoint
 from cachefs.benchmarks.filling import cold, cold_eight, cold_link
 from cachefs.benchmarks.flows import flow
 from cachefs.benchmarks.footprint import imports, memory
 from cachefs.benchmarks.links import netns
+from cachefs.benchmarks.loaders.apart import load_second
+from cachefs.benchmarks.loaders.cold import load_cold
 from cachefs.benchmarks.loaders.costs import load_costs
 from cachefs.benchmarks.loaders.distant import load_remote
 from cachefs.benchmarks.loaders.node import load
@@ -29,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
     "coldlink": cold_link,
     "cold8": cold_eight,
     "netns": netns,
+    "crowd": crowd,
     "endpoint": endpoint,
     "memory": memory,
     "import": imports,
@@ -38,6 +42,8 @@ SCENARIOS: dict[str, Scenario] = {
     "flow": flow,
     "load": load,
     "load-remote": load_remote,
+    "load-cold": load_cold,
+    "load-second": load_second,
     "load-costs": load_costs,
     "mount": mount,
     "mount-remote": mount_remote,
@@ -52,8 +58,8 @@ def describe() -> list[tuple[str, str]]:
     return [(name, (run.__doc__ or "").split("\n")[0]) for name, run in SCENARIOS.items()]
 
 
-def run_scenarios(bench: Bench, names: Sequence[str]) -> list[Row]:
-    """Run scenarios one after the other, all of them for no names.
+def run_scenarios(bench: Bench, names: Sequence[str]) -> Iterator[list[Row]]:
+    """Run scenarios one after the other, all of them for no names; yield the rows of each.
 
     One that cannot run here, or fails, has a row that says so, and the others go on.
 
@@ -65,16 +71,18 @@ def run_scenarios(bench: Bench, names: Sequence[str]) -> list[Row]:
             raise NotKnownError(
                 "no such scenario", subject=name, hint=f"one of {', '.join(SCENARIOS)}"
             )
-    rows = []
     for name in names or SCENARIOS:
         bench.say(f"{name}: {(SCENARIOS[name].__doc__ or '').split(chr(10))[0]}")
-        try:
-            rows += SCENARIOS[name](bench)
-        except CannotRunError as reason:
-            rows.append(skipped_row(name, str(reason)))
-        except CacheFSError as error:
-            rows.append(failed_row(name, str(error)))
-        except Exception as error:  # noqa: BLE001 - a bug in one scenario must not lose the others
-            bench.say(traceback.format_exc())
-            rows.append(failed_row(name, f"{type(error).__name__}: {error}"))
-    return rows
+        yield _run(bench, name)
+
+
+def _run(bench: Bench, name: str) -> list[Row]:
+    try:
+        return SCENARIOS[name](bench)
+    except CannotRunError as reason:
+        return [skipped_row(name, str(reason))]
+    except CacheFSError as error:
+        return [failed_row(name, str(error))]
+    except Exception as error:  # noqa: BLE001 - a bug in one scenario must not lose the others
+        bench.say(traceback.format_exc())
+        return [failed_row(name, f"{type(error).__name__}: {error}")]

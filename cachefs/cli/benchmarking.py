@@ -54,7 +54,7 @@ def run(
     ] = Path(".cache/bench"),
 ) -> None:
     """Run scenarios and print a table; the system that runs here is not touched."""
-    from cachefs.benchmarks.context import SEED, Bench, machine
+    from cachefs.benchmarks.context import SEED, Bench, machine, own
     from cachefs.benchmarks.reports import write_rows
     from cachefs.benchmarks.scenarios import run_scenarios
 
@@ -67,10 +67,15 @@ def run(
             ("seed", SEED),
         ]
     )
-    rows = run_scenarios(bench, scenarios or [])
+    rows: list[Row] = []
+    with own(bench.folder):
+        for more in run_scenarios(bench, scenarios or []):
+            rows += more
+            for row in more:
+                say(f"  {row.scenario}: {_result(row)}")
+            if json_file is not None:  # what was measured is not lost if a later scenario is ended
+                write_rows(json_file, rows)
     print_rows(rows)
-    if json_file is not None:
-        write_rows(json_file, rows)
     if any(row.has_failed for row in rows):
         raise typer.Exit(1)
 
@@ -106,6 +111,13 @@ def compare(
             for change in changes
         ),
     )
+
+
+def _result(row: "Row") -> str:
+    if not row.runs:
+        return row.note
+    result = f"{row.value:.3g} {row.unit}"
+    return result if row.ratio is None else f"{result}, {row.ratio:.2f} of {row.against}"
 
 
 def print_rows(rows: "Sequence[Row]") -> None:

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from cachefs.benchmarks.context import Bench
+from cachefs.benchmarks.context import Bench, own
 from cachefs.benchmarks.measuring import Contestant, Meter, Row, Sample, take_turns
 from cachefs.benchmarks.nginx import find_nginx
 from cachefs.benchmarks.reports import compare, read_rows, write_rows
 from cachefs.benchmarks.scenarios import SCENARIOS, run_scenarios
 from cachefs.benchmarks.shards import make_shards
-from cachefs.errors import NotKnownError
+from cachefs.errors import ConflictError, NotKnownError
 
 _KEYS = {"scenario", "value", "unit", "against", "ratio", "at_least", "runs", "spread"}
 
@@ -33,12 +33,16 @@ def _row(scenario: str, ratio: float | None, *, value: float = 1.0, spread: floa
     )
 
 
+def _rows(bench: Bench, *scenarios: str) -> list[Row]:
+    return [row for rows in run_scenarios(bench, scenarios) for row in rows]
+
+
 @pytest.mark.slow
 @needs_nginx
 @pytest.mark.parametrize("scenario", ["local", "remote", "cold", "cold8", "join", "drain"])
 def test_a_quick_run_of_a_scenario_has_rows_of_the_promised_form(scenario, tmp_path):
     bench = Bench(folder=tmp_path, quick=True, say=lambda _: None)
-    rows = run_scenarios(bench, [scenario])
+    rows = _rows(bench, scenario)
     assert rows
     for row in rows:
         assert set(row.document()) == _KEYS
@@ -68,7 +72,7 @@ def test_the_command_prints_where_it_ran_and_writes_the_rows(tmp_path):
 
 def test_a_scenario_that_cannot_run_here_has_a_row_that_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    (row,) = run_scenarios(Bench(folder=tmp_path, quick=True, say=lambda _: None), ["netns"])
+    (row,) = _rows(Bench(folder=tmp_path, quick=True, say=lambda _: None), "netns")
     assert row.runs == 0
     assert "root" in row.note
     assert not row.has_failed
@@ -81,15 +85,22 @@ def test_a_bug_in_a_scenario_does_not_lose_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(SCENARIOS, "broken", broken)
     monkeypatch.setitem(SCENARIOS, "works", lambda _: [_row("works", 1.0)])
     bench = Bench(folder=tmp_path, quick=True, say=lambda _: None)
-    failed, worked = run_scenarios(bench, ["broken", "works"])
+    failed, worked = _rows(bench, "broken", "works")
     assert failed.has_failed
     assert "a bug" in failed.note
     assert worked.is_good
 
 
+def test_two_benchmarks_do_not_share_a_folder(tmp_path):
+    with own(tmp_path), pytest.raises(ConflictError, match="another benchmark"), own(tmp_path):
+        pytest.fail("both had it")
+    with own(tmp_path):
+        pass
+
+
 def test_an_unknown_scenario_is_refused_with_the_known_names(tmp_path):
     with pytest.raises(NotKnownError, match="cold8"):
-        run_scenarios(Bench(folder=tmp_path, quick=True, say=lambda _: None), ["no-such"])
+        _rows(Bench(folder=tmp_path, quick=True, say=lambda _: None), "no-such")
 
 
 def test_the_shards_follow_from_the_seed_and_have_valid_headers(tmp_path):
@@ -148,6 +159,6 @@ def test_comparing_two_files_tells_a_change_from_noise(tmp_path):
 
 def test_a_missing_nginx_is_a_reason_and_not_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("cachefs.benchmarks.context.find_nginx", lambda: None)
-    (row,) = run_scenarios(Bench(folder=tmp_path, quick=True, say=lambda _: None), ["cold8"])
+    (row,) = _rows(Bench(folder=tmp_path, quick=True, say=lambda _: None), "cold8")
     assert "nginx" in row.note
     assert not row.has_failed

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cachefs.benchmarks.floors import in_threads, split
+from cachefs.benchmarks.nginx import BUCKET
+from cachefs.benchmarks.plain import read_with_obstore
 from cachefs.sdk.memory import allocate
 
 Load = Callable[[], int]
 """Loads everything, forgets it, and returns how many bytes of tensors there were."""
 _READ_BYTES = 8 * 1024 * 1024
+_BUCKET_THREADS = 4
 VIEWS = "safetensors load_file"
 CLONES = "safetensors get + clone"
 RUNAI = "Run:ai streamer"
@@ -100,6 +103,34 @@ def _run_ai(paths: Sequence[str]) -> int:
     with streamer_of() as streamer:
         streamer.stream_files(paths, device="cpu")
         return size_of({name: tensor.clone() for name, tensor in streamer.get_tensors()})
+
+
+def read_bucket(endpoint: str, files: Sequence[tuple[str, int]]) -> int:
+    """Read objects of the bucket with obstore into fresh huge pages: no tensors, no checks.
+
+    Args:
+        endpoint: The S3 server's URL; it asks for no signatures.
+        files: Names and sizes.
+    """
+    view, _ = allocate(sum(size for _, size in files))
+    return read_with_obstore(endpoint, files, view, _BUCKET_THREADS)
+
+
+def run_ai_bucket(endpoint: str, names: Sequence[str]) -> Load | None:
+    """Return what loads objects of the bucket with Run:ai's streamer; ``None`` if it is not installed."""
+    packages = ("torch", "runai_model_streamer", "runai_model_streamer_s3")
+    if not all(importlib.util.find_spec(package) for package in packages):
+        return None
+    os.environ |= {
+        "AWS_ENDPOINT_URL": endpoint,
+        "RUNAI_STREAMER_S3_ENDPOINT": endpoint,
+        "RUNAI_STREAMER_S3_USE_VIRTUAL_ADDRESSING": "0",
+        "AWS_ACCESS_KEY_ID": "dummy",
+        "AWS_SECRET_ACCESS_KEY": "dummy",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return lambda: _run_ai([f"s3://{BUCKET}/{name}" for name in names])
 
 
 def _fast(paths: Sequence[str]) -> int:
