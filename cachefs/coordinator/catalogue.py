@@ -20,6 +20,7 @@ from cachefs.coordinator.declaring import (
     check_dataset,
     check_digest,
     difference,
+    listed_from,
 )
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.listing import Carried, Flights, Lister, Listing
@@ -136,8 +137,9 @@ class Catalogue:
             if change.current is not None:
                 chosen = self._find_version(connection, name, change.current)
                 label = label_rows.find(connection, name, change.current)
+                label = label or label_rows.of_version(connection, name, chosen.id)
                 # A version from elsewhere takes its origin along, or the next listing would undo it.
-                origin = new.origin if label is None else label.origin
+                origin = listed_from(new, chosen) if label is None else label.origin
                 new = replace(new, current=chosen.id, origin=origin)
                 if new.consistency.max_age_seconds is not None and new.current != old.current:
                     raise ConfigError(

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from cachefs.core.datasets import Consistency, Dataset
+from cachefs.core.datasets import Consistency, Dataset, OriginSpec, Version
 from cachefs.core.names import parse_name, parse_path, printable
 from cachefs.errors import ConfigError
 
 REPLICAS_MAX = 64
+_HUB, _REVISION = "hf://", "@"
+"""``hf://org/model@commit/folder`` is what ``hf://org/model/folder`` was pinned to."""
 VERSIONS_KEPT_MAX = 1000
 
 
@@ -78,6 +80,19 @@ def changed(old: Dataset, change: DatasetChange) -> Dataset:
         pins=tuple(pins),
         ttl_seconds=ttl_seconds,
     )
+
+
+def listed_from(dataset: Dataset, version: Version) -> OriginSpec:
+    """Return where a version without a label is from: the dataset's origin, unless it is elsewhere.
+
+    A version's own origin is pinned down, and to go back to a commit of a branch must not mean to stay there.
+    """
+    ours, its = (
+        origin.url.partition(_REVISION)[0].rstrip("/")
+        for origin in (dataset.origin, version.origin)
+    )
+    is_same = ours == its or (its.startswith(_HUB) and ours.startswith(f"{its}/"))
+    return dataset.origin if is_same else version.origin
 
 
 def difference(old: Dataset, new: Dataset) -> str:

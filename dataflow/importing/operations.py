@@ -31,7 +31,8 @@ _GPU = re.compile(r"[a-z0-9.-]+/gpu")
 
 _PUBLISHED = (
     "nothing is copied to where a dataset has its files: the source becomes a version of the dataset, with a "
-    "label, which what runs after it uses; to copy, write the other place's URL as externalStorage.uri"
+    "label, which what runs after it uses; `current: true` has all others see it, too; to copy, write the "
+    "other place's URL as externalStorage.uri"
 )
 
 

@@ -8,6 +8,7 @@ a program runs, a person thinks) is ``None`` and said.
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,8 @@ from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.model import Kind, Value
 from cachefs.dataflow.spec.shapes import DatasetRef
 from cachefs.dataflow.steps.choosing import matching
-from cachefs.errors import CacheFSError, CapacityError
+from cachefs.errors import CacheFSError, CapacityError, NotKnownError
+from cachefs.ports import ResolvedVersion
 
 _GB = 1e9
 
@@ -75,6 +77,8 @@ class Estimator:
         self._namespace = namespace
         self._measure = measure
         self._pools: dict[str, _Pool] = {}
+        self._current: dict[DatasetName, str] = {}
+        """Versions that an earlier step makes current."""
         self._anywhere: set[str] = set()
         """File versions that an earlier step brings."""
         self._in_zone: set[tuple[str, str]] = set()
@@ -101,6 +105,8 @@ class Estimator:
                 found = _rollout(wanted)
             case kinds_of.Notify() | kinds_of.Evict():
                 found = Estimate()
+            case kinds_of.Publish():
+                found = self._publish(wanted)
             case kinds_of.Migrate() | kinds_of.Backup():
                 found = self._copy(wanted)
             case kinds_of.Process():
@@ -113,7 +119,7 @@ class Estimator:
         return found
 
     def _prefetch(self, wanted: kinds_of.Prefetch) -> Estimate:
-        resolved = self._cache.resolve(self._name(wanted.dataset), wanted.dataset.version)
+        resolved = self._resolve(wanted.dataset)
         files = matching(resolved.manifest, wanted.paths)
         version = resolved.manifest.id
         pool = self._pool(resolved.pool)
@@ -218,6 +224,18 @@ class Estimator:
             capacity = sum(one.weight for one in live) / len(live) if live else 0.0
             self._pools[name] = _Pool(len(live), by_zone, capacity)
         return self._pools[name]
+
+    def _publish(self, wanted: kinds_of.Publish) -> Estimate:
+        name = self._name(wanted.dataset)
+        version = wanted.dataset.version or ""
+        with suppress(NotKnownError):  # an earlier step may be about to make it
+            version = self._cache.resolve(name, version).manifest.id
+        self._current[name] = version
+        return Estimate(outputs={"dataset": str(name), "version": version, "before": ""})
+
+    def _resolve(self, dataset: DatasetRef) -> ResolvedVersion:
+        name = self._name(dataset)
+        return self._cache.resolve(name, dataset.version or self._current.get(name))
 
     def _name(self, dataset: DatasetRef) -> DatasetName:
         return DatasetName(dataset.namespace or self._namespace, dataset.name)

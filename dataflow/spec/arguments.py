@@ -104,6 +104,8 @@ class Migrate:
     """``from`` and ``to``: ``profile:NAME``, ``env:PREFIX`` or ``file:PATH``; else the platform's chain."""
     options: Mapping[str, Mapping[str, str]] = options(shapes.mapping_of(shapes.text))
     """``from`` and ``to``: options of the stores, such as ``endpoint_url``."""
+    current: bool = option(shapes.flag, False)
+    """Of a dataset: whether new opens see the version once it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +328,23 @@ class Evict:
     paths: tuple[str, ...] = option(_GLOBS, ())
     after: float = option(shapes.duration, 0.0)
     """Seconds that it waits first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """``publish``: new opens see a version from now on. Done when it is the current one."""
+
+    dataset: DatasetRef = option(shapes.dataset)
+    """With its version: ``llama@v2``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoBack:
+    """``compensate`` of ``publish``: exactly one of them. A version that came later stays."""
+
+    restore: bool = option(shapes.flag, False)
+    """Back to what was current when the step began."""
+    version: str = option(shapes.text, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from cachefs.dataflow.spec.arguments import (
     Notify,
     Prefetch,
     Process,
+    Publish,
     Rollout,
     Scale,
     SubFlow,
@@ -38,6 +39,7 @@ Arguments = (
     | Process
     | Rollout
     | Backup
+    | Publish
     | Evict
     | Approve
     | Notify
@@ -69,6 +71,8 @@ def _check_migrate(migrate: Migrate, at: At) -> None:
             scheme = location.url.partition("://")[0].lower()
             given = dict(migrate.options.get(end, {}))
             references.check_origin_options(scheme, given, at["options"][end])
+    if migrate.current and (migrate.to.dataset is None or migrate.to.dataset.version is None):
+        at["current"].fault("only a dataset's version is current", "write to: dataset:NAME@VERSION")
     if migrate.to.url:
         references.check_destination_url(migrate.to.url, at["to"])
 
@@ -77,6 +81,16 @@ def _check_backup(backup: Backup, at: At) -> None:
     scheme = backup.to.partition("://")[0].lower()
     references.check_origin_options(scheme, dict(backup.options), at["options"])
     references.check_destination_url(backup.to, at["to"])
+
+
+def _check_publish(publish: Publish, at: At) -> None:
+    if publish.dataset.version is None:
+        at["dataset"].fault("no version is named", "write NAME@VERSION")
+
+
+def _check_go_back(back: arguments.GoBack, at: At) -> None:
+    if back.restore == bool(back.version):
+        at.fault("needs either restore: true or version")
 
 
 def _check_wait(wait: Wait, at: At) -> None:
@@ -130,6 +144,9 @@ KINDS: Mapping[Kind, KindOfStep] = {
         Record(Rollout, check=_check_rollout), Record(arguments.RollBack, check=_check_roll_back)
     ),
     "backup": KindOfStep(Record(Backup, check=_check_backup), Record(arguments.DeleteCopies)),
+    "publish": KindOfStep(
+        Record(Publish, check=_check_publish), Record(arguments.GoBack, check=_check_go_back)
+    ),
     "evict": KindOfStep(Record(Evict)),
     "approve": KindOfStep(Record(Approve)),
     "notify": KindOfStep(Record(Notify)),

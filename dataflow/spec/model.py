@@ -17,6 +17,7 @@ Kind = Literal[
     "process",
     "rollout",
     "backup",
+    "publish",
     "evict",
     "approve",
     "notify",

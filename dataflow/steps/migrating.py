@@ -2,10 +2,12 @@
 
 Between two origins, and out of a dataset, this process copies (:mod:`cachefs.dataflow.copying`). *Into* a
 dataset nothing is copied here: the source becomes a version of the dataset, and its workers fill what is
-wanted from it, each byte once, as a ``prefetch`` has them do.
+wanted from it, each byte once, as a ``prefetch`` has them do. With ``current``, new opens see it then, and
+not before.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
@@ -18,6 +20,7 @@ from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import DeleteCopies, Migrate
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.spec.shapes import DatasetRef
+from cachefs.dataflow.steps import publishing
 from cachefs.dataflow.steps.choosing import name_of
 from cachefs.dataflow.steps.prefetching import PrefetchStep
 from cachefs.errors import NotKnownError
@@ -43,7 +46,13 @@ class MigrateStep(StepKind):
         published = context.checkpoint().get(_PUBLISHED)
         if published is None:
             return Observed(done=False, progress=Progress(note="not listed yet"))
-        return self._prefetch.observe(context, self._as_prefetch(context, given, str(published)))
+        filled = self._as_prefetch(context, given, str(published))
+        observed = self._prefetch.observe(context, filled)
+        if observed.done and given.current:
+            name = name_of(context, given.to.dataset)
+            if not publishing.is_current(self._cache, name, str(published)):
+                return replace(observed, done=False, outputs={})
+        return observed
 
     def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
         """Copy; or publish, and have it filled."""
@@ -58,21 +67,30 @@ class MigrateStep(StepKind):
             )
             return
         published = self._publish(context, given, given.to.dataset)
-        self._prefetch.apply(context, self._as_prefetch(context, given, published))
+        filled = self._as_prefetch(context, given, published)
+        if not self._prefetch.observe(context, filled).done:
+            self._prefetch.apply(context, filled)
+        if given.current and self._prefetch.observe(context, filled).done:
+            name = name_of(context, given.to.dataset)
+            publishing.make_current(self._cache, context, name, published)
 
     def compensate(
         self, context: StepContext, arguments: Mapping[str, Value], how: Mapping[str, Value]
     ) -> None:
-        """Delete what this step wrote, if it says so; out of a dataset, drop it from the workers."""
+        """Delete what this step wrote, if it says so; out of a dataset, drop it from the workers.
+
+        What was current before is so again, also if nothing is deleted.
+        """
         back: DeleteCopies = kinds.check_compensation("migrate", how)
         given: Migrate = kinds.check("migrate", arguments)
+        to, published = given.to.dataset, context.checkpoint().get(_PUBLISHED)
+        if to is not None and published is not None and given.current:
+            publishing.go_back(self._cache, context, name_of(context, to), str(published))
         if not back.delete:
             return
-        if given.to.dataset is None:
+        if to is None:
             self._carrier.delete(context, Wanted.of_migrate(given))
-            return
-        published = context.checkpoint().get(_PUBLISHED)
-        if published is not None:
+        elif published is not None:
             filled = self._as_prefetch(context, given, str(published))
             self._prefetch.compensate(context, filled, {"evict": True})
 

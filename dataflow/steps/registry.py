@@ -17,6 +17,7 @@ from cachefs.dataflow.steps.notifying import NotifyStep
 from cachefs.dataflow.steps.prefetching import PrefetchStep
 from cachefs.dataflow.steps.processing import ProcessStep
 from cachefs.dataflow.steps.programs.places import Places
+from cachefs.dataflow.steps.publishing import PublishStep
 from cachefs.dataflow.steps.rollingout import RolloutStep
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster, Targets
@@ -67,6 +68,7 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
         "scale": ScaleStep(parts.cache),
         "prefetch": PrefetchStep(parts.cache),
         "wait": WaitStep(parts.cache),
+        "publish": PublishStep(parts.cache),
         "evict": EvictStep(parts.cache),
         "notify": NotifyStep(addresses, parts.environment, summarise),
         "process": ProcessStep(parts.places),

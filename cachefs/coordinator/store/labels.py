@@ -44,6 +44,20 @@ def find(connection: Connection, dataset: DatasetName, name: str) -> Label | Non
     return None if row is None else _label(row)
 
 
+def of_version(
+    connection: Connection, dataset: DatasetName, version: VersionId
+) -> Label | None:
+    """Return a label of a version, the first by its name; ``None`` if it has none."""
+    query = (
+        select(LABELS)
+        .where(LABELS.c.dataset == full(dataset), LABELS.c.version == version)
+        .order_by(LABELS.c.label)
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _label(row)
+
+
 def every(connection: Connection, dataset: DatasetName) -> tuple[Label, ...]:
     """Return a dataset's labels, sorted."""
     query = select(LABELS).where(LABELS.c.dataset == full(dataset)).order_by(LABELS.c.label)

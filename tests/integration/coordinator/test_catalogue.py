@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachefs.coordinator.declaring import DatasetChange
-from cachefs.core.datasets import Consistency, OriginSpec
+from cachefs.coordinator.declaring import DatasetChange, listed_from
+from cachefs.core.datasets import Consistency, OriginSpec, Version
 from cachefs.core.names import DatasetName
 from cachefs.errors import (
     CapacityError,
@@ -417,6 +417,50 @@ def test_a_version_is_published_from_elsewhere_and_becomes_current_when_told(fil
     moved = catalogue.get(NAME)
     assert (moved.current, moved.origin.url) == (second.id, "memory://b")
     assert catalogue.update(NAME).id == second.id  # of where it is now
+
+
+def test_by_its_id_a_version_takes_its_origin_along_too_and_going_back_brings_the_old_one_back(
+    filled: Kit,
+):
+    catalogue = filled.coordinator().catalogue
+    first = catalogue.add(declared("d"), {})
+    for url, label in (("memory://b", "v2"), ("memory://c", "")):
+        filled.origin(url, {"x.bin": url.encode()})
+        second = catalogue.publish(NAME, OriginSpec(url), label)
+        catalogue.change(NAME, DatasetChange(current=second.id))
+        assert catalogue.get(NAME).origin.url == url
+        assert catalogue.update(NAME).id == second.id
+        catalogue.change(NAME, DatasetChange(current=first.current))
+        assert catalogue.get(NAME).origin.url == URL
+        assert catalogue.update(NAME).id == first.current
+
+
+@pytest.mark.parametrize(
+    ("declared_as", "listed_at", "same"),
+    [
+        ("hf://org/m", "hf://org/m@c0ffee", True),
+        ("hf://org/m@main", "hf://org/m@c0ffee", True),
+        ("hf://org/m/folder", "hf://org/m@c0ffee/folder", True),
+        ("hf://org/m", "hf://org/other@c0ffee", False),
+        ("hf://org/m2", "hf://org/m@c0ffee", False),
+        ("s3://models/v1", "s3://models/v1", True),
+        ("s3://models/v1", "s3://models/v2", False),
+        ("s3://models/v1/more", "s3://models/v1", False),
+    ],
+)
+def test_going_back_to_a_commit_does_not_leave_the_branch(declared_as, listed_at, same):
+    dataset = declared("d", origin=OriginSpec(declared_as))
+    version = Version(
+        id="1",
+        dataset=NAME,
+        origin=OriginSpec(listed_at),
+        client="",
+        client_reason="",
+        file_count=1,
+        size=1,
+        listed_at=0.0,
+    )
+    assert (listed_from(dataset, version) is dataset.origin) == same
 
 
 def test_publishing_declares_a_dataset_that_is_not_there(filled: Kit):

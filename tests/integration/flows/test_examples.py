@@ -34,6 +34,13 @@ def publish(system, name, label):
     return system.api.post(f"/v1/datasets/default/{name}/versions", body)["id"]
 
 
+def current(system, name):
+    """Return the label of what new opens see."""
+    version = system.api.get(f"/v1/datasets/default/{name}")["current"]
+    known = system.api.get(f"/v1/datasets/default/{name}/versions")["versions"]
+    return next(label for one in known if one["id"] == version for label in one["labels"])
+
+
 def revisions(system):
     return sorted(notes_of(room)["revision"] for room in system.live_replicas())
 
@@ -58,6 +65,8 @@ def test_update_and_its_way_back(system):
     second = run(system, "update", new="v2", old="v1", smoke=sh("test $MODEL = grown@v2"), **common)
     assert succeeded(second)
     assert revisions(system) == ["v2"] * 3
+    assert current(system, "grown") == "v2"
+    assert [step_of(one, "free")["state"] for one in (first, second)] == ["Succeeded"] * 2
     third = run(system, "update", new="v3", old="v2", smoke=sh("echo worse; exit 1"), **common)
     assert third["run"]["state"] == "RolledBack"
     states = states_of(third)
@@ -67,6 +76,7 @@ def test_update_and_its_way_back(system):
         "Cancelled",
     )
     assert revisions(system) == ["v2"] * 3
+    assert current(system, "grown") == "v2"
     gone = run(system, "scale-to-zero", model="grown", serve=SERVE, ask=False)
     assert gone["run"]["state"] == "Succeeded"
     assert states_of(gone)["sure"] == "Skipped"

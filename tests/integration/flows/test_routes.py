@@ -140,13 +140,11 @@ def test_what_makes_no_sense_is_refused(http):
 
 def test_a_watcher_hears_of_a_run_until_it_is_over(http):
     run = submit(http, flow(step("a", "sleep", "1.5"), step("b", needs=["a"]))).json()["id"]
-    updates = []
     with http.stream("GET", f"/v1/runs/{run}/watch") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert isinstance(error_of(http.get(f"/v1/runs/{run}/watch")), CapacityError)
-        for line in answer.iter_lines():
-            if line.startswith("data: "):
-                updates.append(json.loads(line.removeprefix("data: ")))
+        lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+    updates = [json.loads(line.removeprefix("data: ")) for line in lines]
     assert updates[0]["steps"][0]["id"] == "a"
     assert len(updates[0]["steps"]) == 2
     assert updates[-1]["run"]["state"] == "Succeeded"

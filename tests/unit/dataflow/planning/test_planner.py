@@ -128,6 +128,25 @@ def test_a_copy_costs_what_is_not_there_yet(cache):
     assert [step["seconds"] for step in plan["steps"]] == [4, 40, 4]
 
 
+def test_who_names_no_version_gets_what_an_earlier_step_publishes(cache):
+    cache.add_worker("w1")
+    cache.origins["memory://v2"] = {"a.safetensors": 2000, "new.bin": 500}
+    cache.publish(NAME, "memory://v2", {}, label="v2")
+    plan = planned(
+        cache,
+        """
+  steps:
+  - {id: before, kind: prefetch, with: {dataset: llama}}
+  - {id: publish, kind: publish, needs: [before], with: {dataset: llama@v2}}
+  - {id: after, kind: prefetch, needs: [publish], with: {dataset: llama}}
+  - {id: later, kind: publish, needs: [after], with: {dataset: llama@v3}}
+""",
+    ).document
+    assert [step["bytes_total"] for step in plan["steps"]] == [3100, 0, 2500, 0]
+    assert [step["origin_bytes"] for step in plan["steps"]] == [3100, 0, 500, 0]
+    assert plan["seconds_unknown"] == []
+
+
 def test_an_eviction_waits_for_as_long_as_it_says(cache):
     plan = planned(
         cache,

@@ -308,3 +308,33 @@ def test_near_names_are_not_looked_for_beyond_what_is_shown():
     for _ in range(100):
         at.fault("x")
     assert at.nearest("need", ["needs"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("kind: publish, with: {dataset: llama}", "no version is named"),
+        ("kind: publish", "dataset is missing"),
+        (
+            "kind: publish, with: {dataset: llama@v2}, compensate: {restore: true, version: v1}",
+            "needs either restore: true or version",
+        ),
+        (
+            'kind: migrate, with: {from: "s3://a/b", to: "dataset:llama", current: true}',
+            "only a dataset's version is current",
+        ),
+        (
+            'kind: migrate, with: {from: "s3://a/b", to: "s3://b/c", current: true}',
+            "only a dataset's version is current",
+        ),
+        ("kind: promote, with: {dataset: llama@v2}", "did you mean publish"),
+    ],
+)
+def test_what_is_published_is_a_version(step, said):
+    assert said in only(of_steps(f"{{id: a, {step}}}"))
+
+
+def test_a_version_that_is_a_template_is_known_when_the_step_begins():
+    step = '{id: a, kind: publish, with: {dataset: "${params.it}"}}'
+    text = of_steps(step, more="  params: {it: llama@v2}\n")
+    assert read_flow(text, name="flow").steps[0].kind == "publish"
