@@ -112,6 +112,8 @@ class GangHint:
     """Its name: ``a/r1``."""
     ready: Seconds
     bottleneck: str
+    breakdown: Breakdown | None = None
+    """Of the node that is ready last, with what all wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -835,13 +835,13 @@ class ListReservationsResponse(_message.Message):
     reservations: _containers.RepeatedCompositeFieldContainer[Reservation]
     def __init__(self, reservations: _Optional[_Iterable[_Union[Reservation, _Mapping]]] = ...) -> None: ...
 
-class CancelReservationRequest(_message.Message):
+class ReservationRequest(_message.Message):
     __slots__ = ("token",)
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     token: str
     def __init__(self, token: _Optional[str] = ...) -> None: ...
 
-class CancelReservationResponse(_message.Message):
+class ReservationResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

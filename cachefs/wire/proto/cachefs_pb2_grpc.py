@@ -948,10 +948,15 @@ class HintsStub:
                 request_serializer=cachefs__pb2.ListReservationsRequest.SerializeToString,
                 response_deserializer=cachefs__pb2.ListReservationsResponse.FromString,
                 _registered_method=True)
+        self.ClaimReservation = channel.unary_unary(
+                '/cachefs.v1.Hints/ClaimReservation',
+                request_serializer=cachefs__pb2.ReservationRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.ReservationResponse.FromString,
+                _registered_method=True)
         self.CancelReservation = channel.unary_unary(
                 '/cachefs.v1.Hints/CancelReservation',
-                request_serializer=cachefs__pb2.CancelReservationRequest.SerializeToString,
-                response_deserializer=cachefs__pb2.CancelReservationResponse.FromString,
+                request_serializer=cachefs__pb2.ReservationRequest.SerializeToString,
+                response_deserializer=cachefs__pb2.ReservationResponse.FromString,
                 _registered_method=True)
         self.WatchHints = channel.unary_stream(
                 '/cachefs.v1.Hints/WatchHints',
@@ -981,6 +986,13 @@ class HintsServicer:
 
     def ListReservations(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimReservation(self, request, context):
+        """its job has been placed
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -1016,10 +1028,15 @@ def add_HintsServicer_to_server(servicer, server):
                     request_deserializer=cachefs__pb2.ListReservationsRequest.FromString,
                     response_serializer=cachefs__pb2.ListReservationsResponse.SerializeToString,
             ),
+            'ClaimReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimReservation,
+                    request_deserializer=cachefs__pb2.ReservationRequest.FromString,
+                    response_serializer=cachefs__pb2.ReservationResponse.SerializeToString,
+            ),
             'CancelReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelReservation,
-                    request_deserializer=cachefs__pb2.CancelReservationRequest.FromString,
-                    response_serializer=cachefs__pb2.CancelReservationResponse.SerializeToString,
+                    request_deserializer=cachefs__pb2.ReservationRequest.FromString,
+                    response_serializer=cachefs__pb2.ReservationResponse.SerializeToString,
             ),
             'WatchHints': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchHints,
@@ -1123,6 +1140,33 @@ class Hints:
             _registered_method=True)
 
     @staticmethod
+    def ClaimReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/ClaimReservation',
+            cachefs__pb2.ReservationRequest.SerializeToString,
+            cachefs__pb2.ReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelReservation(request,
             target,
             options=(),
@@ -1137,8 +1181,8 @@ class Hints:
             request,
             target,
             '/cachefs.v1.Hints/CancelReservation',
-            cachefs__pb2.CancelReservationRequest.SerializeToString,
-            cachefs__pb2.CancelReservationResponse.FromString,
+            cachefs__pb2.ReservationRequest.SerializeToString,
+            cachefs__pb2.ReservationResponse.FromString,
             options,
             channel_credentials,
             insecure,
