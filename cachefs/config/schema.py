@@ -76,6 +76,21 @@ class FillConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeatConfig:
+    """What a worker does when many ask for one block at once."""
+
+    askers_limit: int = 4
+    """A block that is being sent to so many at once is hot, and who asks besides is referred to a
+    replica; 0 for never. A copy costs as much as one asker, so it pays from the second on."""
+    replicas_max: int = 8
+    """Workers that send one block, its owner among them."""
+    capacity_share: float = 0.1
+    """Share of the tiers' capacity that copies of hot blocks may take."""
+    idle_seconds: float = 60.0
+    """A copy that nobody has read for so long goes again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OriginConfig:
     """How an origin is used, per process."""
 
@@ -142,6 +157,7 @@ class WorkerConfig:
     move_delay_seconds: float = 2.0
     """Members must not have changed for so long before anything moves: most join together."""
     fill: FillConfig = field(default_factory=FillConfig)
+    heat: HeatConfig = field(default_factory=HeatConfig)
     origin: OriginConfig = field(default_factory=OriginConfig)
 
 
@@ -202,9 +218,9 @@ class HintsConfig:
     assigned_share: float = 0.1
     """Of a dataset, so much counts as being on a node of which a label says no more than that another
     cache was assigned the dataset there."""
-    spread_files_limit: int = 2_000_000
+    spread_files_limit: int = 1_000_000
     """Files of which the places are kept sorted for hints, of all datasets and patterns together; what was
-    asked for longest ago goes first. Each takes about 150 bytes."""
+    asked for longest ago goes first. Each takes about 300 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,9 @@ class TrafficReport:
     from_disk: int = 0
     """Of these, the ones that read the disk tier."""
     queued_bytes: int = 0
-    """Wanted, and not begun."""
+    """Wanted, by reads and warm-ups, and not begun."""
+    queued_reads_bytes: int = 0
+    """Of these, what reads wait for: it comes before whatever a warm-up wants."""
     awaited: tuple[Awaited, ...] = ()
     """Begun or queued, the first to come in front."""
 
@@ -115,6 +117,7 @@ class TrafficReport:
             "sending": self.sending,
             "from_disk": self.from_disk,
             "queued_bytes": self.queued_bytes,
+            "queued_reads_bytes": self.queued_reads_bytes,
             "awaited": self._awaited_rows(),
         }
         return {name: value for name, value in document.items() if value}
@@ -175,6 +178,7 @@ def read_traffic(statistics: Document) -> TrafficReport:
         sending=int(_number(document, "sending")),
         from_disk=int(_number(document, "from_disk")),
         queued_bytes=int(_number(document, "queued_bytes")),
+        queued_reads_bytes=int(_number(document, "queued_reads_bytes")),
         awaited=tuple(_awaited(document)),
     )
 
@@ -190,13 +194,14 @@ def _gpu_document(gpu: Gpu) -> dict[str, Any]:  # Any: JSON
     }
     if gpu.partitioned:
         document["mig"] = list(gpu.mig)
+        document["mig_used"] = list(gpu.mig_used)
     if gpu.memory_free_bytes is not None:
         document["memory_free_bytes"] = gpu.memory_free_bytes
     return document
 
 
 def _gpu(document: Document, at: int) -> Gpu:
-    mig = document.get("mig")
+    mig, mig_used = document.get("mig"), document.get("mig_used")
     index, free = _whole(document, "index"), _whole(document, "memory_free_bytes")
     return Gpu(
         index=at if index is None else index,
@@ -204,7 +209,8 @@ def _gpu(document: Document, at: int) -> Gpu:
         memory_bytes=int(_number(document, "memory_bytes")),
         numa=_whole(document, "numa") or 0,
         island=_whole(document, "island") or 0,
-        mig=tuple(str(each)[:_TEXT_MAX] for each in mig) if isinstance(mig, list) else (),
+        mig=_texts(mig),
+        mig_used=_texts(mig_used),
         partitioned=isinstance(mig, list),
         used=min(1.0, _number(document, "used")),
         memory_free_bytes=free,
@@ -221,6 +227,10 @@ def _awaited(document: Document) -> Iterator[Awaited]:
                 yield Awaited(FileVersionId(name), mask, wait)
         except (TypeError, ValueError):
             continue  # a worker of another version may say it otherwise
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(each)[:_TEXT_MAX] for each in value) if isinstance(value, list) else ()
 
 
 def _counts(document: Document, name: str) -> dict[str, int]:

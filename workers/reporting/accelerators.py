@@ -26,6 +26,7 @@ _P2P_NVLINK = 2
 """What is asked of a pair of accelerators: whether they are joined by NVLink."""
 _IDLE_BYTES = 64 * 1024 * 1024
 """Less than this in use is the driver's own."""
+_STEP_BYTES = 256 * 1024 * 1024
 _SLICE_MARK = " MIG "
 
 _Handle = ctypes.c_void_p
@@ -164,16 +165,20 @@ class Accelerators:
 
     def _now(self, device: _Device) -> Gpu:
         memory = self._memory(device.handle)
-        free = None if memory is None else int(memory.free)
+        # In steps: what a program takes and gives back all the time is no news.
+        free = None if memory is None else int(memory.free) // _STEP_BYTES * _STEP_BYTES
         if device.gpu.partitioned:
             slices = list(self._slices(device.handle))
             unused = tuple(profile for profile, is_used in slices if not is_used)
-            used = 1 - len(unused) / len(slices) if slices else 0.0
-            return replace(device.gpu, mig=unused, used=used, memory_free_bytes=free)
+            in_use = tuple(profile for profile, is_used in slices if is_used)
+            used = len(in_use) / len(slices) if slices else 0.0
+            return replace(
+                device.gpu, mig=unused, mig_used=in_use, used=used, memory_free_bytes=free
+            )
         used = 0.0
         if self._is_used(device.handle, memory):
             share = memory.used / memory.total if memory is not None and memory.total else 1.0
-            used = max(0.01, share)
+            used = max(0.01, round(share, 2))
         return replace(device.gpu, used=used, memory_free_bytes=free)
 
     def _slices(self, handle: _Handle) -> Iterator[tuple[str, bool]]:

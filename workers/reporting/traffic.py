@@ -120,6 +120,7 @@ class Traffic:
         begun = schedule.size
         for file, index in underway.queued:
             schedule.add(file, index)
+        reads = schedule.size - begun
         schedule.add_jobs([job for job in underway.jobs if job.blocks])
         more = sum(job.more for job in underway.jobs) * self._block_size
         workers, origins = _sources(underway)
@@ -130,6 +131,7 @@ class Traffic:
             sending=sending,
             from_disk=from_disk,
             queued_bytes=schedule.size - begun + more,
+            queued_reads_bytes=reads,
             awaited=schedule.awaited(),
         )
 
