@@ -15,6 +15,7 @@ from typing import Any
 from cachefs.config.schema import PlanningConfig
 from cachefs.core.manifest import FileEntry
 from cachefs.core.names import DatasetName
+from cachefs.dataflow import costs
 from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.ports import Cache
 from cachefs.dataflow.spec import arguments as kinds_of
@@ -24,8 +25,6 @@ from cachefs.dataflow.spec.shapes import DatasetRef
 from cachefs.dataflow.steps.choosing import matching
 from cachefs.errors import CacheFSError, CapacityError, NotKnownError
 from cachefs.ports import ResolvedVersion
-
-_GB = 1e9
 
 MeasureCopy = Callable[[str, kinds_of.Migrate | kinds_of.Backup], CopySizes]
 """Lists both ends of a copy, for a flow in a namespace."""
@@ -144,14 +143,14 @@ class Estimator:
         seconds += peer / (self._rates.peer_bytes_per_second * workers)
         if wanted.rate:
             seconds = max(seconds, (origin + peer) / wanted.rate)
-        free = resolved.origin.url.startswith("file:")
+        charged = origin if costs.is_charged(resolved.origin.url) else 0
         return Estimate(
             seconds=seconds,
             bytes_total=total,
             bytes_cached=total - here,
             origin_bytes=origin,
             peer_bytes=peer,
-            egress_usd=0.0 if free else origin / _GB * self._rates.egress_usd_per_gb,
+            egress_usd=costs.usd(charged, self._rates.egress_usd_per_gb),
             zone=wanted.zone,
             tier=wanted.tier,
             outputs={"dataset": str(resolved.dataset), "version": version, "bytes": total},
@@ -161,14 +160,21 @@ class Estimator:
         sizes = self._measure(self._namespace, wanted)
         # Of a dataset that is backed up, what is cached costs the origin nothing; that is not looked at.
         origin = sizes.bytes_to_copy if isinstance(wanted, kinds_of.Migrate) else 0
+        charged = origin if isinstance(wanted, kinds_of.Migrate) and self._charges(wanted) else 0
         rate = min(self._rates.origin_bytes_per_second, wanted.rate or math.inf)
         return Estimate(
             seconds=sizes.bytes_to_copy / rate,
             bytes_total=sizes.bytes,
             bytes_cached=sizes.bytes - sizes.bytes_to_copy,
             origin_bytes=origin,
-            egress_usd=origin / _GB * self._rates.egress_usd_per_gb,
+            egress_usd=costs.usd(charged, self._rates.egress_usd_per_gb),
         )
+
+    def _charges(self, wanted: kinds_of.Migrate) -> bool:
+        source = wanted.from_
+        if source.dataset is None:
+            return costs.is_charged(source.url)
+        return costs.is_charged(self._resolve(source.dataset).origin.url)
 
     def _missing(self, name: DatasetName, version: str, files: list[FileEntry], zone: str) -> int:
         if not files:

@@ -1,6 +1,7 @@
 """The planner: what a run would take, and whether that may be."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cachefs.config.schema import PlanningConfig
@@ -13,8 +14,7 @@ from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.spec.model import Budget, Flow, Value
 from cachefs.dataflow.spec.names import PLAN_NAMES
 
-_PASSES = 2
-"""Conditions may ask what the plan says: the second pass knows what the first has found."""
+_PLAN = re.compile(r"\bplan\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,54 @@ class CachePlanner:
         Raises:
             CacheFSError: That cannot be known now.
         """
-        names: Mapping[str, Value] = dict.fromkeys(PLAN_NAMES, 0)
+        nothing: Mapping[str, Value] = dict.fromkeys(PLAN_NAMES, 0)
         measure = _once(self._measure)
-        for _ in range(_PASSES):
-            estimator = Estimator(self._cache, self._rates, flow.namespace, measure)
-            walked = walk(flow, params, estimator.estimate, plan=names)
+        walked = self._walk(flow, params, measure, plan=nothing)
+        totals = _Totals.of(walked)
+        if _asks_the_plan(flow):
+            # Steps may depend on what the plan says: a second pass knows what the first has found.
+            walked = self._walk(flow, params, measure, plan=totals.names())
             totals = _Totals.of(walked)
-            names = totals.names()
         refusals = [
             f"{step.id}: {step.estimate.refusal}" for step in walked.steps if step.estimate.refusal
         ]
         refusals += _over(flow.budget, totals)
-        return Planned(names, _document(walked, totals), tuple(refusals))
+        return Planned(totals.names(), _document(walked, totals), tuple(refusals))
+
+    def _walk(
+        self,
+        flow: Flow,
+        params: Mapping[str, Value],
+        measure: MeasureCopy,
+        *,
+        plan: Mapping[str, Value],
+    ) -> Walk:
+        estimator = Estimator(self._cache, self._rates, flow.namespace, measure)
+        return walk(flow, params, estimator.estimate, plan=plan)
+
+
+def _asks_the_plan(flow: Flow) -> bool:
+    """Say whether an expression of a flow may ask ``plan.…``; of other texts with the word, too."""
+    return any(
+        _PLAN.search(text)
+        for step in (*flow.steps, *flow.finally_)
+        for text in (
+            step.condition,
+            *_texts(step.arguments),
+            *_texts(step.foreach.values if step.foreach is not None else None),
+        )
+    )
+
+
+def _texts(value: Value) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def _once(measure: MeasureCopy) -> MeasureCopy:

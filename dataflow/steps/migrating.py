@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
+from cachefs.core.manifest import VersionId
 from cachefs.core.names import DatasetName
 from cachefs.dataflow.copying.carrying import Carrier
 from cachefs.dataflow.copying.ends import Sites, Wanted, spec_of
@@ -50,7 +51,7 @@ class MigrateStep(StepKind):
         observed = self._prefetch.observe(context, filled)
         if observed.done and given.current:
             name = name_of(context, given.to.dataset)
-            if not publishing.is_current(self._cache, name, str(published)):
+            if not publishing.is_current(self._cache, name, VersionId(str(published))):
                 return replace(observed, done=False, outputs={})
         return observed
 
@@ -85,7 +86,9 @@ class MigrateStep(StepKind):
         given: Migrate = kinds.check("migrate", arguments)
         to, published = given.to.dataset, context.checkpoint().get(_PUBLISHED)
         if to is not None and published is not None and given.current:
-            publishing.go_back(self._cache, context, name_of(context, to), str(published))
+            publishing.go_back(
+                self._cache, context, name_of(context, to), VersionId(str(published))
+            )
         if not back.delete:
             return
         if to is None:
@@ -94,7 +97,7 @@ class MigrateStep(StepKind):
             filled = self._as_prefetch(context, given, str(published))
             self._prefetch.compensate(context, filled, {"evict": True})
 
-    def _publish(self, context: StepContext, given: Migrate, to: DatasetRef) -> str:
+    def _publish(self, context: StepContext, given: Migrate, to: DatasetRef) -> VersionId:
         """Make the source a version of the dataset; return its id."""
         spec = self._source_spec(context, given)
         published = self._cache.publish(

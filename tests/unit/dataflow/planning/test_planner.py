@@ -113,6 +113,44 @@ def test_conditions_ask_the_plan_itself(cache):
     assert passed["skipped"] == {"gate": "Skipped"}
 
 
+def asked_for_residency(cache, steps, monkeypatch):
+    asked = []
+    residency = cache.residency
+
+    def ask(*arguments):
+        asked.append(arguments)
+        return residency(*arguments)
+
+    monkeypatch.setattr(cache, "residency", ask)
+    planned(cache, steps)
+    return len(asked)
+
+
+@pytest.mark.parametrize(
+    ("step", "passes"),
+    [
+        ("kind: wait, with: {duration: 1s}", 1),
+        ("kind: wait, with: {duration: 1s}, if: 1 < 2", 1),
+        ("kind: wait, with: {duration: 1s}, if: plan.seconds > 1", 2),
+        ('kind: notify, with: {url: "http://h/", body: {takes: "${plan.seconds}"}}', 2),
+        ('kind: wait, with: {duration: 1s}, foreach: {n: "${range(plan.bytes_total)}"}', 2),
+    ],
+)
+def test_the_cache_is_asked_again_only_if_a_step_asks_the_plan(cache, monkeypatch, step, passes):
+    cache.add_worker("w1")
+    warm = "{id: warm, kind: prefetch, with: {dataset: llama, paths: [config.json]}}"
+    once = asked_for_residency(cache, f"  steps: [{warm}]", monkeypatch)
+    steps = f"  steps:\n  - {warm}\n  - {{id: other, {step}}}\n"
+    assert asked_for_residency(cache, steps, monkeypatch) == passes * once
+
+
+def test_what_is_copied_out_of_a_folder_is_not_charged_for(cache):
+    steps = '  steps: [{{id: copy, kind: migrate, with: {{from: "{0}", to: "file:///b"}}}}]'
+    assert planned(cache, steps.format("s3://a/b")).document["egress_usd"] == pytest.approx(400)
+    assert planned(cache, steps.format("file:///a")).document["egress_usd"] == 0
+    assert planned(cache, steps.format("dataset:llama")).document["egress_usd"] > 0
+
+
 def test_a_copy_costs_what_is_not_there_yet(cache):
     plan = planned(
         cache,
