@@ -36,9 +36,10 @@ def warm(
     zone: Annotated[
         str, typer.Option("--zone", metavar="ZONE", help="Only the workers of this zone.")
     ] = "",
-    node: Annotated[
-        str, typer.Option("--node", metavar="NODE", help="Only the workers of this machine.")
-    ] = "",
+    worker: Annotated[
+        list[str] | None,
+        typer.Option("--worker", metavar="WORKER", help="Only this worker, or these."),
+    ] = None,
     copies: Annotated[
         int, typer.Option("--copies", metavar="N", help="On so many workers each block.")
     ] = 0,
@@ -76,7 +77,7 @@ def warm(
             "version": reference.version or "",
             "paths": wanted,
             "zone": zone,
-            "node": node,
+            "workers": worker or [],
             "copies": copies,
             "rate": 0 if rate is None else parse_size(rate),
             "map": from_map,

@@ -6,7 +6,7 @@ answer into a message. What both doors show has one form, that of the HTTP API's
 (:mod:`cachefs.transport.control`). Health can be asked without the token; reflection cannot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import grpc
@@ -185,7 +185,12 @@ class CoordinatorServicer(rpc.CoordinatorServicer):
     ) -> pb.WarmJob:
         """Ask for files to be filled."""
         options = WarmOptions(
-            request.key, request.zone, request.copies, request.rate, request.map, request.node
+            request.key,
+            request.zone,
+            request.copies,
+            request.rate,
+            request.map,
+            tuple(request.workers),
         )
         return _job(
             self._coordinator.warm(
@@ -245,18 +250,32 @@ def open_server(
     host: str,
     port: int,
     token: Secret,
+    more: Sequence[Callable[[ControlServer], Sequence[str]]] = (),
 ) -> ControlServer:
-    """Bind the control plane's port, with health and reflection; ``start`` begins to answer."""
+    """Bind the control plane's port, with health and reflection; ``start`` begins to answer.
+
+    Args:
+        coordinator: What answers.
+        runtime: Its clock.
+        host: To bind.
+        port: Likewise; 0 for any free one.
+        token: What callers must show.
+        more: Each adds services to the server, and returns their full names.
+
+    Raises:
+        ClusterError: The address is taken or is not ours.
+    """
     server = ControlServer(host, port, token, threads=_THREADS)
     servicer = CoordinatorServicer(
         coordinator, runtime, digest_size=digests.digest_size(coordinator.cluster.digest)
     )
     rpc.add_CoordinatorServicer_to_server(servicer, server.server)  # type: ignore[no-untyped-call]  # generated
+    ours = [SERVICE, *(name for add in more for name in add(server))]
     checks = health.HealthServicer()
-    checks.set("", health_pb2.HealthCheckResponse.SERVING)
-    checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    for name in ("", *ours):
+        checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server.server)
-    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (*ours, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server.server)
     return server
 

@@ -17,6 +17,7 @@ from cachefs.coordinator.service import Coordinator
 from cachefs.coordinator.store.engine import Store
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Sample
+from cachefs.transport.control import ControlServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Duty(Protocol):
     def admits(self, path: str, token: str) -> bool:
         """Say whether a token that is not the cluster's opens a path; does not wait."""
         ...
+
+    def add_services(self, server: ControlServer) -> Sequence[str]:
+        """Have the control server answer for it, too; return the full names of its gRPC services."""
+        del server
+        return ()
 
     def start(self) -> None:
         """Begin; called once, when the coordinator has begun and nothing is answered yet."""

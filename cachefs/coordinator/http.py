@@ -256,7 +256,7 @@ def _file_routes(coordinator: Coordinator) -> APIRouter:
             DatasetName.parse(body.dataset),
             body.version or None,
             body.paths,
-            WarmOptions(body.key, body.zone, body.copies, body.rate, body.map, body.node),
+            WarmOptions(body.key, body.zone, body.copies, body.rate, body.map, tuple(body.workers)),
         )
         return warmbodies.WarmJobBody.of(started)
 

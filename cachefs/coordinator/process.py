@@ -131,12 +131,17 @@ class CoordinatorProcess(Closing):
             open_origin=open_with_retries,
             calls=self._calls,
         )
-        self._control = open_server(
-            self.coordinator, runtime, host=config.host, port=config.control_port, token=token
-        )
-        self._http = HttpServer(config.host, config.http_port)
         parts = Surroundings(self.coordinator, self._store, runtime, config, cluster, token)
         self._duties: list[Duty] = [Elastic(parts), *(open_duty(parts) for open_duty in duties)]
+        self._control = open_server(
+            self.coordinator,
+            runtime,
+            host=config.host,
+            port=config.control_port,
+            token=token,
+            more=[duty.add_services for duty in self._duties],
+        )
+        self._http = HttpServer(config.host, config.http_port)
         metrics = Metrics(self.coordinator.samples, *(duty.samples for duty in self._duties))
         app = make_app(
             self.coordinator,

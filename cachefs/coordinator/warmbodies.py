@@ -22,8 +22,8 @@ class NewWarmBody(FilesBody):
     """Bytes a second, over all workers; 0 for no limit."""
     map: Text = ""
     """The id of a residency map, whose blocks alone are wanted; ``latest`` for the newest."""
-    node: Text = ""
-    """Only the workers of this node fill."""
+    workers: Annotated[list[Text], Field(max_length=10_000, default_factory=list)]
+    """Only these workers fill; all for none."""
 
 
 class WarmJobBody(Body):
@@ -38,7 +38,7 @@ class WarmJobBody(Body):
     copies: int
     rate: int
     map: str
-    node: str
+    workers: list[str]
     state: State
     bytes_total: int
     bytes_done: int
@@ -54,7 +54,10 @@ class WarmJobBody(Body):
     def of(cls, job: WarmJob) -> "WarmJobBody":
         """Show a warm-up."""
         shown = {name: getattr(job, name) for name in cls.model_fields}
-        return cls(**shown | {"dataset": str(job.dataset), "paths": list(job.paths)})
+        return cls(
+            **shown
+            | {"dataset": str(job.dataset), "paths": list(job.paths), "workers": list(job.workers)}
+        )
 
 
 class WarmJobsBody(Body):

@@ -74,7 +74,7 @@ class WarmOptions(NamedTuple):
     copies: int = 0
     rate: int = 0
     map: str = ""
-    node: str = ""
+    workers: tuple[str, ...] = ()
 
 
 PLAIN = WarmOptions()
@@ -337,7 +337,7 @@ class Warming:
                 replicas=replicas,
                 block_size=self._block_size,
                 zone=job.zone,
-                node=job.node,
+                workers=job.workers,
             )
             state.assigned_for = assigned_for
             state.first_assigned_for = state.first_assigned_for or assigned_for

@@ -11,7 +11,7 @@ backwards when a worker leaves, so :func:`advance` keeps the highest progress; t
 decided by the plan of the moment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -50,8 +50,8 @@ class WarmJob:
     """Bytes a second that all workers together fill at most; 0 for no limit."""
     map: str = ""
     """The residency map whose blocks alone are wanted; empty for all blocks."""
-    node: str = ""
-    """Only the workers of this node fill; empty for all."""
+    workers: tuple[str, ...] = ()
+    """Only these workers fill; empty for all."""
     state: State = "waiting"
     bytes_total: int
     blocks_total: int
@@ -123,12 +123,12 @@ def assign(
     replicas: int,
     block_size: int,
     zone: str = "",
-    node: str = "",
+    workers: Collection[str] = (),
 ) -> Assignment:
     """Give every block to its owners. This is the costly part; it depends on the view alone.
 
     Among the workers of one ``zone`` the first is the one that would hold the zone's copy if all
-    zones had one. Those of one ``node`` share all blocks among them.
+    zones had one. Workers that are named share all blocks among them.
     """
     members = [
         member
@@ -136,7 +136,7 @@ def assign(
         if member.pool == pool
         and member.weight > 0
         and zone in ("", member.zone)
-        and node in ("", member.node)
+        and (not workers or member.worker in workers)
     ]
     by_worker: dict[WorkerId, Wanted] = {member.worker: {} for member in members}
     for file in files:

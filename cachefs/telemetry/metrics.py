@@ -114,6 +114,16 @@ DECLARED = _declare(
         "blocks that newcomers have yet to take",
     ),
     Declaration(
+        "cachefs_worker_guest_blocks", "gauge", "count", (), "copies of blocks that others own"
+    ),
+    Declaration(
+        "cachefs_worker_referred_total",
+        "counter",
+        "count",
+        (),
+        "askers of a hot block that were sent to another worker",
+    ),
+    Declaration(
         "cachefs_origin_requests_total", "counter", "count", ("client",), "requests to origins"
     ),
     Declaration(
@@ -160,6 +170,33 @@ DECLARED = _declare(
         (),
         "steps that did not stop when they were told to",
     ),
+    Declaration("cachefs_hint_answers_total", "counter", "count", (), "questions answered"),
+    Declaration(
+        "cachefs_hint_answer_seconds_total", "counter", "seconds", (), "that answering took"
+    ),
+    Declaration(
+        "cachefs_hint_without_opinion_total", "counter", "count", (), "answers without an opinion"
+    ),
+    Declaration(
+        "cachefs_hint_degraded_total", "counter", "count", (), "answers worth less than usual"
+    ),
+    Declaration("cachefs_hint_outcomes_total", "counter", "count", (), "outcomes that were told"),
+    Declaration(
+        "cachefs_hint_error_ratio",
+        "gauge",
+        "ratio",
+        (),
+        "median of actual over estimated seconds; 1 without outcomes",
+    ),
+    Declaration(
+        "cachefs_hint_error_median",
+        "gauge",
+        "ratio",
+        (),
+        "median of how far off estimates were, either way, as a share",
+    ),
+    Declaration("cachefs_hint_reservations", "gauge", "count", (), "places that are kept"),
+    Declaration("cachefs_hint_prefetches_total", "counter", "count", (), "prefetches begun"),
 )
 """Every metric of the project by name."""
 

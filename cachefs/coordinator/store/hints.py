@@ -1,6 +1,6 @@
-"""Reservations and lessons of hints in the store."""
+"""Reservations and lessons of hints in the store, as JSON text."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, delete, select
 
@@ -8,17 +8,8 @@ from cachefs.coordinator.store import counters
 from cachefs.coordinator.store.tables import LESSONS, RESERVATIONS
 
 
-class Kept(NamedTuple):
-    """A reservation as it is stored."""
-
-    document: str
-    """JSON."""
-    expires_at: float
-    """Seconds since 1970."""
-
-
 def lock(connection: Connection) -> int:
-    """Make changes of reservations queue up; return the revision after this one."""
+    """Make changes of reservations queue up; return the revision that this one leads to."""
     return counters.add(connection, "hints")
 
 
@@ -27,21 +18,21 @@ def revision(connection: Connection) -> int:
     return counters.read(connection)["hints"]
 
 
-def every(connection: Connection) -> dict[str, Kept]:
-    """Return all reservations by token."""
-    query = select(RESERVATIONS).order_by(RESERVATIONS.c.token)
-    return {row.token: Kept(row.document, row.expires_at) for row in connection.execute(query)}
+def reservations(connection: Connection) -> dict[str, str]:
+    """Return all that is kept of reservations, by key."""
+    query = select(RESERVATIONS).order_by(RESERVATIONS.c.key)
+    return {row.key: row.document for row in connection.execute(query)}
 
 
-def put(connection: Connection, token: str, kept: Kept) -> None:
-    """Store a reservation, be it new or not."""
-    remove(connection, token)
-    connection.execute(RESERVATIONS.insert().values(token=token, **kept._asdict()))
-
-
-def remove(connection: Connection, token: str) -> None:
-    """Delete a reservation, if there is one."""
-    connection.execute(delete(RESERVATIONS).where(RESERVATIONS.c.token == token))
+def change_reservations(
+    connection: Connection, *, put: Mapping[str, str], remove: Iterable[str]
+) -> None:
+    """Store and delete by key; from within a transaction that has the lock."""
+    for key in (*remove, *put):
+        connection.execute(delete(RESERVATIONS).where(RESERVATIONS.c.key == key))
+    if put:
+        rows = [{"key": key, "document": document} for key, document in put.items()]
+        connection.execute(RESERVATIONS.insert(), rows)
 
 
 def lessons(connection: Connection, name: str) -> str | None:

@@ -89,7 +89,7 @@ def _columns(job: WarmJob) -> dict[str, Any]:
         "copies": job.copies,
         "rate": job.rate,
         "map": job.map,
-        "node": job.node,
+        "workers": " ".join(job.workers),
     }
 
 
@@ -113,5 +113,5 @@ def _job(row: Row[Any]) -> WarmJob:
         copies=row.copies,
         rate=row.rate,
         map=row.map,
-        node=row.node,
+        workers=tuple(row.workers.split()),
     )

@@ -44,9 +44,7 @@ def find(connection: Connection, dataset: DatasetName, name: str) -> Label | Non
     return None if row is None else _label(row)
 
 
-def of_version(
-    connection: Connection, dataset: DatasetName, version: VersionId
-) -> Label | None:
+def of_version(connection: Connection, dataset: DatasetName, version: VersionId) -> Label | None:
     """Return a label of a version, the first by its name; ``None`` if it has none."""
     query = (
         select(LABELS)

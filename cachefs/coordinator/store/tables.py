@@ -181,7 +181,7 @@ WARM_JOBS = Table(
     Column("copies", Integer, nullable=False, server_default="0"),
     Column("rate", BigInteger, nullable=False, server_default="0"),
     Column("map", Text, nullable=False, server_default=""),
-    Column("node", Text, nullable=False, server_default=""),
+    Column("workers", Text, nullable=False, server_default=""),
     Index("ix_warm_jobs_released", "released"),
 )
 """``released`` once the job has ended and the workers were told to forget it."""
@@ -240,12 +240,10 @@ DATASET_USES = Table(
 RESERVATIONS = Table(
     "reservations",
     METADATA,
-    Column("token", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("document", Text, nullable=False),
-    Column("expires_at", Double, nullable=False),
 )
-"""Places on nodes that are kept for jobs, until they expire. A coordinator that was restarted counts
-what is left of ``expires_at`` on its own clock."""
+"""Places on nodes that are kept for jobs, and the jobs in line for some."""
 
 LESSONS = Table(
     "lessons",

@@ -271,7 +271,7 @@ class MemoryCache:
             replicas=job.copies or resolved.replicas,
             block_size=BLOCK_SIZE,
             zone=job.zone,
-            node=job.node,
+            workers=job.workers,
         )
         for file in files:
             self._fill_file(file, assignment, left)

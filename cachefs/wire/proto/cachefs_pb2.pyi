@@ -352,7 +352,7 @@ class Holder(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., blocks: _Optional[bytes] = ...) -> None: ...
 
 class StartWarmRequest(_message.Message):
-    __slots__ = ("dataset", "version", "paths", "key", "zone", "copies", "rate", "map", "node")
+    __slots__ = ("dataset", "version", "paths", "key", "zone", "copies", "rate", "map", "workers")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PATHS_FIELD_NUMBER: _ClassVar[int]
@@ -361,7 +361,7 @@ class StartWarmRequest(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
-    NODE_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     version: str
     paths: _containers.RepeatedScalarFieldContainer[str]
@@ -370,8 +370,8 @@ class StartWarmRequest(_message.Message):
     copies: int
     rate: int
     map: str
-    node: str
-    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    workers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., workers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetWarmRequest(_message.Message):
     __slots__ = ("id",)
@@ -380,7 +380,7 @@ class GetWarmRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WarmJob(_message.Message):
-    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at", "key", "zone", "copies", "rate", "map", "node")
+    __slots__ = ("id", "dataset", "version", "paths", "state", "bytes_total", "bytes_done", "blocks_total", "blocks_done", "failure", "started_at", "ended_at", "created_at", "key", "zone", "copies", "rate", "map", "workers")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -399,7 +399,7 @@ class WarmJob(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     RATE_FIELD_NUMBER: _ClassVar[int]
     MAP_FIELD_NUMBER: _ClassVar[int]
-    NODE_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     id: str
     dataset: str
     version: str
@@ -418,8 +418,8 @@ class WarmJob(_message.Message):
     copies: int
     rate: int
     map: str
-    node: str
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    workers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., version: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., bytes_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_done: _Optional[int] = ..., failure: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., created_at: _Optional[float] = ..., key: _Optional[str] = ..., zone: _Optional[str] = ..., copies: _Optional[int] = ..., rate: _Optional[int] = ..., map: _Optional[str] = ..., workers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListWarmRequest(_message.Message):
     __slots__ = ()

@@ -396,12 +396,9 @@ def test_a_warm_up_of_a_zone_is_done_by_its_workers_alone(warmable: Kit):
     assert coordinator.warming.get(job.id).state == "done"
 
 
-def test_a_warm_up_of_a_node_brings_everything_there(warmable: Kit):
-    coordinator = prepared(warmable)
-    for name in ("one", "two", "three"):
-        coordinator.members.register(replace(member(name), node=f"n-{name}"), CLUSTER.fingerprint())
-        renew(coordinator, name, whole=True)
-    job = coordinator.warming.start(NAME, None, (), WarmOptions(node="n-two"))
+def test_a_warm_up_of_some_workers_brings_everything_there(warmable: Kit):
+    coordinator = prepared(warmable, "one", "two", "three")
+    job = coordinator.warming.start(NAME, None, (), WarmOptions(workers=("two",)))
     warmable.settle(coordinator)
     assert {worker for (name, worker) in warmable.workers.told if name == job.id} == {"two"}
     fill(coordinator, warmable, job.id, "two")
