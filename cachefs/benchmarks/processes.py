@@ -74,9 +74,13 @@ class Process:
         """Return what its times and its memory are read from."""
         return psutil.Process(self.pid)
 
+    def is_running(self) -> bool:
+        """Return whether it has not ended."""
+        return self._popen.poll() is None
+
     def stop(self, *, kill: bool = False) -> None:
         """End it; idempotent."""
-        if self._popen.poll() is None:
+        if self.is_running():
             self._popen.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         try:
             self._popen.wait(_STOP_SECONDS)

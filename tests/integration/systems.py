@@ -35,6 +35,9 @@ from cachefs.transport.runtime import ThreadRuntime
 MIB = 1024 * 1024
 RUNTIME = ThreadRuntime()
 CLOCKS = Path(__file__).parent / "clocks"
+READ_PAUSE_SECONDS = 0.003
+"""Between two reads of a :class:`Readers`' thread: a read on the network takes as long, and who serves
+it needs a processor, too."""
 QUICK = FillConfig(backoff_seconds=0.05, peer_timeout_seconds=1.0, fill_seconds=20.0)
 
 
@@ -145,6 +148,19 @@ class System:
         section, config, prefix = self._commands[name]
         return self._start(name, section, config, prefix)
 
+    def is_running(self, name):
+        return self.processes[name].is_running()
+
+    def mend(self, *names):
+        """Bring back who was stopped or killed, with right clocks; wait until these are the members."""
+        for name, process in self.processes.items():
+            if process.is_running():
+                self.send(name, signal.SIGCONT)
+            elif name in ("coordinator", *names):
+                self.restart(name)
+            self.move_clock(name, 0.0)
+        self.settle(*names)
+
     def send(self, name, number):
         os.kill(self.processes[name].pid, number)
 
@@ -224,6 +240,12 @@ class PacedOrigin:
     def url(self):
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    def begin_anew(self):
+        """Be as fast as can be, and forget what was asked."""
+        self.pause_seconds = 0.0
+        self.gate.set()
+        self.asked.clear()
+
     def __enter__(self):
         self._thread.start()
         return self
@@ -236,7 +258,16 @@ class PacedOrigin:
 
     @property
     def bytes_asked(self):
-        return sum((last - first + 1) * times for (_, first, last), times in self.asked.items())
+        asked = list(self.asked.items())  # others add to it meanwhile
+        return sum((last - first + 1) * times for (_, first, last), times in asked)
+
+    def times_asked(self, path, block_size):
+        """Return how often each block of a file was asked for, of those that were."""
+        times = Counter()
+        for (asked, first, last), count in list(self.asked.items()):
+            for index in range(first // block_size, last // block_size + 1):
+                times[index] += count * (asked == path)
+        return +times
 
 
 class _Server(ThreadingHTTPServer):
@@ -343,6 +374,7 @@ class Readers:
                     self.reads += 1
                 if RUNTIME.monotonic() - began > self._limit:
                     self.late.append(RUNTIME.monotonic() - began)
+                RUNTIME.sleep(READ_PAUSE_SECONDS)
 
     def __enter__(self):
         for thread in self._threads:

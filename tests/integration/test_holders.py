@@ -9,13 +9,13 @@ import signal
 
 import pytest
 
-from tests.integration.systems import RUNTIME, PacedOrigin, Readers, System, wait_for
+from tests.integration.conftest import WORKERS
+from tests.integration.systems import RUNTIME, Readers, wait_for
 
 BLOCK = 64 * 1024
 COUNT = 40
 CONTENT = random.Random(31).randbytes((COUNT - 1) * BLOCK + 321)
 DEADLINE_SECONDS = 8.0
-WORKERS = ("w1", "w2", "w3")
 CONFIG = {
     "local": False,
     "block_cache_bytes": 0,
@@ -27,47 +27,11 @@ CONFIG = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("holders") / "origin"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shared_origin(folder):
-    with PacedOrigin(folder) as origin:
-        yield origin
-
-
-@pytest.fixture(scope="module")
-def shared_system(folder):
-    with System(folder.parent, block_size=BLOCK) as system:
-        system.start_coordinator()
-        for name in WORKERS:
-            system.start_worker(name)
-        yield system
-
-
 @pytest.fixture
-def origin(shared_origin):
-    shared_origin.asked.clear()
-    return shared_origin
-
-
-@pytest.fixture
-def system(shared_system):
-    shared_system.settle(*WORKERS)
-    return shared_system
-
-
-@pytest.fixture
-def warmed(system, origin, request):
+def warmed(system, origin, name):
     """Return a function that makes a dataset of which every owner holds its blocks."""
 
     def make(replicas=1):
-        name = request.node.name.replace("_", "-")[:40].strip("-")
-        (origin.folder / f"{name}.bin").write_bytes(CONTENT)
         system.add(name, f"{origin.url}/{name}.bin", replicas=replicas)
         job = system.wait_for_job(system.warm(name))
         assert job["state"] == "done", job
@@ -106,11 +70,10 @@ def asked_twice(origin):
     return {first // BLOCK for (_, first, _), times in origin.asked.items() if times > 1}
 
 
-def test_whoever_is_asked_first_everything_is_filled_once(system, origin):
-    (origin.folder / "cold.bin").write_bytes(CONTENT)
-    system.add("cold", f"{origin.url}/cold.bin", replicas=2)
+def test_whoever_is_asked_first_everything_is_filled_once(system, origin, name):
+    system.add(name, f"{origin.url}/{name}.bin", replicas=2)
     for _ in range(3):
-        read_all(system, "cold")
+        read_all(system, name)
     assert origin.bytes_asked == len(CONTENT)
 
 
