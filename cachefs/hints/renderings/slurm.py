@@ -13,6 +13,7 @@ are read first, and a node whose features cannot be read is left alone.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -147,3 +148,17 @@ def updates(
 
 def _foreign(features: Iterable[str]) -> tuple[str, ...]:
     return tuple(each for each in features if not _OURS.fullmatch(each))
+
+
+def table(features: Mapping[str, Mapping[str, Iterable[str]]]) -> str:
+    """Return what a ``job_submit`` script reads: a line ``dataset feature nodes`` for each of our features.
+
+    Args:
+        features: Of each node, by the dataset's name as jobs write it. A dataset's line for the hot
+            nodes comes before that for the warm ones, and one that no node has is left out.
+    """
+    lines = []
+    for dataset, by_node in sorted(features.items()):
+        counts = Counter(each for words in by_node.values() for each in words)
+        lines += [f"{dataset} {each} {count}\n" for each, count in sorted(counts.items())]
+    return "".join(lines)
