@@ -221,6 +221,17 @@ class HintsConfig:
     spread_files_limit: int = 1_000_000
     """Files of which the places are kept sorted for hints, of all datasets and patterns together; what was
     asked for longest ago goes first. Each takes about 300 bytes."""
+    valid_seconds: float = 5.0
+    """How long an answer may be used: what it says of releases and transfers is worth little after that."""
+    stale_seconds: float = 30.0
+    """An answer that rests on older knowledge says so; a question may ask for fresher."""
+    watchers_limit: int = 64
+    """Requests at once that are told of changes of hints; one more is refused."""
+    remembered_nodes: int = 50_000
+    """Hints are remembered for their outcomes, the newest that have so many nodes together. Each takes about a
+    kilobyte."""
+    gpu_usd_per_hour: float = 0.0
+    """What an accelerator costs, busy or not: hints tell what it costs while it waits for data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
