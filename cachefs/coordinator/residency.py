@@ -195,10 +195,10 @@ class Residency:
         """Grows whenever something changes."""
         return self._index.revision
 
-    def changed_since(self, revision: int) -> tuple[int, frozenset[FileVersionId] | None]:
-        """Return the revision now, and whose holdings have changed since another; see the index."""
+    def changed_since(self, revision: int) -> frozenset[FileVersionId] | None:
+        """Return whose holdings have changed since a revision; ``None`` if that is too long ago."""
         with self._turn:
-            return self._index.revision, self._index.changed_since(revision)
+            return self._index.changed_since(revision)
 
     def recorded(self, file_versions: Iterable[FileVersionId]) -> list[tuple[Holding, ...]]:
         """Return what is recorded of each file version, of workers that are no members, too."""

@@ -184,6 +184,22 @@ def credited(
     return replace(spread, nodes={**spread.nodes, node: Seen(changed, arriving_seconds)})
 
 
+def scaled(spread: Spread, share: float) -> Spread:
+    """Return what each node sees of a share of the bytes, if that is like the whole."""
+
+    def of(seen: Seen) -> Seen:
+        return Seen(Split(*(share * size for size in seen.split)), seen.arriving_seconds)
+
+    return replace(
+        spread,
+        total=share * spread.total,
+        nodes={name: of(seen) for name, seen in spread.nodes.items()},
+        racks={name: of(seen) for name, seen in spread.racks.items()},
+        zones={name: of(seen) for name, seen in spread.zones.items()},
+        elsewhere=of(spread.elsewhere),
+    )
+
+
 class _Table:
     """Parts as rows, nodes that have something as columns."""
 

@@ -52,19 +52,22 @@ class Labelled:
 
     def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
         """Sort the labels of nodes, by name."""
-        self._labels = labels
+        self.labels: dict[str, dict[str, str]] = {}
+        """Fluid's alone, of the nodes that have any."""
         self._nodes: dict[str, list[str]] = {}
-        for node, own in labels.items():
+        for node, every in labels.items():
+            own = {key: value for key, value in every.items() if key.startswith(_PREFIX)}
             for key in own:
-                if key.startswith(_PREFIX):
-                    self._nodes.setdefault(key, []).append(node)
+                self._nodes.setdefault(key, []).append(node)
+            if own:
+                self.labels[node] = own
 
     def assigned(self, dataset: DatasetName, uid: str | None = None) -> dict[str, Assigned]:
         """Return the nodes that a dataset is assigned to."""
         if not self._nodes:
             return {}
         names = {node for key in keys_of(dataset, uid) for node in self._nodes.get(key, ())}
-        found = {node: assigned(self._labels[node], dataset, uid) for node in sorted(names)}
+        found = {node: assigned(self.labels[node], dataset, uid) for node in sorted(names)}
         return {node: one for node, one in found.items() if one is not None}
 
 

@@ -78,6 +78,8 @@ class Ground:
     """The moments at which files that workers await are there."""
     adjusted: Callable[[DatasetName, Spread], Spread] = lambda _, found: found
     """Adds what is assigned without being known."""
+    number: int = 0
+    """Grows whenever all spreads are to be made anew: not with the arrivals alone."""
 
 
 class _Sorted:
@@ -91,6 +93,7 @@ class _Sorted:
         self.at = at
         """The revision of residency that it has followed."""
         self.kept: Kept | None = None
+        self.asked_at = float("-inf")
         self._block_size = block_size
         self._tally = Tally(sum(files.values()))
         self._parts: dict[FileVersionId, tuple[tuple[Who, int], ...]] = {}
@@ -101,7 +104,7 @@ class _Sorted:
     def anew(self, at: int) -> "_Sorted":
         """Return the same choice, of which nothing is counted yet."""
         made = _Sorted(self.files, block_size=self._block_size, origin=self.origin, at=at)
-        made.kept = self.kept
+        made.kept, made.asked_at = self.kept, self.asked_at
         return made
 
     def count(self, names: Collection[FileVersionId], holdings: Holdings) -> None:
@@ -181,6 +184,11 @@ class Spreads:
         """Files of all choices."""
         return self._files
 
+    @property
+    def ground(self) -> int:
+        """The number of the ground that spreads were last made on."""
+        return self._ground.number
+
     def __len__(self) -> int:
         """Return how many choices are kept."""
         return len(self._sorted)
@@ -196,6 +204,7 @@ class Spreads:
             if found is None:
                 return None
             self._sorted.move_to_end(choice)
+            found.asked_at = self._runtime.monotonic()
             return found.kept
 
     def sort(self, choice: Choice, entries: Iterable[FileEntry], *, origin: str, at: int) -> Kept:
@@ -211,22 +220,24 @@ class Spreads:
         made = _Sorted(files, block_size=self._block_size, origin=origin, at=at)
         names: Collection[FileVersionId] = files.keys()
         while True:
-            followed = self._followed
+            followed, ground = self._followed, self._ground.number
             made.count(names, self._holdings)
             kept = self._make(choice, made)
             with self._turn:
-                # If others than we counted are awaited by now, whoever follows has told all choices
-                # but this one.
-                if self._followed == followed:
+                # If others than we counted are awaited by now, or workers came or went, all choices
+                # but this one have been told.
+                if (self._followed, self._ground.number) == (followed, ground):
                     self._put(choice, made)
                     return kept
             names = made.unsettled(self._holdings.awaited())
 
-    def forget(self, gone: Callable[[Choice], bool]) -> None:
-        """Forget choices."""
+    def forget(self, gone: Callable[[Choice, float], bool]) -> None:
+        """Forget the choices of which a function says so, given when each was last asked for."""
         with self._turn:
-            for choice in [each for each in self._sorted if gone(each)]:
-                self._files -= len(self._sorted.pop(choice).files)
+            for choice, one in list(self._sorted.items()):
+                if gone(choice, one.asked_at):
+                    del self._sorted[choice]
+                    self._files -= len(one.files)
 
     def follow(
         self,
