@@ -19,6 +19,7 @@ def cluster():
     """Start Ray here, on a node that hints know as ``n2``."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray") as home:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         yield ray.init(
             num_cpus=2,
             labels={"cachefs.io/node": "n2"},
