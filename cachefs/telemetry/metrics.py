@@ -170,6 +170,27 @@ DECLARED = _declare(
         (),
         "steps that did not stop when they were told to",
     ),
+    Declaration("cachefs_hint_inventory_nodes", "gauge", "count", (), "nodes that hints know"),
+    Declaration(
+        "cachefs_hint_inventory_behind_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "since hints last looked at what the coordinator knows",
+    ),
+    Declaration(
+        "cachefs_hint_inventory_spreads", "gauge", "count", (), "choices of files that are sorted"
+    ),
+    Declaration(
+        "cachefs_hint_inventory_files", "gauge", "count", (), "files in all of these together"
+    ),
+    Declaration(
+        "cachefs_hint_inventory_problems",
+        "gauge",
+        "count",
+        (),
+        "why hints know less than they could; a hint says which",
+    ),
     Declaration("cachefs_hint_answers_total", "counter", "count", (), "questions answered"),
     Declaration(
         "cachefs_hint_answer_seconds_total", "counter", "seconds", (), "that answering took"
