@@ -17,6 +17,7 @@ import secrets
 import socket
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -53,6 +54,8 @@ from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
+from cachefs.workers.reporting.survey import Survey
+from cachefs.workers.reporting.traffic import Traffic
 from cachefs.workers.serving.dataplane import DataPlane
 from cachefs.workers.serving.handout import Handout, open_socket
 from cachefs.workers.statistics import WorkerStatistics, sampler
@@ -146,6 +149,7 @@ class Worker:
         self.member = self._describe(socket_path)
         self._pins = Pins(runtime, self.store)
         self._uses = Uses(runtime)
+        self._survey = stack.enter_context(Survey(runtime, config))
         self.renewal = Renewal(
             runtime,
             channel,
@@ -156,7 +160,7 @@ class Worker:
             prover=self.prover,
             knowledge=self.knowledge,
             pins=self._pins,
-            statistics=lambda: self.statistics().to_document(),
+            statistics=self._said_with_renewals,
         )
         stack.callback(self.renewal.close)
         self._add_servers(stack)
@@ -225,6 +229,13 @@ class Worker:
             delay_seconds=self._config.move_delay_seconds,
         )
         stack.callback(self._mover.close)
+        self._traffic = Traffic(
+            runtime,
+            block_size=cluster.block_size,
+            underway=self.filler.underway,
+            filled_bytes=lambda: sum(self.filler.filled.total().values()),
+            sending=self._plane.sending,
+        )
         drain = Drain(
             runtime,
             handover,
@@ -275,6 +286,7 @@ class Worker:
         self._control.start()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._stack.callback(self._start_scrubber().close)
+        self._survey.start()
         self.renewal.start()
         self._mover.start()
 
@@ -312,6 +324,13 @@ class Worker:
                 str(name): round(ago, 1) for name, ago in self._uses.seconds_ago().items()
             },
         )
+
+    def _said_with_renewals(self) -> dict[str, Any]:  # Any: JSON
+        return {
+            **self.statistics().to_document(),
+            "node": self._survey.report.to_document(),
+            "traffic": self._traffic.report().to_document(),
+        }
 
     def _open_origin(self, resolved: ResolvedVersion) -> Origin:
         return open_origin(

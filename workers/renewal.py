@@ -1,8 +1,9 @@
 """Renewal: how a worker becomes a member, stays one, and tells the coordinator what it holds.
 
 One thread registers, and then renews every quarter of the lease, or sooner when there is something
-to tell: a second after a fill, and at once when the last block of a warm-up is in or somebody waits
-for the coordinator to know (:meth:`Renewal.tell`). A renewal carries what changed in the tiers, the
+to tell: half a second after blocks are wanted or filled, and at once when the last block of a warm-up is
+in or somebody waits for the coordinator to know (:meth:`Renewal.tell`). A coordinator that takes long to
+answer is told less often, so that it is never kept busy by what is merely news. A renewal carries what changed in the tiers, the
 fills that failed and the peers that were found to lie; all of it stays here until the coordinator has
 answered, so that a lost message loses nothing. The answer carries the newest view and pins, if ours
 are older, and what may be dropped.
@@ -55,8 +56,11 @@ LEAVE_SECONDS = 2.0
 """Longest wait for the coordinator when saying goodbye."""
 CLOSE_SECONDS = 2.0
 """How long closing waits for the thread."""
-REPORT_SECONDS = 1.0
-"""The coordinator learns of a filled block within this time."""
+REPORT_SECONDS = 0.5
+"""The coordinator learns of a filled block within this time, and the time that it takes to answer: hints
+are to know of it within a second."""
+_ANSWERS_BETWEEN_REPORTS = 4
+"""So many times as long as the last answer took lies between two reports, if that is more."""
 
 _log = logging.getLogger("cachefs.worker")
 
@@ -105,6 +109,7 @@ class Renewal:
         self._closed = False
         self._due = runtime.monotonic()
         self._failing = False
+        self._answer_seconds = 0.0
         self.superseded = False
         """Whether another process runs under our name; then this one must end."""
         self._asked = self._told = 0
@@ -136,7 +141,8 @@ class Renewal:
         return True
 
     def _note_fill(self, warmed: bool) -> None:  # noqa: FBT001 - the filler's callback
-        soon = self._runtime.monotonic() + (0.0 if warmed else REPORT_SECONDS)
+        pause = max(REPORT_SECONDS, _ANSWERS_BETWEEN_REPORTS * self._answer_seconds)
+        soon = self._runtime.monotonic() + (0.0 if warmed else pause)
         with self._changed:
             if soon < self._due and not self._failing:
                 self._due = soon
@@ -264,9 +270,11 @@ class Renewal:
             suspects=sorted(suspects),
             pins_revision=self._pins.revision,
         )
+        asked_at = self._runtime.monotonic()
         answer: pb.RenewResponse = self._channel.call(
             self._stub.Renew, request, timeout_seconds=self._lease_seconds
         )
+        self._answer_seconds = self._runtime.monotonic() - asked_at
         self._send_whole = bool(answer.want_residency)
         for (key, each), part in zip(reported, said, strict=True):
             if self._pending.get(key) is each:

@@ -33,6 +33,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from itertools import islice
 
 from cachefs.config.schema import ClusterConfig, FillConfig
 from cachefs.core.blocks import BlockId
@@ -49,7 +50,13 @@ from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.bringing import Bringer, Errand
 from cachefs.workers.filling.buffers import Buffers
 from cachefs.workers.filling.failed import FailedFills
-from cachefs.workers.filling.fills import Fill, FillFailure, FillStatistics, ObtainedBlock
+from cachefs.workers.filling.fills import (
+    Fill,
+    FillFailure,
+    FillStatistics,
+    ObtainedBlock,
+    Underway,
+)
 from cachefs.workers.filling.origins import OpenOrigin, OpenOrigins
 from cachefs.workers.filling.pacing import Pacer
 from cachefs.workers.filling.places import SPARE_PLACES, Places
@@ -94,7 +101,7 @@ class Filler:
         self.filled = ByteAccounts("peer", "origin")
         """Bytes filled, by source."""
         self.on_fill: Callable[[bool], None] = lambda _warmed: None
-        """Called after each fill; ``True`` when it was the last one of the warm-ups."""
+        """Called when blocks are wanted, and after each fill; ``True`` after the last of the warm-ups."""
         self._config = config
         self._own = own
         self._block_size = cluster.block_size
@@ -398,6 +405,7 @@ class Filler:
             self._warm.put(job, own, copied, now=now, terms=terms)
         for _ in range(min(len(own) + len(copied), self._config.inflight_fills_limit)):
             self._threads.call()
+        self.on_fill(False)
 
     def read_origin(self, file: FileRef, index: int, *, deadline: float) -> memoryview:
         """Return a block as the origin has it, without keeping it; raises as a fill does."""
@@ -413,6 +421,19 @@ class Filler:
         """Return the failures since the last call."""
         with self._lock:
             return self._failed.take()
+
+    def underway(self, limit: int) -> Underway:
+        """Return what is on its way; of what is queued the first ``limit`` blocks, and of each job."""
+        with self._lock:
+            queued = tuple(islice(self._demand.waiting, limit))
+            waiting = set(map(id, self._demand.waiting))
+            begun = [fill for fill in self._fills.values() if id(fill) not in waiting]
+            jobs = self._warm.left(limit)
+        return Underway(
+            tuple((fill.file, fill.index, (fill.asked or [""])[-1]) for fill in begun),
+            tuple((fill.file, fill.index) for fill in queued),
+            tuple(jobs),
+        )
 
     def statistics(self) -> FillStatistics:
         """Return what was done so far."""

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import NamedTuple
 
 from cachefs.core import placement
@@ -34,6 +35,16 @@ class JobTerms(NamedTuple):
 
 PLAIN = JobTerms()
 """As fast as may be, from wherever the blocks can be had."""
+
+
+class WarmLeft(NamedTuple):
+    """What a job has yet to give out."""
+
+    terms: JobTerms
+    blocks: tuple[WantedBlock, ...]
+    """The next ones, in order."""
+    more: int
+    """How many come after them."""
 
 
 Given = tuple[FileRef, int, JobTerms]
@@ -111,6 +122,17 @@ class WarmJobs:
         if not job:
             del self._jobs[name]
         return file, index, job.terms
+
+    def left(self, limit: int) -> list[WarmLeft]:
+        """Return what is left to give out; the first ``limit`` blocks of each job one by one."""
+        return [
+            WarmLeft(
+                job.terms,
+                tuple(islice(chain(job.own, job.copies), limit)),
+                max(0, len(job) - limit),
+            )
+            for job in self._jobs.values()
+        ]
 
     def clear(self) -> None:
         """End all jobs."""

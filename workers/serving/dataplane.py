@@ -57,6 +57,7 @@ from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.asking import PROOF_SECONDS
 from cachefs.workers.proving.prover import Prover
+from cachefs.workers.reporting.traffic import Sending
 from cachefs.workers.uses import Uses
 
 DIGESTS_LIMIT = 16
@@ -144,6 +145,8 @@ class DataPlane:
         self._uses = uses
         self.served = ByteAccounts("memory", "disk", "peer", "origin")
         """Bytes sent, by where they were."""
+        self.sending = Sending()
+        """The blocks that are being sent."""
         self._routes: dict[str, Callable[[Request, str], _Answer]] = {
             "view": self._answer_view,
             "versions": self._answer_version,
@@ -389,11 +392,12 @@ class DataPlane:
     def _send_block(
         self, conversation: Conversation, file: FileRef, block: ObtainedBlock, part: Range
     ) -> None:
-        if block.held is not None:
-            conversation.send_file(block.held.file.fileno(), part.offset, part.length)
-        else:
-            start = part.offset % self._block_size
-            conversation.send(block.view()[start : start + part.length])
+        with self.sending.of(block.source):
+            if block.held is not None:
+                conversation.send_file(block.held.file.fileno(), part.offset, part.length)
+            else:
+                start = part.offset % self._block_size
+                conversation.send(block.view()[start : start + part.length])
         self.served.add(file.entry.file_version, block.source, part.length)
 
     def _send(self, conversation: Conversation, answer: _Answer, request: Request) -> None:
