@@ -125,7 +125,7 @@ class Admission:
         The scheduler heeds the selector in any case, and an inventory need not know labels.
         """
         hint = self.ask(asked)
-        if not hint.has_opinion and asked.selector and not hint.degraded:
+        if not hint.has_opinion and asked.selector:
             hint = self.ask(replace(asked, selector={}))
         return hint
 

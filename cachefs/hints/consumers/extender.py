@@ -15,7 +15,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.errors import ConfigError
 from cachefs.hints.consumers.asking import Ask
@@ -100,34 +99,31 @@ def failures(sent: Arguments, ask: Ask) -> dict[str, str]:
     if asked is None or not (is_required(asked) or asked.deadline_seconds is not None):
         return {}
     deadline = asked.deadline_seconds
-    asked = replace(asked, deadline_seconds=None)
+    # A deadline is kept in seconds as they are, whatever weight they have for the order of nodes.
+    readings = tuple(replace(each, weight=1.0) for each in asked.readings)
+    asked = replace(asked, readings=readings, deadline_seconds=None)
     hint = ask(asked)
-    if hint.degraded:
+    seconds = seconds_of(hint)
+    if seconds and hint.degraded:
         return {}
-    failed = _without_required(sent.names, asked, hint, ask) if is_required(asked) else {}
-    if deadline is not None:
-        failed |= _too_late(hint, deadline)
-    return failed
+    if not seconds and not _is_held_anywhere(asked, ask):
+        return {}
+    failed = {}
+    if is_required(asked):
+        reason = "it holds nothing of a required dataset"
+        failed = {
+            name: hint.refused.get(name, reason) for name in sent.names if name not in seconds
+        }
+    return failed if deadline is None else failed | _too_late(seconds, deadline)
 
 
-def _without_required(
-    names: Sequence[str], asked: Question, hint: Hint, ask: Ask
-) -> dict[str, str]:
-    seconds = seconds_of(hint)
-    failed = {
-        name: hint.refused.get(name, "holds nothing of a required dataset")
-        for name in names
-        if name not in seconds
-    }
-    if len(failed) == len(names):
-        anywhere = ask(replace(asked, candidates=()))
-        if anywhere.degraded or not seconds_of(anywhere):
-            return {}
-    return failed
+def _is_held_anywhere(asked: Question, ask: Ask) -> bool:
+    """Return whether any node at all could take the job, and that is well known."""
+    anywhere = ask(replace(asked, candidates=()))
+    return bool(seconds_of(anywhere)) and not anywhere.degraded
 
 
-def _too_late(hint: Hint, deadline: float) -> dict[str, str]:
-    seconds = seconds_of(hint)
+def _too_late(seconds: Mapping[str, float], deadline: float) -> dict[str, str]:
     late = {
         name: f"needs {each:.0f} s, deadline {deadline:.0f} s"
         for name, each in seconds.items()

@@ -9,17 +9,21 @@ from cachefs.core.hints.answer import Hint
 
 CLOSE_SECONDS = 10.0
 """Data that is read in so short a time is close enough: a pod takes as long to start."""
+AGE_SECONDS_MAX = 30.0
+"""Nobody waits on older knowledge: what was on its way then may have stopped."""
 PATIENCE_SECONDS = 600.0
 """How long a job is held, unless it says otherwise: an origin that gives 1 GB/s brings 600 GB."""
 
 
 def seconds_missing(hint: Hint) -> float:
     """Return in how many seconds the data is close; 0 if there is no use in waiting."""
-    if not hint.nodes or hint.degraded:
+    if not hint.nodes:
         return 0.0
     by_name = {each.node: each for each in hint.nodes}
     names = hint.gang.assignment if hint.gang is not None else (hint.nodes[0].node,)
     chosen = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
+    if any(each.age_seconds > AGE_SECONDS_MAX for each in chosen):
+        return 0.0
     comes = any(each.split.arriving > 0 for each in chosen)
     begun = any(each.job and each.node in names for each in hint.actions)
     longest = max((each.breakdown.data for each in chosen), default=0.0)

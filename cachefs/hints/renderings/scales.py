@@ -10,7 +10,7 @@ import numpy as np
 
 from cachefs.core.hints.answer import Hint, NodeHint
 from cachefs.core.hints.asking import Affinity, Question
-from cachefs.core.hints.scoring import ALIKE_SECONDS, alike, hundredths, tenths
+from cachefs.core.hints.scoring import ALIKE_SECONDS, hundredths, tenths
 
 TERMS_MAX = 32
 """Nodes that a form names one by one: an object that is stored with every pod must stay small."""
@@ -25,8 +25,10 @@ def seconds_of(hint: Hint) -> Mapping[str, float]:
 
 def tells_apart(hint: Hint) -> bool:
     """Return whether any node is sooner ready than another; else a scheduler need not be told."""
-    seconds = seconds_of(hint).values()
-    return bool(seconds) and max(seconds) - min(seconds) > ALIKE_SECONDS
+    if not hint.seconds:
+        return len({each.score for each in hint.nodes}) > 1
+    seconds = hint.seconds.values()
+    return max(seconds) - min(seconds) > ALIKE_SECONDS
 
 
 def in_tenths(seconds: Mapping[str, float]) -> dict[str, int]:
@@ -60,13 +62,10 @@ def weighted(hint: Hint) -> list[tuple[str, int]]:
 
 
 def groups(nodes: Sequence[NodeHint]) -> list[list[str]]:
-    """Return names in groups of nodes that are alike, the soonest group first."""
-    if not nodes:
-        return []
-    numbers = alike(np.array([each.ready.p50 for each in nodes])).tolist()
-    found: dict[int, list[str]] = {}
-    for number, each in sorted(zip(numbers, nodes, strict=True), key=lambda pair: pair[0]):
-        found.setdefault(number, []).append(each.node)
+    """Return the names of nodes in groups that have the same score, the best group first."""
+    found: dict[float, list[str]] = {}
+    for each in nodes:
+        found.setdefault(each.score, []).append(each.node)
     return list(found.values())
 
 

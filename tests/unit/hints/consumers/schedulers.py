@@ -37,11 +37,12 @@ class Knowing:
         seconds = {name: self.seconds[name] for name in may}
         best = sorted(seconds, key=lambda name: seconds[name])[: question.limit]
         refused = dict.fromkeys(named, "it holds nothing of a dataset that is required")
+        facts = {"degraded": "" if may else "no node can take the job", **self.facts}
         return hint(
             *(node(name, seconds[name]) for name in best),
             seconds=seconds if question.every else {},
             refused={name: why for name, why in refused.items() if name not in seconds},
-            **self.facts,
+            **facts,
         )
 
 

@@ -156,6 +156,14 @@ def test_a_deadline_keeps_a_pod_from_nodes_that_would_be_late():
     }
 
 
+def test_weights_order_nodes_but_a_deadline_is_in_seconds():
+    weighted = {**DEADLINE, "cachefs.io/weights": "7"}
+    knowing = Knowing()
+    prioritized(knowing, by_name(weighted))
+    filtered(knowing, by_name(weighted))
+    assert [each.readings[0].weight for each in knowing.asked] == [7.0, 1.0]
+
+
 def test_a_deadline_that_no_node_meets_keeps_a_pod_from_nowhere():
     assert filtered(Knowing(), by_name(DEADLINE, ["n3", "n4"])) == passed(["n3", "n4"])
 

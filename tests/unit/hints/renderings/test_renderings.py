@@ -1,5 +1,6 @@
 """What the renderings have in common, and what each does at its edges."""
 
+import dataclasses
 import json
 
 import pytest
@@ -210,8 +211,9 @@ def test_a_job_waits_for_bytes_that_are_on_their_way_and_for_nothing_else():
     assert seconds_missing(hint(*nobody_brings_it.nodes, actions=(begun,))) == 40.0
 
 
-def test_a_job_does_not_wait_on_stale_knowledge_or_for_what_is_close():
-    assert seconds_missing(hint(*COMING.nodes, degraded="inventory 31 s old")) == 0.0
+def test_a_job_does_not_wait_on_old_knowledge_or_for_what_is_close():
+    old = [dataclasses.replace(each, age_seconds=31.0) for each in COMING.nodes]
+    assert seconds_missing(hint(*old)) == 0.0
     assert seconds_missing(hint(node("n1", 12.0, arriving=10, data=9.0))) == 0.0
     assert seconds_missing(NOTHING) == 0.0
 
