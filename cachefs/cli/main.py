@@ -34,6 +34,7 @@ from cachefs.cli import (
     worker,
 )
 from cachefs.cli.flow import commands as flow
+from cachefs.cli.hinting import commands as hinting
 from cachefs.cli.mounting import commands as mounting
 from cachefs.errors import CacheFSError, CapacityError
 
@@ -117,6 +118,7 @@ app.command(rich_help_panel=_START)(up.down)
 app.command(rich_help_panel=_START)(status.status)
 app.add_typer(dataset.app, rich_help_panel=_DATA)
 app.add_typer(flow.app, rich_help_panel=_DATA)
+app.add_typer(hinting.app, rich_help_panel=_DATA)
 app.command(rich_help_panel=_DATA)(warming.warm)
 app.command("ls", rich_help_panel=_DATA)(reading.list_files)
 app.command(rich_help_panel=_DATA)(reading.cat)

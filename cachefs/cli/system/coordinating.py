@@ -28,12 +28,13 @@ from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
 from cachefs.dataflow.steps.programs.rooms import Rooms
 from cachefs.dataflow.steps.registry import Parts, open_kinds
 from cachefs.dataflow.triggers.store import find
+from cachefs.hints.duty import HintDuty
 from cachefs.transport.running import main
 
 
 def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Secret) -> int:
-    """Run a coordinator that carries out flows, too; return the exit status."""
-    return run(config, cluster, token, duties=(_flows,))
+    """Run a coordinator that carries out flows and answers for hints, too; return the exit status."""
+    return run(config, cluster, token, duties=(_flows, HintDuty))
 
 
 def _flows(parts: Surroundings) -> Duty:

@@ -1,0 +1,136 @@
+"""Hints as a duty of the coordinator's process.
+
+A thread of its own follows what other coordinators keep, retires what has expired, and stores what
+outcomes have taught: within a second, so that a process which is killed has forgotten nearly nothing.
+Lessons are of the coordinator that was told; of several, each learns from its own outcomes.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+
+from fastapi import APIRouter
+
+from cachefs.coordinator.duties import Duty, Surroundings
+from cachefs.errors import CacheFSError
+from cachefs.hints.actions import Prefetches
+from cachefs.hints.consumers import routers as consumer_routers
+from cachefs.hints.control import add_service
+from cachefs.hints.deciding import Prices
+from cachefs.hints.inventory import Inventory
+from cachefs.hints.keeping import Keeper, load_lessons, save_lessons
+from cachefs.hints.routes import hint_routers
+from cachefs.hints.service import HintService, Rules
+from cachefs.hints.watching import Watchers
+from cachefs.hints.wishing import Wishes
+from cachefs.ports import Task
+from cachefs.telemetry.metrics import Sample
+from cachefs.transport.control import ControlServer
+
+_LOG = logging.getLogger("cachefs.hints")
+
+LOOK_SECONDS = 0.5
+_CLOSE_SECONDS = 5.0
+_CALLERS_WATCHING = 8
+"""Watchers by gRPC: each keeps one of the control server's threads, which members need, too."""
+
+
+class HintDuty(Duty):
+    """Answers for hints. Its owner calls ``start`` once and ``close`` at the end."""
+
+    def __init__(self, parts: Surroundings) -> None:
+        """Begin nothing yet.
+
+        Raises:
+            CoordinatorUnavailableError: The store does not answer.
+        """
+        self._store = parts.store
+        self._runtime = parts.runtime
+        config = parts.config.hints
+        self.inventory = Inventory(parts)
+        self._keeper = Keeper(parts.store, parts.runtime)
+        wishes = Wishes(parts.coordinator, self.inventory)
+        self.service = HintService(
+            self.inventory,
+            self._keeper,
+            load_lessons(parts.store),
+            parts.runtime,
+            rules=Rules(
+                prices=Prices(
+                    egress_usd_per_gb=parts.config.flows.planning.egress_usd_per_gb,
+                    gpu_usd_per_hour=config.gpu_usd_per_hour,
+                ),
+                fresh_seconds=parts.cluster.lease_seconds,
+                stale_seconds=config.stale_seconds,
+                valid_seconds=config.valid_seconds,
+                remembered_nodes=config.remembered_nodes,
+                block_bytes=parts.cluster.block_size,
+            ),
+            prefetches=Prefetches(wishes.warm),
+        )
+        self._watchers = Watchers(self.service, parts.runtime, limit=config.watchers_limit)
+        self._callers = Watchers(self.service, parts.runtime, limit=_CALLERS_WATCHING)
+        self._saved = self.service.lessons_revision
+        self._ending = parts.runtime.condition()
+        self._ended = False
+        self._task: Task | None = None
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        """Its routes, and those that schedulers call in forms of their own."""
+        return (
+            *hint_routers(self.service, self._watchers),
+            *consumer_routers(self.service.answer),
+        )
+
+    def admits(self, path: str, token: str) -> bool:  # noqa: ARG002 - a duty's
+        """Let in nobody without the cluster's token."""
+        return False
+
+    def add_services(self, server: ControlServer) -> Sequence[str]:
+        """Answer by gRPC, too."""
+        return (add_service(server, self.service, self._callers, self._runtime),)
+
+    def start(self) -> None:
+        """Begin to follow what hints are reckoned from."""
+        self.inventory.start()
+        self._task = self._runtime.start("hints", self._run)
+
+    def close(self) -> None:
+        """End, and store what was learned."""
+        self._watchers.close()
+        self._callers.close()
+        with self._ending:
+            self._ended = True
+            self._ending.notify_all()
+        if self._task is not None:
+            self._task.join(_CLOSE_SECONDS)
+        self.inventory.close()
+
+    def samples(self) -> Iterable[Sample]:
+        """Yield what is measured."""
+        yield from self.service.samples()
+        yield from self.inventory.samples()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            with self._ending:
+                if not self._ended:
+                    self._ending.wait(LOOK_SECONDS)
+                ended = self._ended
+            try:
+                self._tick()
+            except CacheFSError as error:
+                _LOG.warning("a look at reservations failed", extra={"failure": str(error)})
+            except Exception:  # noqa: BLE001 - it is logged with its trace
+                # A bug in one look must not end all later ones: nothing would expire in the store.
+                _LOG.exception("a look at reservations met a bug")
+
+    def _tick(self) -> None:
+        self._keeper.refresh()
+        revision = self.service.lessons_revision
+        if revision != self._saved:
+            document = json.dumps(self.service.lessons_document(), sort_keys=True)
+            save_lessons(self._store, document)
+            self._saved = revision

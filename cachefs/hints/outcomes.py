@@ -1,0 +1,138 @@
+"""Outcomes: what was told to whom, and what became of it.
+
+The hints that were given last are remembered, so that whoever asked may tell how long it really took. From
+that the estimates learn (:mod:`cachefs.core.hints.learning`). A hint that was forgotten meanwhile, by age
+or by a restart, teaches nothing more; what outcomes have taught is stored, and outlives the process.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cachefs.core.hints.answer import Breakdown, Hint
+from cachefs.core.hints.asking import Question
+from cachefs.core.hints.learning import Lessons
+from cachefs.core.names import printable
+from cachefs.errors import ConfigError, NotKnownError
+
+PHASES = ("slot", "image", "data", "load", "init")
+"""Of a job until it is ready; ``run`` is how long it ran then."""
+
+
+@dataclass(slots=True)
+class Given:
+    """A hint that was given."""
+
+    question: Question
+    hint: Hint
+    is_told: bool = False
+    """Whether its outcome is known."""
+
+    @property
+    def subject(self) -> str:
+        """The dataset that stands for what the job reads; empty if it reads none."""
+        return str(self.question.readings[0].dataset) if self.question.readings else ""
+
+    def estimated(self, node: str) -> Breakdown:
+        """Return what was said of a node; of a gang, what was said of all its members together.
+
+        Raises:
+            NotKnownError: Nothing was.
+        """
+        gang = self.hint.gang
+        if gang is not None and gang.breakdown is not None and node in gang.assignment:
+            return gang.breakdown
+        found = next((each for each in self.hint.nodes if each.node == node), None)
+        if found is None:
+            raise NotKnownError(
+                "the hint says nothing of this node",
+                subject=printable(node),
+                hint="nodes beyond the question's limit are not in it",
+            )
+        return found.breakdown
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an outcome was compared with."""
+
+    node: str
+    estimated_seconds: float
+    actual_seconds: float
+    bottleneck: str
+    error_ratio: float
+    """The median of actual over estimated seconds, this outcome included."""
+
+
+class GivenHints:
+    """The hints that were given last. Not safe for concurrent use: its owner takes care of that."""
+
+    def __init__(self, *, nodes_limit: int) -> None:
+        """Remember as many hints as have so many nodes together."""
+        self._limit = nodes_limit
+        self._hints: OrderedDict[str, Given] = OrderedDict()
+        self._nodes = 0
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._hints)
+
+    def put(self, question: Question, hint: Hint) -> None:
+        """Remember a hint, and forget the oldest if there are too many."""
+        self._hints[hint.id] = Given(question, hint)
+        self._nodes += _weight(hint)
+        while self._nodes > self._limit and len(self._hints) > 1:
+            _, oldest = self._hints.popitem(last=False)
+            self._nodes -= _weight(oldest.hint)
+
+    def find(self, hint: str) -> Given:
+        """Return a hint.
+
+        Raises:
+            NotKnownError: It was never given, or has been forgotten.
+        """
+        found = self._hints.get(hint)
+        if found is None:
+            raise NotKnownError(
+                "no such hint",
+                subject=printable(hint),
+                hint="only the newest are remembered, and none over a restart of the coordinator",
+            )
+        return found
+
+
+def learn(
+    lessons: Lessons, given: Given, node: str, seconds: float, phases: Mapping[str, float]
+) -> Learned:
+    """Take in an outcome. A second one of the same hint only tells how long the job ran.
+
+    Args:
+        lessons: Where it is learned.
+        given: The hint.
+        node: Where the job was started.
+        seconds: From the hint until it was ready.
+        phases: Seconds of its parts, as far as they are known: :data:`PHASES`, and ``run``.
+
+    Raises:
+        NotKnownError: The hint says nothing of the node.
+        ConfigError: There is no such phase.
+    """
+    unknown = sorted(phases.keys() - {*PHASES, "run"})
+    if unknown:
+        raise ConfigError(
+            "no such phase", subject=printable(unknown[0]), hint=", ".join((*PHASES, "run"))
+        )
+    estimated = given.estimated(node)
+    if not given.is_told:
+        known = {name: value for name, value in phases.items() if name in PHASES}
+        lessons.outcome(given.subject, estimated, seconds, known)
+        given.is_told = True
+    if "run" in phases:
+        lessons.runs.learn(given.subject, phases["run"])
+    return Learned(
+        node, estimated.ready, seconds, estimated.bottleneck, lessons.errors.median_ratio
+    )
+
+
+def _weight(hint: Hint) -> int:
+    return 1 + len(hint.nodes)

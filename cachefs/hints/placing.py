@@ -1,0 +1,192 @@
+"""Placing: where the job would go, of the nodes in order, and keeping that place if it was asked for.
+
+One member goes to the best node; the members of a gang go where they are ready together soonest
+(:mod:`cachefs.core.hints.gangs`). If a place is kept, a node that is not free yet may be the better one
+(:mod:`cachefs.core.hints.waiting`): then the place that is kept is there, and the hint says to wait.
+"""
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from cachefs.core.hints.answer import Action, GangHint, Wait
+from cachefs.core.hints.asking import Question
+from cachefs.core.hints.estimate import Located, together
+from cachefs.core.hints.fleet import Fleet
+from cachefs.core.hints.gangs import NoPlace, solve
+from cachefs.core.hints.joint import Work, joined
+from cachefs.core.hints.learning import Lessons
+from cachefs.core.hints.nodes import Node
+from cachefs.core.hints.reserving import Asker, Refusal, Reservation, Reservations
+from cachefs.core.hints.waiting import Offer, offer
+from cachefs.hints.actions import NODES_MAX, lacking
+from cachefs.hints.deciding import Decided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where the job would go, and what is kept for it."""
+
+    nodes: tuple[str, ...] = ()
+    """The node of each member; empty if there is no place."""
+    gang: GangHint | None = None
+    wait: Wait | None = None
+    token: str = ""
+    """Of the reservation; empty if none was made."""
+    lacking: tuple[Action, ...] = ()
+    """What would have to be brought to those nodes."""
+    notes: tuple[str, ...] = ()
+    """Why there is no place, or none is kept."""
+
+
+class Placer:
+    """Places jobs; with the inventory's turn only."""
+
+    def __init__(self, fleet: Fleet, lessons: Lessons, *, block_bytes: int) -> None:
+        """Place jobs on the nodes of a fleet."""
+        self._fleet = fleet
+        self._lessons = lessons
+        self._block_bytes = block_bytes
+
+    def place(self, decided: Decided) -> Placed:
+        """Return where the job would go."""
+        if decided.asked.question.gang is not None:
+            return self._place_gang(decided)
+        if not len(decided.rows):
+            return Placed()
+        return self._on(decided, (self._fleet.names[int(decided.rows[0])],))
+
+    def keep(self, decided: Decided, placed: Placed, reservations: Reservations) -> Placed:
+        """Keep that place for the job, or a better one that it has to wait for."""
+        asker = _asker(decided)
+        reservations.line_up(asker, now=decided.now)
+        if placed.gang is not None or decided.asked.question.gang is not None:
+            return self._keep(decided, placed, reservations, asker)
+        offered = offer(
+            decided.ready, decided.slot, decided.rows, waits=reservations.waits(asker.job)
+        )
+        refusal = ""
+        if offered is not None:
+            kept = self._keep_offer(decided, offered, reservations, asker)
+            if kept.token:
+                return kept
+            refusal = kept.notes[0]
+        free = next((row for row in decided.rows.tolist() if decided.slot[row] <= 0), None)
+        if free is None:
+            note = refusal or "nothing is free, and nobody knows when something will be"
+            return replace(placed, notes=(*placed.notes, f"no place is kept: {note}"))
+        best = self._on(decided, (self._fleet.names[free],))
+        return self._keep(decided, best, reservations, asker)
+
+    def _place_gang(self, decided: Decided) -> Placed:
+        question = decided.asked.question
+        gang = question.gang
+        if gang is None or not len(decided.rows):
+            return Placed()
+        joint = joined(self._fleet, decided.openings, gang, self._work(decided), may=decided.may)
+        choice = solve(joint)
+        if isinstance(choice, NoPlace):
+            return Placed(notes=(f"the gang finds no place: {choice.reason}",))
+        hint = GangHint(
+            assignment=choice.assignment,
+            level=choice.level,
+            domain=choice.domain,
+            ready=self._lessons.errors.widened(choice.seconds),
+            bottleneck=choice.breakdown.bottleneck,
+            breakdown=choice.breakdown,
+        )
+        return replace(self._on(decided, choice.assignment), gang=hint)
+
+    def _work(self, decided: Decided) -> Work:
+        """Return what the members of a gang do, each on its own and all together."""
+        question = decided.asked.question
+        every: list[Located] = []
+        shares: list[Located] = []
+        for reading, located in zip(question.readings, decided.located, strict=True):
+            if located is not None:
+                (shares if reading.by_rank else every).append(located)
+        return Work(
+            every=together(every, self._fleet) if every else None,
+            shares=together(shares, self._fleet) if shares else None,
+            links=decided.links,
+            loader=question.loader,
+            image=decided.estimate.image,
+            init=self._lessons.starts.of(decided.asked.subject),
+            files=decided.asked.files,
+            block_bytes=self._block_bytes,
+        )
+
+    def _on(self, decided: Decided, nodes: tuple[str, ...]) -> Placed:
+        """Return a placement on some nodes, with what they lack."""
+        size = len(nodes)
+        actions: list[Action] = []
+        for node, members in list(Counter(nodes).items())[:NODES_MAX]:
+            row = self._fleet.row(node)
+            if row is not None:
+                actions += lacking(decided, row, node, members / size)
+        return Placed(nodes=nodes, lacking=tuple(actions))
+
+    def _keep(
+        self, decided: Decided, placed: Placed, reservations: Reservations, asker: Asker
+    ) -> Placed:
+        if not placed.nodes:
+            return placed
+        made = self._try(decided, placed.nodes, reservations, asker)
+        if isinstance(made, Refusal):
+            note = f"no place is kept: {made.reason}"
+            return replace(placed, notes=(*placed.notes, note))
+        return replace(placed, token=made.token)
+
+    def _keep_offer(
+        self, decided: Decided, offered: Offer, reservations: Reservations, asker: Asker
+    ) -> Placed:
+        placed = self._on(decided, (self._fleet.names[offered.row],))
+        made = self._try(decided, placed.nodes, reservations, asker)
+        if isinstance(made, Refusal):
+            return replace(placed, notes=(made.reason,))
+        wait = Wait(
+            node=placed.nodes[0],
+            free_seconds=offered.free_seconds,
+            ready_seconds=offered.ready_seconds,
+            reservation=made.token,
+            expires_seconds=made.expires_at - decided.now,
+        )
+        return replace(placed, token=made.token, wait=wait)
+
+    def _try(
+        self,
+        decided: Decided,
+        nodes: tuple[str, ...],
+        reservations: Reservations,
+        asker: Asker,
+    ) -> Reservation | Refusal:
+        question = decided.asked.question
+        where: list[tuple[Node, int]] = []
+        for name, members in Counter(nodes).items():
+            node = self._fleet.node(name)
+            if node is None:
+                return Refusal(f"{name} has just left")
+            where.append((node, members))
+        return reservations.try_reserve(
+            asker,
+            where,
+            token=f"r-{secrets.token_hex(12)}",
+            now=decided.now,
+            keep_seconds=question.reserve_seconds or 0.0,
+            runs_seconds=_runs_seconds(question, self._lessons, decided.asked.subject),
+        )
+
+
+def _runs_seconds(question: Question, lessons: Lessons, subject: str) -> float:
+    return question.expected_seconds or lessons.runs.of(subject)
+
+
+def _asker(decided: Decided) -> Asker:
+    question = decided.asked.question
+    return Asker(
+        job=decided.asked.job,
+        wanted=decided.wanted,
+        tenant=question.tenant,
+        candidates=frozenset(question.candidates),
+        selector=question.selector,
+    )

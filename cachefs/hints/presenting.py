@@ -1,0 +1,70 @@
+"""From what the service answers to the bodies that both doors show, renderings included."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cachefs.core.hints.answer import Hint
+from cachefs.core.hints.asking import Question
+from cachefs.core.names import printable
+from cachefs.errors import ConfigError
+from cachefs.hints.bodies import HintBody, LearnedBody, ReservationBody, moment
+from cachefs.hints.keeping import KeptPlace
+from cachefs.hints.outcomes import Learned
+from cachefs.hints.renderings import RENDERINGS
+
+
+def renderings_of(
+    hint: Hint, question: Question, names: Sequence[str] | None
+) -> dict[str, Any]:  # Any: each scheduler's own form
+    """Return a hint in the forms that schedulers take; in all of them for no names.
+
+    Raises:
+        ConfigError: There is no form of such a name.
+    """
+    chosen = RENDERINGS.keys() if names is None else dict.fromkeys(names).keys()
+    unknown = sorted(chosen - RENDERINGS.keys())
+    if unknown:
+        raise ConfigError(
+            "no such rendering", subject=printable(unknown[0]), hint=", ".join(RENDERINGS)
+        )
+    return {name: RENDERINGS[name](hint, question) for name in chosen}
+
+
+def hint_body(
+    hint: Hint,
+    question: Question,
+    kept: KeptPlace | None,
+    *,
+    names: Sequence[str] | None,
+) -> HintBody:
+    """Return the body of a hint.
+
+    Raises:
+        ConfigError: There is no rendering of such a name.
+    """
+    return HintBody.of(
+        hint,
+        renderings_of(hint, question, names),
+        None if kept is None else reservation_body(kept),
+    )
+
+
+def reservation_body(kept: KeptPlace) -> ReservationBody:
+    """Return the body of a place that is kept."""
+    return ReservationBody(
+        token=kept.token,
+        nodes=list(kept.nodes),
+        job_id=kept.job,
+        expires_at=moment(kept.expires_at),
+    )
+
+
+def learned_body(learned: Learned) -> LearnedBody:
+    """Return the body of what an outcome was compared with."""
+    return LearnedBody(
+        node=learned.node,
+        estimated_s=learned.estimated_seconds,
+        actual_s=learned.actual_seconds,
+        bottleneck=learned.bottleneck,
+        error_ratio=learned.error_ratio,
+    )
