@@ -5,6 +5,7 @@ cannot make the process keep a byte. This is ASGI, the one place where our code 
 because it is called by a server that is; it never waits for anything but that server.
 """
 
+import base64
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,6 +73,9 @@ class Gate:
 
     def _admits(self, path: str, header: bytes) -> bool:
         scheme, _, presented = header.decode("latin-1").partition(" ")
+        if scheme.lower() == "basic":
+            # Who can only be given a URL has its own token in it; the cluster's is not for URLs.
+            return self._other(path, _password(presented))
         known = self._token.matches(presented) or self._other(path, presented)
         return known and scheme.lower() == "bearer"
 
@@ -80,6 +84,15 @@ class Gate:
             f"a request may have {self._request_limit_bytes} bytes",
             hint="see request_limit_bytes in the coordinator's configuration",
         )
+
+
+def _password(credentials: str) -> str:
+    """Return the password of HTTP's Basic scheme; empty if there is none."""
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except ValueError:
+        return ""
+    return decoded.partition(":")[2]
 
 
 async def _refuse(send: Send, error: CacheFSError) -> None:
