@@ -77,6 +77,8 @@ class Decided:
     """Of the nodes that can take the job, now or later, the best first."""
     scores: Column
     """0 to 100, for each of :attr:`rows`."""
+    weighed: Column
+    """Seconds until ready as the weights of the datasets have them: what order and scores come from."""
     estimate: Estimate
     may: Truths
     """Whether a node may be chosen, accelerators aside."""
@@ -175,6 +177,7 @@ class Decider:
             links=links,
             rows=rows,
             scores=hundredths(seconds[rows]),
+            weighed=seconds,
             estimate=reckoned,
             may=may,
             openings=openings,

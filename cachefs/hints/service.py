@@ -317,7 +317,7 @@ class HintService:
 
 
 def _every(decided: Decided) -> dict[str, float]:
-    """Return the seconds of every node that can take the job."""
+    """Return the seconds of every node that can take the job, as the datasets' weights have them."""
     names = decided.fleet.names
-    seconds = decided.ready[decided.rows].tolist()
+    seconds = decided.weighed[decided.rows].tolist()
     return {names[row]: each for row, each in zip(decided.rows.tolist(), seconds, strict=True)}

@@ -162,7 +162,8 @@ class Hint:
     """Candidates that could not take the job, and why; all others are among the nodes or beyond the limit."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """To ready, by half of all chances, of every candidate that could take the job, those beyond the
-    limit included; empty unless the question asks for ``every`` one."""
+    limit included, as the weights of the datasets have it: what the order comes from. Empty unless the
+    question asks for ``every`` one."""
     degraded: str = ""
     """Why the answer is worth less than usual; empty if it is not."""
 
