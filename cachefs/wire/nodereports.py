@@ -130,7 +130,7 @@ class TrafficReport:
             left -= len(digits)
             if left < 0:
                 break
-            rows.append([each.file_version, digits, round(each.seconds, 2)])
+            rows.append([each.file_version, digits, round(each.seconds, 3)])
         return rows
 
 

@@ -149,7 +149,8 @@ class _Sorted:
         for worker, moments in ground.arrivals.items():
             here = [at for name, at in moments.items() if name in self.files]
             if here:
-                seconds[worker] = max(0.0, max(here) - now)
+                # What is late by a second is expected to take another one.
+                seconds[worker] = abs(max(here) - now)
         return spread(self._tally, ground.places, origin=self.origin, seconds=seconds)
 
 
