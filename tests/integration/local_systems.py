@@ -4,11 +4,12 @@ A command costs a third of a second as a process of its own, and next to nothing
 run here; those that are about the process itself are not.
 """
 
-import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +17,9 @@ import pytest
 from cachefs.cli import main
 from cachefs.cli.session import Session
 from cachefs.cli.system.statefolder import StateFolder
+from cachefs.errors import CacheFSError
 from cachefs.transport.processes import ProcessRecord
+from tests.integration.systems import wait_for
 
 COMMAND_SECONDS = 60.0
 
@@ -68,20 +71,21 @@ class LocalSystem:
 
     def run(self, *words):
         """Run a command in this process; not from several threads at once."""
-        streams = {
-            name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-            for name in ("stdout", "stderr")
-        }
-        with pytest.MonkeyPatch.context() as patch:
+        with ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
             for name in os.environ.keys() - self.environment.keys():
                 patch.delenv(name)
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["cachefs", *words])
-            for name, stream in streams.items():
-                patch.setattr(sys, name, stream)
+            streams = []
+            for name in ("stdout", "stderr"):  # files, because some commands write to descriptors
+                streams.append(stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")))
+                patch.setattr(sys, name, streams[-1])
             code = main.run()
-        return Done(code, *(stream.buffer.getvalue().decode() for stream in streams.values()))
+            for stream in streams:
+                stream.seek(0)
+            return Done(code, *(stream.read() for stream in streams))
 
     def do(self, *words):
         """Run a command that must succeed."""
@@ -94,8 +98,27 @@ class LocalSystem:
         return json.loads(self.do(*words, "--json").stdout)
 
     def up(self, *words):
-        """Start it in the background."""
-        self.do("up", "--detach", "--disk", "64MiB", *words)
+        """Start it in the background; without endpoints, unless the words are for them."""
+        gateway = () if "--gateway" in words else ("--no-gateway",)
+        self.do("up", "--detach", "--disk", "64MiB", *gateway, *words)
+
+    def have(self, workers):
+        """Have so many workers, and no bounds, zones, policies and datasets that a test has left."""
+        if not self.folder.is_locked():
+            self.up("--workers", str(workers))
+        policies = self.api.get("/v1/policies")
+        none = {section: dict.fromkeys(policies[section]) for section in ("pools", "datasets")}
+        self.api.fetch("PATCH", "/v1/policies", none)
+        for dataset in self.api.get("/v1/datasets")["datasets"]:
+            self.do("dataset", "rm", dataset["name"])
+        change = {"wanted": workers, "wanted_by_zone": {}, "least": 0, "most": None, "by": "test"}
+        self.api.fetch("PUT", "/v1/pools/default", change)
+        wait_for(lambda: self.live() == workers and self.workers() == self.members(), seconds=40)
+
+    def live(self):
+        """Return how many workers there are, once they are those that there shall be; else nothing."""
+        pool = self.api.get("/v1/pools/default")
+        return pool["live"] if pool["settled"] else None
 
     @property
     def api(self):
@@ -111,6 +134,13 @@ class LocalSystem:
 
     def address(self, name):
         return json.loads((self.folder.path / "addresses.json").read_text())[name]["data"]
+
+    def is_answering(self):
+        """Whether the coordinator does."""
+        try:
+            return bool(self.api.get("/v1/view"))
+        except CacheFSError:
+            return False
 
     def members(self):
         return {each["worker"] for each in self.api.get("/v1/view")["members"]}

@@ -5,8 +5,7 @@ import random
 import pytest
 
 from cachefs.errors import ConflictError
-from tests.integration.systems import PacedOrigin, System, wait_for
-from tests.integration.test_up_down import CLOCK
+from tests.integration.systems import RUNTIME, PacedOrigin, System, wait_for
 
 pytestmark = pytest.mark.slow
 CONTENT = random.Random(59).randbytes(20 * 64 * 1024 + 5)
@@ -46,7 +45,7 @@ def test_reads_and_warm_ups_of_another_namespace_do_not_touch_an_exclusive_pool(
         with system.open("other/m", local=False) as dataset, dataset.open("weights.bin") as file:
             assert file.read() == CONTENT
         wait_for(lambda: busy(system, "ours")["served"] >= len(CONTENT))
-        CLOCK.sleep(1.0)  # another renewal of both
+        RUNTIME.sleep(1.0)  # another renewal of both
         assert busy(system, "theirs") == {"blocks": 0, "filled": 0, "served": 0}
         # That it could have been seen: the pool's own namespace does touch it.
         system.add("team/m", f"{origin.url}/", pool="gpu")

@@ -1,7 +1,5 @@
 """Policies under ``cachefs up``: with the real processes, a paced origin, and readers that come and go."""
 
-import json
-import os
 import random
 import signal
 import threading
@@ -9,18 +7,17 @@ from contextlib import suppress
 
 import pytest
 
-from cachefs.cli.session import Session
-from cachefs.cli.system.statefolder import StateFolder
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import CacheFSError
 from cachefs.sdk import open_dataset
-from tests.integration.systems import PacedOrigin
-from tests.integration.test_up_down import System, until
+from tests.integration.local_systems import LocalSystem
+from tests.integration.systems import wait_for
 
 pytestmark = pytest.mark.slow
 CONTENT = random.Random(53).randbytes(60 * 64 * 1024 + 5)
 READERS = 5
 """Each fetches four blocks at once, and a worker fills eight: the others wait in its queue."""
+NETWORK = ReaderConfig(local=False, block_cache_bytes=0, readahead_bytes=0)
 IDLE = """
 pools:
   default:
@@ -40,134 +37,115 @@ pools:
 """
 DATASETS = """
 datasets:
-  "*": {demote_after: 1s, evict_after: 15s}
+  "*": {demote_after: 1s, evict_after: 6s}
   kept: {}
 """
 
 
-@pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    (folder / "weights.bin").write_bytes(CONTENT)
-    with PacedOrigin(folder) as origin:
-        yield origin
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with LocalSystem(tmp_path_factory.mktemp("policies") / "state") as system:
+        system.up("--workers", "1", "--memory", "64MiB")
+        yield system
 
 
 @pytest.fixture
-def system(tmp_path):
-    made = System(StateFolder(tmp_path / "state"))
-    yield made
-    records = list(made.processes().values()) if made.folder.processes.exists() else []
-    made.run("down")
-    assert not [record.name for record in records if record.alive]
+def system(running):
+    """Return a system of one worker, with memory, on which nothing is set."""
+    running.have(workers=1)
+    return running
 
 
-def run(system, *words):
-    done = system.run(*words)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def ask(system, *words):
-    return json.loads(run(system, *words, "--json").stdout)
-
-
-def set_policies(system, tmp_path, text, *words):
+def set_policies(system, tmp_path, text):
     path = tmp_path / "policies.yaml"
     path.write_text(text)
-    return run(system, "policy", "set", str(path), *words)
+    return system.do("policy", "set", str(path))
 
 
-def workers(system):
-    return {name for name in system.processes() if name.startswith("worker")}
+def read(system, name, path=None):
+    """Read a file whole, over the network, as a process would that comes for it alone."""
+    with open_dataset(name, state=system.folder.path, config=NETWORK) as dataset:
+        return dataset.read(path or f"{name}.bin")
 
 
-def events(system, kind):
-    api = Session(system.folder.path).api
-    return [one["message"] for one in api.get("/v1/events")["events"] if one["kind"] == kind]
+def told(system, kind="pool-changed"):
+    events = system.api.get("/v1/events?limit=1000")["events"]
+    return [one["message"] for one in events if one["kind"] == kind]
 
 
-def test_an_idle_pool_goes_to_zero_and_a_reader_wakes_it(system, origin, tmp_path):
-    system.up("--workers", "1")
-    run(system, "dataset", "add", "m", f"{origin.url}/weights.bin")
-    run(system, "cp", "m/weights.bin", str(tmp_path / "first"))
+def test_an_idle_pool_goes_to_zero_and_a_reader_wakes_it(system, origin, name, tmp_path):
+    system.do("dataset", "add", name, f"{origin.url}/{name}.bin")
+    assert read(system, name) == CONTENT
     set_policies(system, tmp_path, IDLE)
-    until(lambda: not workers(system), seconds=30)
-    run(system, "cp", "m/weights.bin", str(tmp_path / "copy"))
-    assert (tmp_path / "copy").read_bytes() == CONTENT
-    told = events(system, "pool-changed")
-    assert "0 workers, by policy, because nothing was read for" in told[-2]
-    assert "1 worker, by policy, because somebody reads" in told[-1]
+    wait_for(lambda: not system.workers(), seconds=30)
+    assert read(system, name) == CONTENT
+    zero, one = told(system)[-2:]
+    assert "0 workers, by policy, because nothing was read for" in zero
+    assert "1 worker, by policy, because somebody reads" in one
 
 
-def test_a_reader_that_has_a_dataset_open_wakes_its_pool(system, origin):
-    system.up("--workers", "1")
-    run(system, "dataset", "add", "m", f"{origin.url}/weights.bin")
-    path = system.folder.path.parent / "policies.yaml"
-    config = ReaderConfig(local=False, block_cache_bytes=0, readahead_bytes=0)
+def test_a_reader_that_has_a_dataset_open_wakes_its_pool(system, origin, name, tmp_path):
+    system.do("dataset", "add", name, f"{origin.url}/{name}.bin")
     with (
-        open_dataset("m", state=system.folder.path, config=config) as dataset,
-        dataset.open("weights.bin") as file,
+        open_dataset(name, state=system.folder.path, config=NETWORK) as dataset,
+        dataset.open(f"{name}.bin") as file,
     ):
         assert file.read_at(0, 1000) == CONTENT[:1000]
-        path.write_text(IDLE)
-        run(system, "policy", "set", str(path))
-        until(lambda: not workers(system), seconds=30)
+        set_policies(system, tmp_path, IDLE)
+        wait_for(lambda: not system.workers(), seconds=30)
         assert file.read_at(200_000, 1000) == CONTENT[200_000:201_000]
-    assert events(system, "pool-changed")[-1] == "0 → 1 worker, by policy, because somebody reads"
+    assert told(system)[-1] == "0 → 1 worker, by policy, because somebody reads"
 
 
 def test_a_queue_of_fills_grows_the_pool_and_the_policy_outlives_the_coordinator(
-    system, origin, tmp_path
+    system, origin, name, tmp_path
 ):
-    system.up("--workers", "1")
     many = origin.folder / "many"
     many.mkdir()
     for number in range(READERS):
         (many / f"{number}.bin").write_bytes(CONTENT)
-    run(system, "dataset", "add", "m", f"{origin.url}/many/")
+    system.do("dataset", "add", name, f"{origin.url}/many/")
     set_policies(system, tmp_path, QUEUE)
-    killed = system.processes()["coordinator"].pid
-    os.kill(killed, signal.SIGKILL)
-    until(lambda: getattr(system.processes().get("coordinator"), "pid", killed) != killed)
-    until(lambda: system.run("policy", "list").returncode == 0)
-    assert ask(system, "policy", "list")["pools"]["default"]["most"] == 2
+    killed = system.processes()["coordinator"]
+    killed.send(signal.SIGKILL)
+    wait_for(lambda: system.processes().get("coordinator", killed) != killed)
+    wait_for(lambda: system.run("policy", "list").returncode == 0)
+    assert system.ask("policy", "list")["pools"]["default"]["most"] == 2
     origin.pause_seconds = 1.0
-    copies = [
-        threading.Thread(target=system.run, args=("cp", f"m/{n}.bin", str(tmp_path / f"{n}")))
-        for n in range(READERS)
-    ]
-    for copy in copies:
-        copy.start()
-    until(lambda: len(workers(system)) == 2, seconds=30)
+    copies = {}
+
+    def copy(number):
+        copies[number] = read(system, name, f"{number}.bin")
+
+    readers = [threading.Thread(target=copy, args=(number,)) for number in range(READERS)]
+    for reader in readers:
+        reader.start()
+    wait_for(lambda: len(system.workers()) == 2, seconds=30)
     origin.pause_seconds = 0.0
-    for copy in copies:
-        copy.join()
-    assert {(tmp_path / f"{n}").read_bytes() == CONTENT for n in range(READERS)} == {True}
-    told = events(system, "pool-changed")[-1]
-    assert told.startswith("1 → 2 workers, by policy, because")
-    assert "fills are queued a worker, 2 are aimed at" in told
+    for reader in readers:
+        reader.join(60)
+    assert copies == dict.fromkeys(range(READERS), CONTENT)
+    why = told(system)[-1]
+    assert why.startswith("1 → 2 workers, by policy, because")
+    assert "fills are queued a worker, 2 are aimed at" in why
 
 
-def test_idle_datasets_leave_memory_then_the_cache_and_others_stay(system, origin, tmp_path):
-    system.up("--workers", "1", "--memory", "64MiB")
+def test_idle_datasets_leave_memory_then_the_cache_and_others_stay(system, origin, name, tmp_path):
     (origin.folder / "other.bin").write_bytes(CONTENT[:200_000])
-    for name, file in (("m", "weights.bin"), ("kept", "other.bin")):
-        run(system, "dataset", "add", name, f"{origin.url}/{file}")
-        run(system, "warm", name)
+    for dataset, file in ((name, f"{name}.bin"), ("kept", "other.bin")):
+        system.do("dataset", "add", dataset, f"{origin.url}/{file}")
+        system.do("warm", dataset)
     asked = origin.bytes_asked
-    api = Session(system.folder.path).api
 
-    def tiers(name):
+    def tiers(dataset):
         with suppress(CacheFSError):
-            shares = api.get(f"/v1/residency/default/{name}")["shares"]
+            shares = system.api.get(f"/v1/residency/default/{dataset}")["shares"]
             return {share["tier"] for share in shares if share["bytes"]}
         return {"unknown"}
 
-    assert tiers("m") == tiers("kept") == {"memory"}
+    assert tiers(name) == tiers("kept") == {"memory"}
     set_policies(system, tmp_path, DATASETS)
-    until(lambda: tiers("m") == {"disk"})
-    until(lambda: tiers("m") == set(), seconds=30)
+    wait_for(lambda: tiers(name) == {"disk"})
+    wait_for(lambda: tiers(name) == set(), seconds=30)
     assert tiers("kept") == {"memory"}
     assert origin.bytes_asked == asked, "the origin paid for nothing of this"
