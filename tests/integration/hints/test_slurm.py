@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from cachefs.benchmarks.nginx import free_port
+from cachefs.cli import session
+from cachefs.cli.hinting.slurming import publish_slurm
 from cachefs.core.names import DatasetName
+from cachefs.errors import ConfigError
 from cachefs.hints.renderings.slurm import feature, parse_nodes, slurm, table, updates
 from tests.integration.systems import wait_for
 from tests.unit.hints.making import hint, node, question
@@ -168,6 +171,10 @@ class Slurm:
         nodes = parse_nodes(self.run("scontrol", "--oneliner", "show", "nodes"))
         return {name: each.active for name, each in nodes.items()}
 
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Let this process be one that runs Slurm's commands."""
+        patch.setenv("SLURM_CONF", str(self._folder / "slurm.conf"))
+
     def close(self) -> None:
         """End all processes, the last that was started first."""
         for process in reversed(self._processes):
@@ -275,3 +282,43 @@ def test_the_site_prefers_for_jobs_that_say_what_they_read(slurm_cluster):
     assert slurm_cluster.place("--comment=cachefs=qwen") == ["n1"]
     assert slurm_cluster.place() == ["n1"]
     assert slurm_cluster.place(reads, "--prefer=site") == ["n1"]
+
+
+class Asked:
+    """A session with a system that answers about ``llama`` and ``qwen``."""
+
+    def __init__(self, state):
+        self.api = self
+
+    def datasets(self):
+        return [{"name": "llama"}, {"name": "qwen"}]
+
+    def post(self, path, body, *, timeout_seconds):
+        assert (path, body["dry_run"], body["limit"]) == ("/v1/hints", True, 10_000)
+        (name,) = (each["name"] for each in body["datasets"])
+        told = HELD_BY_N3 if name == "llama" else hint(node("elsewhere", 2.0, held=100))
+        return {"renderings": {"slurm": slurm(told, question(name))}}
+
+
+def test_the_command_publishes_features_and_the_table(slurm_cluster, monkeypatch, capsys):
+    slurm_cluster.enter(monkeypatch)
+    monkeypatch.setattr(session, "Session", Asked)
+    publish_slurm(dry_run=True, table=slurm_cluster.table)
+    planned = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in planned] == ["NodeName=n2", "NodeName=n3"]
+    assert slurm_cluster.features()["n3"] == ()
+    assert not slurm_cluster.table.exists()
+    publish_slurm(table=slurm_cluster.table)
+    assert slurm_cluster.features()["n3"] == (feature(LLAMA, "hot"), feature(LLAMA, "warm"))
+    assert slurm_cluster.table.read_text() == (
+        f"llama {feature(LLAMA, 'hot')} 1\nllama {feature(LLAMA, 'warm')} 2\n"
+    )
+    assert "1 of their nodes" in capsys.readouterr().err
+    assert slurm_cluster.place("--comment=cachefs=llama") == ["n3"]
+
+
+def test_the_command_wants_slurms_programs(monkeypatch):
+    monkeypatch.setattr(session, "Session", Asked)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match="there is no scontrol here"):
+        publish_slurm(["llama"])
