@@ -2,8 +2,8 @@
 
 A hint is advice, and asking for one never fails a job. If nobody answers in time, or the answer makes
 no sense, :func:`hint` has *no opinion*: an empty ranking, and the reason. Whoever schedules then does
-what it would have done without us. No coordinator answers yet, so that is what everybody gets; the
-question is asked all the same, and the names in it are those of the answer's future.
+what it would have done without us. Whoever tells later how long it really took (:func:`tell_outcome`) makes
+the next hints better.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from cachefs.config.discovery import Endpoint
-from cachefs.core.names import parse_reference, printable
-from cachefs.errors import CacheFSError, ConfigError
+from cachefs.core.hints.asking import Gang, WantedGpu, dataset_named
+from cachefs.errors import CacheFSError
 from cachefs.sdk.dataset import find_system
 from cachefs.transport.api import Api
 
+__all__ = [
+    "Gang",
+    "Hint",
+    "RankedNode",
+    "WantedDataset",
+    "WantedGpu",
+    "hint",
+    "tell_outcome",
+]
 _TIMEOUT_SECONDS = 2.0
 """A scheduler that asks decides hundreds of times a minute."""
 
@@ -32,30 +41,10 @@ class WantedDataset:
     """Patterns of files; none for all."""
     by_rank: bool = False
     """Whether each member of the gang reads a share of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gang:
-    """Members that start together or not at all."""
-
-    size: int
-    least: int | None = None
-    """How many are enough; all of them for ``None``."""
-    required_topology: str | None = None
-    """What all must share: ``rack``, ``zone``."""
-    preferred_topology: str | None = None
-    """What all should share."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedGpu:
-    """What each member needs of a node's accelerators."""
-
-    count: int = 1
-    model: str | None = None
-    memory_gib: float | None = None
-    mig_profile: str | None = None
-    fraction: float | None = None
+    required: bool = False
+    """Whether a node that holds none of it is no candidate."""
+    weight: float = 1.0
+    """How much its seconds count among those of the job's other datasets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +58,28 @@ class RankedNode:
     """From now, by half of all chances."""
     ready_seconds_p90: float
     """From now, by nine chances in ten."""
+    cached: float = 0.0
+    """The share of the job's bytes that the node holds, 0 to 1."""
+    bottleneck: str = ""
+    """What the longest part waits for: ``nvme:n1``, ``origin:s3://bucket``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
     """The answer."""
 
+    id: str = ""
+    """To which an outcome can be told."""
     nodes: tuple[RankedNode, ...] = ()
     """The best first; empty for no opinion."""
+    gang: tuple[str, ...] = ()
+    """The node of each member, by rank; empty without a gang, or if it finds no place."""
+    wait_for: str = ""
+    """The node that is worth waiting for, which is kept; empty if none is."""
+    reservation: str = ""
+    """The token of the place that is kept, if one was asked for and could be."""
     reason: str = ""
-    """Why there is no opinion, for a log."""
+    """Why there is no opinion, or it is worth less than usual, for a log."""
     document: Mapping[str, Any] = field(default_factory=dict)
     """All that was answered, as it came."""
 
@@ -102,15 +103,17 @@ def hint(
     expected_seconds: float | None = None,
     staleness_seconds_max: float | None = None,
     reserve_seconds: float | None = None,
+    prefetch: bool = False,
     limit: int = 32,
     explain: bool = False,
+    renderings: Sequence[str] = (),
     coordinator: str | None = None,
     token_file: str | Path | None = None,
     state: str | Path | None = None,
 ) -> Hint:
     """Ask where a job that reads datasets would be ready soonest.
 
-    Waits two seconds at most. Today nobody answers: the ranking is empty, with the reason.
+    Waits two seconds at most.
 
     Args:
         datasets: What the job reads, by name or in detail.
@@ -125,9 +128,11 @@ def hint(
         deadline_seconds: From now, by when it must be ready.
         expected_seconds: How long it runs.
         staleness_seconds_max: How old the knowledge of what is cached where may be.
-        reserve_seconds: Keep a place for so long.
+        reserve_seconds: Keep a place for so long. Only then may the answer be to wait.
+        prefetch: Begin to bring what the best node lacks.
         limit: Of nodes in the answer.
-        explain: Whether the answer says how the seconds come about.
+        explain: Whether the answer says of all who are refused why.
+        renderings: Forms that schedulers take, to be in the answer's document: ``slurm``, ``ray`` …
         coordinator: As in :func:`cachefs.sdk.open_dataset`.
         token_file: Likewise.
         state: Likewise.
@@ -152,10 +157,46 @@ def hint(
         "expected_duration_s": expected_seconds,
         "max_staleness_s": staleness_seconds_max,
         "reserve": None if reserve_seconds is None else {"ttl_s": reserve_seconds},
+        "prefetch": prefetch,
         "limit": limit,
         "explain": explain,
+        "renderings": list(renderings),
     }
     return _ask(question, partial(find_system, coordinator, token_file, state))
+
+
+def tell_outcome(
+    given: Hint,
+    *,
+    node: str,
+    ready_seconds: float,
+    phases: Mapping[str, float] | None = None,
+    coordinator: str | None = None,
+    token_file: str | Path | None = None,
+    state: str | Path | None = None,
+) -> bool:
+    """Tell how long it really took, and return whether anybody has heard of it. Fails no job either.
+
+    Args:
+        given: The hint.
+        node: Where the job, or its first member, was started.
+        ready_seconds: From the hint until it was ready.
+        phases: Seconds of its parts, as far as they are known: ``image``, ``data``, ``load``, ``init``; and
+            ``run``, once it has ended.
+        coordinator: As in :func:`cachefs.sdk.open_dataset`.
+        token_file: Likewise.
+        state: Likewise.
+    """
+    if not given.id:
+        return False
+    body = {"node": node, "ready_s": ready_seconds, "phases": dict(phases or {})}
+    try:
+        endpoint = find_system(coordinator, token_file, state)
+        api = Api(endpoint.coordinator, endpoint.token)
+        api.post(f"/v1/hints/{given.id}/outcome", body, timeout_seconds=_TIMEOUT_SECONDS)
+    except CacheFSError:
+        return False
+    return True
 
 
 def _ask(question: Mapping[str, Any], find: Callable[[], Endpoint]) -> Hint:
@@ -163,28 +204,39 @@ def _ask(question: Mapping[str, Any], find: Callable[[], Endpoint]) -> Hint:
         endpoint = find()
         api = Api(endpoint.coordinator, endpoint.token)
         answer = api.post("/v1/hints", question, timeout_seconds=_TIMEOUT_SECONDS)
-        nodes = tuple(_ranked(each) for each in answer["nodes"])
+        return _hint(answer)
     except CacheFSError as error:
         return Hint(reason=str(error))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Hint(reason=f"the answer makes no sense: {error!r}")
-    return Hint(nodes=nodes, reason="" if nodes else "no node is known", document=answer)
+
+
+def _hint(answer: Mapping[str, Any]) -> Hint:
+    nodes = tuple(_ranked(each) for each in answer["nodes"])
+    gang, wait, kept = (answer.get(name) or {} for name in ("gang", "wait", "reservation"))
+    assignment = gang.get("assignment") or {}
+    return Hint(
+        id=str(answer.get("hint_id", "")),
+        nodes=nodes,
+        gang=tuple(assignment[str(rank)] for rank in range(len(assignment))),
+        wait_for=wait.get("node") or "",
+        reservation=kept.get("token") or "",
+        reason=answer.get("degraded") or ("" if nodes else "no node is known"),
+        document=answer,
+    )
 
 
 def _dataset(wanted: str | WantedDataset) -> dict[str, Any]:
     if isinstance(wanted, str):
         wanted = WantedDataset(name=wanted)
-    readings = [reading for reading in parse_reference(wanted.name) if not reading.path]
-    if not readings:
-        raise ConfigError(
-            f"{printable(wanted.name)!r} names a file",
-            hint="name the dataset, and the file in paths",
-        )
+    dataset, version = dataset_named(wanted.name)
     return {
-        "name": str(readings[0].dataset),
-        "revision": readings[0].version,
+        "name": str(dataset),
+        "revision": version,
         "paths": list(wanted.paths),
         "shard": "rank" if wanted.by_rank else None,
+        "affinity": "required" if wanted.required else "preferred",
+        "weight": wanted.weight,
     }
 
 
@@ -197,9 +249,13 @@ def _gang(gang: Gang) -> dict[str, Any]:
 
 
 def _ranked(each: Mapping[str, Any]) -> RankedNode:
+    sizes = each.get("bytes") or {}
+    held = sum(sizes.get(kind, 0) for kind in ("gpu", "dram", "nvme"))
     return RankedNode(
         node=str(each["node"]),
         score=float(each["score"]),
         ready_seconds=float(each["ready_s"]["p50"]),
         ready_seconds_p90=float(each["ready_s"]["p90"]),
+        cached=held / sizes["total"] if sizes.get("total") else 0.0,
+        bottleneck=str((each.get("breakdown") or {}).get("bottleneck", "")),
     )

@@ -15,10 +15,12 @@ from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.errors import CacheFSError
 from cachefs.hints.actions import Prefetches
 from cachefs.hints.consumers import routers as consumer_routers
+from cachefs.hints.consumers.tokens import scheduler_door
 from cachefs.hints.control import add_service
 from cachefs.hints.deciding import Prices
 from cachefs.hints.inventory import Inventory
 from cachefs.hints.keeping import Keeper, load_lessons, save_lessons
+from cachefs.hints.renderings.marks import HOSTNAME
 from cachefs.hints.routes import hint_routers
 from cachefs.hints.service import HintService, Rules
 from cachefs.hints.watching import Watchers
@@ -46,6 +48,7 @@ class HintDuty(Duty):
         """
         self._store = parts.store
         self._runtime = parts.runtime
+        self._admits = scheduler_door(parts.token)
         config = parts.config.hints
         self.inventory = Inventory(parts)
         self._keeper = Keeper(parts.store, parts.runtime)
@@ -80,12 +83,12 @@ class HintDuty(Duty):
         """Its routes, and those that schedulers call in forms of their own."""
         return (
             *hint_routers(self.service, self._watchers),
-            *consumer_routers(self.service.answer),
+            *consumer_routers(self.service.answer, hostname=self._hostname),
         )
 
-    def admits(self, path: str, token: str) -> bool:  # noqa: ARG002 - a duty's
-        """Let in nobody without the cluster's token."""
-        return False
+    def admits(self, path: str, token: str) -> bool:
+        """Let in schedulers with their token, where they ask."""
+        return self._admits(path, token)
 
     def add_services(self, server: ControlServer) -> Sequence[str]:
         """Answer by gRPC, too."""
@@ -111,6 +114,12 @@ class HintDuty(Duty):
         """Yield what is measured."""
         yield from self.service.samples()
         yield from self.inventory.samples()
+
+    def _hostname(self, node: str) -> str:
+        """Return the value of a node's label ``kubernetes.io/hostname``: its name, if nobody says else."""
+        with self.inventory.turn():
+            known = self.inventory.fleet.node(node)
+            return node if known is None else known.labels.get(HOSTNAME, node)
 
     def _run(self) -> None:
         ended = False

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from cachefs.core.hints.answer import Action, GangHint, Wait
-from cachefs.core.hints.asking import Question
 from cachefs.core.hints.estimate import Located, together
 from cachefs.core.hints.fleet import Fleet
 from cachefs.core.hints.gangs import NoPlace, solve
@@ -30,6 +29,8 @@ class Placed:
     nodes: tuple[str, ...] = ()
     """The node of each member; empty if there is no place."""
     gang: GangHint | None = None
+    slowest: str = ""
+    """The node of a gang that is ready last."""
     wait: Wait | None = None
     token: str = ""
     """Of the reservation; empty if none was made."""
@@ -95,7 +96,8 @@ class Placer:
             bottleneck=choice.breakdown.bottleneck,
             breakdown=choice.breakdown,
         )
-        return replace(self._on(decided, choice.assignment), gang=hint)
+        placed = self._on(decided, choice.assignment)
+        return replace(placed, gang=hint, slowest=choice.slowest)
 
     def _work(self, decided: Decided) -> Work:
         """Return what the members of a gang do, each on its own and all together."""
@@ -135,7 +137,12 @@ class Placer:
         if isinstance(made, Refusal):
             note = f"no place is kept: {made.reason}"
             return replace(placed, notes=(*placed.notes, note))
-        return replace(placed, token=made.token)
+        free_seconds = made.free_at - decided.now
+        wait = None
+        if placed.gang is not None and free_seconds > 0:
+            ready = placed.gang.ready.p50
+            wait = _wait(decided, placed.slowest, free_seconds, ready, made)
+        return replace(placed, token=made.token, wait=wait)
 
     def _keep_offer(
         self, decided: Decided, offered: Offer, reservations: Reservations, asker: Asker
@@ -144,13 +151,8 @@ class Placer:
         made = self._try(decided, placed.nodes, reservations, asker)
         if isinstance(made, Refusal):
             return replace(placed, notes=(made.reason,))
-        wait = Wait(
-            node=placed.nodes[0],
-            free_seconds=offered.free_seconds,
-            ready_seconds=offered.ready_seconds,
-            reservation=made.token,
-            expires_seconds=made.expires_at - decided.now,
-        )
+        free, ready = offered.free_seconds, offered.ready_seconds
+        wait = _wait(decided, placed.nodes[0], free, ready, made)
         return replace(placed, token=made.token, wait=wait)
 
     def _try(
@@ -173,12 +175,20 @@ class Placer:
             token=f"r-{secrets.token_hex(12)}",
             now=decided.now,
             keep_seconds=question.reserve_seconds or 0.0,
-            runs_seconds=_runs_seconds(question, self._lessons, decided.asked.subject),
+            runs_seconds=question.expected_seconds or self._lessons.runs.of(decided.asked.subject),
         )
 
 
-def _runs_seconds(question: Question, lessons: Lessons, subject: str) -> float:
-    return question.expected_seconds or lessons.runs.of(subject)
+def _wait(
+    decided: Decided, node: str, free_seconds: float, ready_seconds: float, made: Reservation
+) -> Wait:
+    return Wait(
+        node=node,
+        free_seconds=free_seconds,
+        ready_seconds=ready_seconds,
+        reservation=made.token,
+        expires_seconds=made.expires_at - decided.now,
+    )
 
 
 def _asker(decided: Decided) -> Asker:

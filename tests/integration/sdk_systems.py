@@ -9,12 +9,19 @@ BLOCK = 64 * 1024
 
 
 @contextlib.contextmanager
-def running(folder: Path, origins: dict[str, Path], warm: tuple[str, ...] = (), workers: int = 1):
+def running(
+    folder: Path,
+    origins: dict[str, Path],
+    warm: tuple[str, ...] = (),
+    workers: int = 1,
+    *,
+    duties: bool = False,
+):
     """Run a coordinator and workers, with a dataset for each folder.
 
     With one worker, every warm file is whole on this node; with more, each has some blocks of it.
     """
-    with System(folder, block_size=BLOCK) as system:
+    with System(folder, block_size=BLOCK, duties=duties) as system:
         system.start_coordinator()
         names = [f"w{number}" for number in range(workers)]
         for name in names:

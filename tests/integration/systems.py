@@ -51,14 +51,22 @@ def wait_for(condition, seconds=20.0, what="it did not happen"):
 
 
 class System:
-    """A coordinator and workers; a context manager."""
+    """A coordinator, with the duties of ``cachefs up`` if that is said, and workers; a context manager."""
 
     def __init__(
-        self, folder, *, block_size=64 * 1024, lease_seconds=2.0, store_url="", host="127.0.0.1"
+        self,
+        folder,
+        *,
+        block_size=64 * 1024,
+        lease_seconds=2.0,
+        store_url="",
+        host="127.0.0.1",
+        duties=False,
     ):
         self.folder = folder / "system"
         self.cluster = ClusterConfig(block_size=block_size, lease_seconds=lease_seconds)
         self.host = host
+        self._coordinator = "cachefs.cli.system.coordinating" if duties else "cachefs.coordinator"
         self._store_url = store_url or f"sqlite:///{self.folder}/store.db"
         self.folder.mkdir(mode=0o700)
         self.token = make_token(self.folder / "token")
@@ -115,7 +123,7 @@ class System:
         self._commands[name] = (section, config, prefix)
         path = self.folder / f"{name}.json"
         write_process_config(path, section, self.cluster, config)
-        module = "cachefs.coordinator" if section == "coordinator" else "cachefs.workers"
+        module = self._coordinator if section == "coordinator" else "cachefs.workers"
         process = Process(
             [*prefix, sys.executable, "-m", module, "--config", str(path)],
             log=self.folder / f"{name}.log",

@@ -8,9 +8,11 @@ import pytest
 
 from cachefs.config.secrets import make_token
 from cachefs.errors import ConfigError
+from cachefs.hints.questions import QuestionBody
 from cachefs.sdk import hint
-from cachefs.sdk.hints import Gang, Hint, RankedNode, WantedDataset, WantedGpu
-from tests.integration.sdk_systems import running
+from cachefs.sdk.hints import Gang, Hint, RankedNode, WantedDataset, WantedGpu, tell_outcome
+from tests.integration.sdk_systems import BLOCK, running
+from tests.integration.systems import wait_for
 
 ANSWER = {
     "hint_id": "h-01",
@@ -74,11 +76,32 @@ def test_nobody_there_means_no_opinion(tmp_path, token):
 
 
 @pytest.mark.slow
-def test_today_s_coordinator_has_no_opinion(tmp_path):
-    with running(tmp_path, {}) as system:
-        found = hint("llama", "team/qwen@abcd", state=system.folder)
-    assert found == Hint(reason=found.reason)
-    assert "not found" in found.reason
+def test_a_running_system_says_where_a_dataset_is_and_hears_how_long_it_took(tmp_path):
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    (origin / "model.safetensors").write_bytes(bytes(3 * BLOCK))
+    with running(tmp_path, {"llama": origin}, warm=("llama",), duties=True) as system:
+
+        def held():
+            found = hint("llama", state=system.folder, renderings=["slurm"])
+            return found if found.nodes and found.nodes[0].cached == 1.0 else None
+
+        found = wait_for(held)
+        assert len(found.nodes) == 1
+        assert found.nodes[0].bottleneck
+        assert found.document["renderings"]["slurm"]["arguments"]
+        told = {"node": found.nodes[0].node, "state": system.folder}
+        assert tell_outcome(found, ready_seconds=1.0, phases={"init": 0.5}, **told)
+        after = hint("llama", "nobody/knows@abcd", gang=Gang(size=2), state=system.folder)
+        assert after.document["nodes"][0]["breakdown"]["init_s"] == 0.5
+        assert after.gang == (found.nodes[0].node,) * 2
+        assert after.reason == "there is no dataset nobody/knows@abcd"
+        assert not tell_outcome(Hint(), ready_seconds=1.0, **told)
+        system.kill("coordinator")
+        assert not tell_outcome(found, ready_seconds=1.0, **told)
+        found = hint("llama", state=system.folder)
+    assert not found.has_opinion
+    assert "does not answer" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -103,7 +126,13 @@ def test_an_answer_is_a_ranking(token):
     with Service(200, json.dumps(ANSWER).encode()) as service:
         found = hint(
             "cachefs://llama@beef",
-            WantedDataset(name="team/adapter", paths=("*.safetensors",), by_rank=True),
+            WantedDataset(
+                name="team/adapter",
+                paths=("*.safetensors",),
+                by_rank=True,
+                required=True,
+                weight=2.0,
+            ),
             job="j1",
             gang=Gang(size=8, required_topology="zone"),
             gpu=WantedGpu(memory_gib=80),
@@ -120,9 +149,26 @@ def test_an_answer_is_a_ranking(token):
     ((path, question),) = service.asked
     assert path == "/v1/hints"
     assert question["datasets"] == [
-        {"name": "llama", "revision": "beef", "paths": [], "shard": None},
-        {"name": "team/adapter", "revision": None, "paths": ["*.safetensors"], "shard": "rank"},
+        {
+            "name": "llama",
+            "revision": "beef",
+            "paths": [],
+            "shard": None,
+            "affinity": "preferred",
+            "weight": 1.0,
+        },
+        {
+            "name": "team/adapter",
+            "revision": None,
+            "paths": ["*.safetensors"],
+            "shard": "rank",
+            "affinity": "required",
+            "weight": 2.0,
+        },
     ]
+    assert QuestionBody.model_validate(question).value().gang == Gang(
+        size=8, least=8, required_topology="zone"
+    )
     assert question["gang"] == {
         "size": 8, "min_available": 8, "topology": {"required": "zone", "preferred": None},
     }  # fmt: skip

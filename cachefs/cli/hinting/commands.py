@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cachefs.cli.hinting import asking, telling
+from cachefs.cli.hinting import asking, slurming, telling
 
 
 class _AskByDefault(TyperGroup):
@@ -36,3 +36,5 @@ knows, it says why, and no job fails for it.
 app.command()(asking.ask)
 app.command()(telling.outcome)
 app.command()(telling.reservations)
+app.command()(slurming.publish_slurm)
+app.command()(telling.token)

@@ -1,4 +1,4 @@
-"""``cachefs hint outcome`` and ``cachefs hint reservations``."""
+"""``cachefs hint outcome``, ``reservations`` and ``token``."""
 
 from typing import Annotated
 
@@ -81,6 +81,18 @@ def reservations(
         ("TOKEN", "JOB", "NODES", "UNTIL"),
         [(one["token"], one["job_id"], _nodes(one["nodes"]), one["expires_at"]) for one in found],
     )
+
+
+def token(state: options.State = None) -> None:
+    """Print the token with which schedulers ask: it opens /k8s and /volcano, and nothing else.
+
+    It follows from the cluster's, and cannot be turned into it. kube-scheduler and Volcano take it in
+    their URL: http://cachefs:TOKEN@HOST:PORT/k8s/extender.
+    """
+    from cachefs.cli.session import Session
+    from cachefs.hints.consumers.tokens import scheduler_token
+
+    print(scheduler_token(Session(state).endpoint.token).reveal())
 
 
 def _nodes(names: list[str]) -> str:
