@@ -8,6 +8,9 @@ run nothing is kept or begun, and the patch is the same.
 For a *required* dataset the pod may only go where it is held or awaited. Where no node holds any, it
 is not required: the first job to read a dataset has to go somewhere.
 
+KAI's scheduler does not score preferred node affinity, so pods that it places get affinity to the pods of
+the cache's workers instead (:mod:`cachefs.hints.renderings.kai`).
+
 With *gates*, a pod that says ``cachefs.io/hold`` waits, at most so long, until its data is close; whoever
 turns gates on runs the controller that calls :func:`released`, as no one else takes them away.
 """
@@ -27,6 +30,7 @@ from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
 from cachefs.hints.consumers.fields import document, field, text
 from cachefs.hints.consumers.patching import (
+    POD,
     Operation,
     affinity_patch,
     annotation,
@@ -42,6 +46,7 @@ from cachefs.hints.renderings.affinity import (
     preferred_terms,
 )
 from cachefs.hints.renderings.holding import PATIENCE_SECONDS, seconds_missing, should_wait
+from cachefs.hints.renderings.kai import NAMESPACE, SCHEDULERS, worker_terms
 from cachefs.hints.renderings.marks import HINT_ID
 from cachefs.hints.renderings.scales import hosts, is_required
 
@@ -55,6 +60,8 @@ class Admission:
     ask: Ask
     hostname: Hostname = own_name
     """From a node to the value of its label ``kubernetes.io/hostname``."""
+    namespace: str = NAMESPACE
+    """Where the workers' pods are, near which KAI puts others."""
     gates: bool = False
     """Whether pods may be held by a scheduling gate."""
 
@@ -116,7 +123,13 @@ class Admission:
             else:
                 names = ", ".join(str(each.dataset) for each in _required(asked))
                 warnings.append(f"cachefs: no node is known to hold {names}; it is not required")
-        patch = affinity_patch(pod, preferred_terms(hint), expression)
+        if text(pod, "spec", "schedulerName") not in SCHEDULERS:
+            patch = affinity_patch(pod, preferred_terms(hint), expression)
+        elif expression is None:
+            terms = worker_terms(hint, namespace=self.namespace)
+            patch = affinity_patch(pod, terms, kind=POD)
+        else:
+            patch = affinity_patch(pod, [], expression)
         return patch + annotation_patch(pod, HINT_ID, hint.id) if patch else []
 
     def _ask(self, asked: Question) -> Hint:

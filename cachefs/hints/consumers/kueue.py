@@ -19,6 +19,10 @@ from cachefs.hints.renderings.holding import PATIENCE_SECONDS, should_wait
 from cachefs.hints.renderings.kueue import CHECK, PodSet, check_status, timestamp
 
 
+CONTROLLER = "cachefs.io/data"
+"""What an AdmissionCheck of ours has as ``controllerName``."""
+
+
 def question_of_workload(workload: Any) -> Question | None:  # Any: JSON
     """Return what a workload asks for: the datasets of all its pod sets, for all its pods at once.
 

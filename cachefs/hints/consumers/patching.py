@@ -16,14 +16,27 @@ from cachefs.hints.renderings.marks import DATA_READY
 Operation = dict[str, Any]
 """Of a JSON patch (RFC 6902)."""
 
-_NODE_AFFINITY = "/spec/affinity/nodeAffinity"
+NODE, POD = "nodeAffinity", "podAffinity"
+"""Kinds of affinity: to nodes, and to nodes that have certain pods."""
 
 
 def affinity_patch(
-    pod: Any, preferred: Sequence[Mapping[str, Any]], expression: Mapping[str, Any] | None
+    pod: Any,
+    preferred: Sequence[Mapping[str, Any]],
+    expression: Mapping[str, Any] | None = None,
+    *,
+    kind: str = NODE,
 ) -> list[Operation]:  # Any: JSON
-    """Return what gives a pod preferred terms and a required expression; either may be none."""
-    present = field(pod, "spec", "affinity", "nodeAffinity")
+    """Return what gives a pod preferred terms and a required expression; either may be none.
+
+    Args:
+        pod: As it is.
+        preferred: Terms with weights, of this kind.
+        expression: What a node must be, besides what the pod says; of affinity to nodes only.
+        kind: Of affinity.
+    """
+    path = f"/spec/affinity/{kind}"
+    present = field(pod, "spec", "affinity", kind)
     added: dict[str, Any] = {}
     if preferred:
         added[PREFERRED] = list(preferred)
@@ -32,14 +45,14 @@ def affinity_patch(
     if not added:
         return []
     if not isinstance(field(pod, "spec", "affinity"), dict):
-        return [_add("/spec/affinity", {"nodeAffinity": added})]
+        return [_add("/spec/affinity", {kind: added})]
     if not isinstance(present, dict):
-        return [_add(_NODE_AFFINITY, added)]
+        return [_add(path, added)]
     patch: list[Operation] = []
     if preferred:
-        patch += _appended(present, f"{_NODE_AFFINITY}/{PREFERRED}", PREFERRED, preferred)
+        patch += _appended(present, f"{path}/{PREFERRED}", PREFERRED, preferred)
     if expression is not None:
-        patch += _narrowed(present, added[REQUIRED], expression)
+        patch += _narrowed(present, f"{path}/{REQUIRED}", added[REQUIRED], expression)
     return patch
 
 
@@ -52,9 +65,8 @@ def _appended(
 
 
 def _narrowed(
-    present: Mapping[str, Any], whole: Mapping[str, Any], expression: Mapping[str, Any]
+    present: Mapping[str, Any], path: str, whole: Mapping[str, Any], expression: Mapping[str, Any]
 ) -> list[Operation]:
-    path = f"{_NODE_AFFINITY}/{REQUIRED}"
     terms = objects(present, REQUIRED, "nodeSelectorTerms")
     if not terms:
         return [_add(path, whole)]

@@ -14,6 +14,8 @@ from cachefs.hints.renderings.affinity import PREFERRED, REQUIRED, node_affinity
 from cachefs.hints.renderings.marks import COMPONENT, HOSTNAME, WORKER_NODE
 from cachefs.hints.renderings.scales import is_required, weighted
 
+SCHEDULERS = frozenset({"kai-scheduler", "runai-scheduler"})
+"""The names by which pods ask to be placed by KAI."""
 NAMESPACE = "cachefs"
 """Where the workers' pods are, unless one says otherwise."""
 _LABEL_LENGTH_MAX = 63
@@ -24,12 +26,22 @@ def kai(hint: Hint, question: Question, *, namespace: str = NAMESPACE) -> dict[s
     if is_required(question):
         required = node_affinity(hint, question).get(REQUIRED)
         return {"nodeAffinity": {REQUIRED: required}} if required else {}
-    terms = [
+    terms = worker_terms(hint, namespace=namespace)
+    return {"podAffinity": {PREFERRED: terms}} if terms else {}
+
+
+def worker_terms(hint: Hint, *, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """Return a preferred term of pod affinity for each of the best nodes, 32 at most.
+
+    Args:
+        hint: What is known.
+        namespace: Of the workers' pods.
+    """
+    return [
         {"weight": weight, "podAffinityTerm": _near_worker(node, namespace)}
         for node, weight in weighted(hint)
         if len(node) <= _LABEL_LENGTH_MAX  # longer names cannot be labels
     ]
-    return {"podAffinity": {PREFERRED: terms}} if terms else {}
 
 
 def _near_worker(node: str, namespace: str) -> dict[str, Any]:

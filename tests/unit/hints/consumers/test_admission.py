@@ -248,6 +248,34 @@ def test_what_is_no_review_is_refused(body):
         scheduler(Knowing()).post("/k8s/mutate", content=body)
 
 
+def near_worker(name: str, weight: int) -> dict:
+    labels = {"app.kubernetes.io/component": "cachefs-worker", "cachefs.io/node": name}
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "namespaces": ["cachefs"],
+        "labelSelector": {"matchLabels": labels},
+    }
+    return {"weight": weight, "podAffinityTerm": term}
+
+
+@pytest.mark.parametrize("name", ["kai-scheduler", "runai-scheduler"])
+def test_kais_pods_are_drawn_to_the_workers_pods(name):
+    own = {"weight": 1, "podAffinityTerm": {"topologyKey": "zone"}}
+    before = pod(schedulerName=name, affinity={"podAffinity": {PREFERRED_TERMS: [own]}})
+    after = applied(patch_in(mutated(review_of(before))), before)
+    assert after["spec"]["affinity"] == {
+        "podAffinity": {PREFERRED_TERMS: [own, near_worker("n1", 100), near_worker("n2", 41)]}
+    }
+
+
+def test_kais_pods_are_bound_by_node_affinity():
+    before = pod(REQUIRED, schedulerName="kai-scheduler")
+    after = applied(patch_in(mutated(review_of(before), holding())), before)
+    assert after["spec"]["affinity"] == {
+        "nodeAffinity": {REQUIRED_TERMS: {"nodeSelectorTerms": [{"matchExpressions": [HOSTS]}]}}
+    }
+
+
 HOLD = {"cachefs.io/datasets": "llama", "cachefs.io/hold": "5m"}
 GATE = {"name": "cachefs.io/data-ready"}
 
