@@ -6,6 +6,7 @@ long as nobody asks for them.
 
 import os
 import shlex
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -43,6 +44,14 @@ def endpoints(
         return
     for line in lines_of(variables):
         print(line)
+
+
+def named(gateway: Mapping[str, str]) -> str:
+    """Return in one line where the endpoints are, by their addresses."""
+    return (
+        f"S3 at http://{gateway['s3']}, Hugging Face Hub at http://{gateway['hub']}; "
+        "`cachefs endpoints` shows how to use them"
+    )
 
 
 def environment_of(endpoint: Endpoint, *, show_keys: bool = False) -> dict[str, str]:

@@ -5,11 +5,11 @@ from typing import Any
 
 from cachefs.cli import options
 from cachefs.cli.rendering import print_facts, print_json
+from cachefs.config.discovery import Endpoint
 
 
 def status(state: options.State = None, as_json: options.Json = False) -> None:
     """Show the running system: processes, members, datasets, warm-ups, mounts, endpoints."""
-    from cachefs.cli.endpoints import environment_of, lines_of
     from cachefs.cli.mounting.listing import document_of, mounts_of
     from cachefs.cli.session import Session
     from cachefs.cli.worker import local_processes, print_workers
@@ -44,24 +44,23 @@ def status(state: options.State = None, as_json: options.Json = False) -> None:
             }
         )
         return
-    _show(session.endpoint.coordinator, view["epoch"], datasets, jobs)
+    _show(session.endpoint, view["epoch"], datasets, jobs)
     print_facts(("mount", f"{mount.mountpoint}: {mount.source}, {mount.state}") for mount in mounts)
     print_workers(members, processes)
-    if variables := environment_of(session.endpoint):
-        print("\nFor programs that know S3 or the Hugging Face Hub:")
-        for line in lines_of(variables):
-            print(line)
 
 
-def _show(coordinator: str, epoch: int, datasets: list[Any], jobs: list[Any]) -> None:
+def _show(endpoint: Endpoint, epoch: int, datasets: list[Any], jobs: list[Any]) -> None:
     # Any: JSON documents
+    from cachefs.cli.endpoints import named
     from cachefs.config.units import format_size
 
     facts = [
-        ("coordinator", f"http://{coordinator}"),
+        ("coordinator", f"http://{endpoint.coordinator}"),
         ("epoch", epoch),
         ("datasets", len(datasets)),
     ]
+    if endpoint.gateway:
+        facts.append(("endpoints", named(endpoint.gateway)))
     facts += [
         (
             f"warm-up {job['id']}",

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cachefs.cli.endpoints import named
 from cachefs.cli.rendering import say
 from cachefs.cli.system.following import Following
 from cachefs.cli.system.manning import man
@@ -138,11 +139,7 @@ def _summary(blueprint: Blueprint) -> list[str]:
         f"  coordinator  http://{blueprint.addresses['coordinator']['http']}",
     ]
     if blueprint.gateways:
-        own = blueprint.addresses["gateway"]
-        lines.append(
-            f"  endpoints    S3 at http://{own['s3']}, Hugging Face Hub at http://{own['hub']}; "
-            "`cachefs endpoints` shows how to use them"
-        )
+        lines.append(f"  endpoints    {named(blueprint.addresses['gateway'])}")
     return [*lines, f"  logs         {folder.logs}"]
 
 
