@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from cachefs.core.hints.asking import GANG_LIMIT, WantedGpu
 from cachefs.core.hints.fitting import (
     MEMORY_SLACK,
-    OVERDUE_SECONDS,
     ROUNDING,
     Places,
     Taken,
@@ -28,6 +27,7 @@ from cachefs.core.hints.fitting import (
 )
 from cachefs.core.hints.fleet import Column, Fleet, Rows
 from cachefs.core.hints.fragments import growth
+from cachefs.core.hints.learning import OVERDUE_SECONDS
 from cachefs.core.hints.nodes import GIB, NEVER, Node
 
 Counts = NDArray[np.int64]
@@ -63,7 +63,8 @@ class Openings:
             seconds: For each of these rows.
             rows: The nodes.
         """
-        return self._open(seconds, rows).sum(axis=1) // self.need
+        members: Counts = self._open(seconds, rows).sum(axis=1) // self.need
+        return members
 
     def members_by_island(self, seconds: Column, rows: Rows) -> Counts:
         """Return the same by island: a row for each of these nodes, a column an island."""
@@ -150,7 +151,7 @@ def _anywhere(may: NDArray[np.bool_]) -> Openings:
         now=slots[:, None],
         later=nothing,
         waits=np.full((len(may), 1), NEVER),
-        islands=nothing,
+        islands=nothing - 1,
     )
 
 
@@ -189,12 +190,13 @@ class _Devices:
             return np.where(suits, free[rows], 0), np.where(suits, used[rows], 0)
         need = (wanted.memory_gib or 0.0) * GIB * MEMORY_SLACK
         share, memory = self.share[rows], self._memory_free[rows]
-        if wanted.fraction is None:
+        fraction = wanted.fraction
+        if fraction is None:
             now = ((share > 1 - ROUNDING) & (memory >= need)).astype(np.int64)
             return np.where(suits, now, 0), np.where(suits, 1 - now, 0)
 
         def room(of_share: Column | float, of_memory: Column) -> Counts:
-            count = np.floor(of_share / wanted.fraction + ROUNDING)
+            count = np.floor(of_share / fraction + ROUNDING)
             if need:
                 count = np.minimum(count, np.floor(of_memory / need + ROUNDING))
             result: Counts = np.maximum(count, 0).astype(np.int64)

@@ -1,6 +1,7 @@
 """The columns of all nodes are those of each node alone, whatever has changed meanwhile."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def _check(fleet: Fleet, slots: Slots, wanted: WantedGpu, taken: dict, now: floa
             assert found.members_by(np.array([after]), rows)[0] == ready // needed(wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_the_columns_follow_every_change_of_nodes_and_promises(data):
