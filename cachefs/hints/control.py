@@ -16,7 +16,12 @@ from cachefs.coordinator.bodies import Body
 from cachefs.core.hints.asking import Question
 from cachefs.errors import ConfigError
 from cachefs.hints.bodies import HintBody
-from cachefs.hints.presenting import hint_body, learned_body, reservation_body
+from cachefs.hints.presenting import (
+    check_renderings,
+    hint_body,
+    learned_body,
+    reservation_body,
+)
 from cachefs.hints.questions import OutcomeBody, QuestionBody
 from cachefs.hints.service import HintService
 from cachefs.hints.watching import UPDATE_SECONDS, Watchers, what_it_says
@@ -110,6 +115,7 @@ def _question(request: pb.HintQuestion) -> tuple[QuestionBody, Question]:
     document = MessageToDict(request, preserving_proto_field_name=True)
     # Whoever speaks gRPC has little use for other forms: none unless some are named.
     body = _body(QuestionBody, {"renderings": []} | document)
+    check_renderings(body.renderings)
     return body, body.value()
 
 

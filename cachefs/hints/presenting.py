@@ -13,20 +13,24 @@ from cachefs.hints.outcomes import Learned
 from cachefs.hints.renderings import RENDERINGS
 
 
-def renderings_of(
-    hint: Hint, question: Question, names: Sequence[str] | None
-) -> dict[str, Any]:  # Any: each scheduler's own form
-    """Return a hint in the forms that schedulers take; in all of them for no names.
+def check_renderings(names: Sequence[str] | None) -> None:
+    """Check that there are forms of these names.
 
     Raises:
-        ConfigError: There is no form of such a name.
+        ConfigError: One is unknown.
     """
-    chosen = RENDERINGS.keys() if names is None else dict.fromkeys(names).keys()
-    unknown = sorted(chosen - RENDERINGS.keys())
+    unknown = sorted(set(names or ()) - RENDERINGS.keys())
     if unknown:
         raise ConfigError(
             "no such rendering", subject=printable(unknown[0]), hint=", ".join(RENDERINGS)
         )
+
+
+def renderings_of(
+    hint: Hint, question: Question, names: Sequence[str] | None
+) -> dict[str, Any]:  # Any: each scheduler's own form
+    """Return a hint in the forms that schedulers take; in all of them for no names."""
+    chosen = RENDERINGS if names is None else dict.fromkeys(names)
     return {name: RENDERINGS[name](hint, question) for name in chosen}
 
 
@@ -37,11 +41,7 @@ def hint_body(
     *,
     names: Sequence[str] | None,
 ) -> HintBody:
-    """Return the body of a hint.
-
-    Raises:
-        ConfigError: There is no rendering of such a name.
-    """
+    """Return the body of a hint, with the renderings of these names; with all of them for ``None``."""
     return HintBody.of(
         hint,
         renderings_of(hint, question, names),

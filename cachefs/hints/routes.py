@@ -13,7 +13,12 @@ from starlette.responses import StreamingResponse
 from cachefs.coordinator.bodies import Text
 from cachefs.core.hints.asking import Question
 from cachefs.hints.bodies import HintBody, LearnedBody, ReservationsBody
-from cachefs.hints.presenting import hint_body, learned_body, reservation_body
+from cachefs.hints.presenting import (
+    check_renderings,
+    hint_body,
+    learned_body,
+    reservation_body,
+)
 from cachefs.hints.questions import DATASETS_MAX, LIMIT_MAX, OutcomeBody, QuestionBody, ReadingBody
 from cachefs.hints.service import HintService
 from cachefs.hints.watching import Watchers
@@ -37,6 +42,7 @@ def _hint_routes(service: HintService, watchers: Watchers) -> APIRouter:
     def ask(body: QuestionBody) -> Response:
         """Say where a job would be ready soonest, and how the seconds come about."""
         question = body.value()
+        check_renderings(body.renderings)
         hint = service.answer(question)
         shown = hint_body(hint, question, service.kept(hint), names=body.renderings)
         # The answer is ours: it is written once, and not checked against its own description.
