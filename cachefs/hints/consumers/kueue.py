@@ -18,7 +18,6 @@ from cachefs.hints.consumers.volcano import moment
 from cachefs.hints.renderings.holding import PATIENCE_SECONDS, should_wait
 from cachefs.hints.renderings.kueue import CHECK, PodSet, check_status, timestamp
 
-
 CONTROLLER = "cachefs.io/data"
 """What an AdmissionCheck of ours has as ``controllerName``."""
 
