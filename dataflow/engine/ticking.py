@@ -43,6 +43,8 @@ _FLUSH_SECONDS = 1.0
 """How often progress is stored."""
 _TRIM_SECONDS = 60.0
 _PATIENCE_SECONDS = 30.0
+_WAIT_SECONDS_MIN = 0.001
+"""A moment that rounding puts just after now must not make the thread spin."""
 _AGAIN_SECONDS = 0.5
 """Pause after a tick that failed."""
 _UNKNOWN = UnknownKind()
@@ -208,7 +210,7 @@ class Engine(Closing):
                 min(attempt.leave_at, attempt.context.deadline) - now
                 for attempt in owned.attempts.values()
             )
-        return max(0.0, min(waits))
+        return max(_WAIT_SECONDS_MIN, min(waits))
 
     # ---- the thread that ticks ----------------------------------------------------------------
 

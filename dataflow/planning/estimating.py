@@ -2,17 +2,18 @@
 
 Bytes are exact as far as they are known: what a prefetch will fetch is what no worker holds when it
 begins, and what earlier steps of the run bring is there by then. Seconds follow from bytes and from
-configured rates, as if no two steps moved bytes through one link at once. What nobody can know (how long
+configured rates, as if the step had its link to itself; who shares it is known to :mod:`.walking`. What nobody can know (how long
 a program runs, a person thinks) is ``None`` and said.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachefs.config.schema import PlanningConfig
+from cachefs.core.coverage import Coverage
+from cachefs.core.datasets import DEFAULT_POOL
 from cachefs.core.manifest import FileEntry
 from cachefs.core.names import DatasetName
 from cachefs.dataflow import costs
@@ -36,6 +37,8 @@ class Estimate:
 
     seconds: float | None = 0.0
     """``None``: nobody knows."""
+    link: str = ""
+    """What it shares evenly with other steps that have the same, so that each takes longer."""
     bytes_total: int = 0
     """Of the files that it is about."""
     bytes_cached: int = 0
@@ -64,6 +67,15 @@ class _Pool:
     """File version → bytes, copies included, that earlier steps brought."""
 
 
+class _Moves(NamedTuple):
+    """Bytes of a step."""
+
+    missing: int
+    """Not where they shall be."""
+    origin: int
+    peer: int
+
+
 class Estimator:
     """Estimates the steps of one run in the order in which they would begin."""
 
@@ -80,7 +92,8 @@ class Estimator:
         """Versions that an earlier step makes current."""
         self._anywhere: set[str] = set()
         """File versions that an earlier step brings."""
-        self._in_zone: set[tuple[str, str]] = set()
+        self._copies: dict[tuple[str, str], int] = {}
+        """Zone (empty for anywhere) and file version → copies that an earlier step brings."""
 
     def estimate(self, kind: Kind, given: Mapping[str, Value]) -> Estimate:
         """Return what a step would take; changes nothing but what later steps find."""
@@ -122,34 +135,29 @@ class Estimator:
         files = matching(resolved.manifest, wanted.paths)
         version = resolved.manifest.id
         pool = self._pool(resolved.pool)
-        total = sum(entry.size for entry in files)
-        new = [entry for entry in files if entry.file_version not in self._anywhere]
-        missing_here = [
-            entry for entry in files if (wanted.zone, entry.file_version) not in self._in_zone
-        ]
-        origin = self._missing(resolved.dataset, version, new, "")
-        here = self._missing(resolved.dataset, version, missing_here, wanted.zone)
         copies = max(1, wanted.copies or (1 if wanted.zone else resolved.replicas))
-        workers = pool.by_zone.get(wanted.zone, 0) if wanted.zone else pool.workers
-        if not workers:
-            where = f"zone {wanted.zone}" if wanted.zone else f"pool {resolved.pool}"
-            raise CapacityError(f"{where} would have no worker")
+        workers = self._workers(resolved.pool, wanted.zone)
         copies = min(copies, workers)
-        peer = max(0, here - origin) + here * (copies - 1)
+        moved = self._moves(resolved, files, wanted.zone, copies)
+        total = sum(entry.size for entry in files)
         self._promise(pool, resolved.pool, files, copies)
         self._anywhere |= {entry.file_version for entry in files}
-        self._in_zone |= {(wanted.zone, entry.file_version) for entry in files}
-        seconds = origin / (self._rates.origin_bytes_per_second * workers)
-        seconds += peer / (self._rates.peer_bytes_per_second * workers)
-        if wanted.rate:
-            seconds = max(seconds, (origin + peer) / wanted.rate)
-        charged = origin if costs.is_charged(resolved.origin.url) else 0
+        for entry in files:
+            here = (wanted.zone, entry.file_version)
+            self._copies[here] = max(copies, self._copies.get(here, 0))
+        seconds = moved.origin / (self._rates.origin_bytes_per_second * workers)
+        seconds += moved.peer / (self._rates.peer_bytes_per_second * workers)
+        link = f"{resolved.pool}/{wanted.zone}"
+        if wanted.rate and seconds < (limited := (moved.origin + moved.peer) / wanted.rate):
+            seconds, link = limited, ""
+        charged = moved.origin if costs.is_charged(resolved.origin.url) else 0
         return Estimate(
             seconds=seconds,
+            link=link,
             bytes_total=total,
-            bytes_cached=total - here,
-            origin_bytes=origin,
-            peer_bytes=peer,
+            bytes_cached=total - moved.missing,
+            origin_bytes=moved.origin,
+            peer_bytes=moved.peer,
             egress_usd=costs.usd(charged, self._rates.egress_usd_per_gb),
             zone=wanted.zone,
             tier=wanted.tier,
@@ -161,14 +169,26 @@ class Estimator:
         # Of a dataset that is backed up, what is cached costs the origin nothing; that is not looked at.
         origin = sizes.bytes_to_copy if isinstance(wanted, kinds_of.Migrate) else 0
         charged = origin if isinstance(wanted, kinds_of.Migrate) and self._charges(wanted) else 0
-        rate = min(self._rates.origin_bytes_per_second, wanted.rate or math.inf)
+        rate, link = self._rates.origin_bytes_per_second, "copies"
+        if isinstance(wanted, kinds_of.Migrate) and wanted.to.dataset is not None:
+            pool = self._pool_of(wanted.to.dataset)
+            rate, link = rate * self._workers(pool, wanted.zone), f"{pool}/{wanted.zone}"
+        if wanted.rate and wanted.rate < rate:
+            rate, link = wanted.rate, ""
         return Estimate(
             seconds=sizes.bytes_to_copy / rate,
+            link=link,
             bytes_total=sizes.bytes,
             bytes_cached=sizes.bytes - sizes.bytes_to_copy,
             origin_bytes=origin,
             egress_usd=costs.usd(charged, self._rates.egress_usd_per_gb),
         )
+
+    def _pool_of(self, dataset: DatasetRef) -> str:
+        try:
+            return self._cache.pool_of(self._name(dataset))
+        except NotKnownError:  # the step declares it
+            return DEFAULT_POOL
 
     def _charges(self, wanted: kinds_of.Migrate) -> bool:
         source = wanted.from_
@@ -176,12 +196,45 @@ class Estimator:
             return costs.is_charged(source.url)
         return costs.is_charged(self._resolve(source.dataset).origin.url)
 
-    def _missing(self, name: DatasetName, version: str, files: list[FileEntry], zone: str) -> int:
+    def _moves(
+        self, resolved: ResolvedVersion, files: Sequence[FileEntry], zone: str, copies: int
+    ) -> _Moves:
+        """Say what must move for so many copies of files to be in a zone."""
+        brought = {entry: self._copies.get((zone, entry.file_version), 0) for entry in files}
+        peer = sum(max(0, copies - there) * entry.size for entry, there in brought.items() if there)
+        fresh = [entry for entry, there in brought.items() if not there]
+        if not fresh:
+            return _Moves(0, 0, peer)
+        found = self._residency(resolved, fresh)
+        here = found.bytes_by_zone.get(zone, 0) if zone else found.bytes_resident
+        known = found.copies_by_zone.get(zone, 0) if zone else found.copies
+        missing = found.bytes_total - here
+        new = [entry for entry in fresh if entry.file_version not in self._anywhere]
+        if len(new) < len(fresh):
+            found = self._residency(resolved, new)
+        origin = found.bytes_total - found.bytes_resident
+        peer += max(0, missing - origin) + missing * (copies - 1)
+        peer += here * max(0, copies - max(1, known))
+        return _Moves(missing, origin, peer)
+
+    def _residency(self, resolved: ResolvedVersion, files: Sequence[FileEntry]) -> Coverage:
         if not files:
-            return 0
-        found = self._cache.residency(name, version, [entry.path for entry in files])
-        held = found.bytes_by_zone.get(zone, 0) if zone else found.bytes_resident
-        return found.bytes_total - held
+            return Coverage(0, 0, {}, {}, 0, {})
+        paths = [entry.path for entry in files]
+        return self._cache.residency(resolved.dataset, resolved.manifest.id, paths)
+
+    def _workers(self, name: str, zone: str) -> int:
+        """Return how many workers would fill.
+
+        Raises:
+            CapacityError: None would.
+        """
+        pool = self._pool(name)
+        workers = pool.by_zone.get(zone, 0) if zone else pool.workers
+        if not workers:
+            where = f"zone {zone}" if zone else f"pool {name}"
+            raise CapacityError(f"{where} would have no worker")
+        return workers
 
     def _promise(self, pool: _Pool, name: str, files: tuple[FileEntry, ...], copies: int) -> None:
         for entry in files:
@@ -212,7 +265,7 @@ class Estimator:
             pool.by_zone = {zone: share + (at < rest) for at, zone in enumerate(zones)}
         if wanted.workers == 0:
             self._anywhere.clear()
-            self._in_zone.clear()
+            self._copies.clear()
             pool.promised.clear()
         outputs = {"pool": name, "workers": wanted.workers}
         if more < 0:

@@ -163,7 +163,7 @@ def _step(step: WalkedStep) -> Mapping[str, Value]:
         "id": step.id,
         "kind": step.kind,
         "begins": step.begins,
-        "seconds": found.seconds,
+        "seconds": step.seconds,
         "bytes_total": found.bytes_total,
         "bytes_cached": found.bytes_cached,
         "origin_bytes": found.origin_bytes,

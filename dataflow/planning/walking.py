@@ -6,7 +6,6 @@ is taken to succeed, and every approval to be given at once. What a program will
 step that needs it is left out, and told as ``Failed`` among those that do not begin.
 """
 
-import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from cachefs.dataflow.machine.advance import Machine, first_records
 from cachefs.dataflow.machine.decisions import Begin, Outcome, Settle
 from cachefs.dataflow.machine.meanings import step_of
 from cachefs.dataflow.planning.estimating import Estimate
+from cachefs.dataflow.planning.links import UnderWay
 from cachefs.dataflow.records import Run
 from cachefs.dataflow.spec.model import Budget, Flow, Kind, Step, Value
 from cachefs.errors import FlowError
@@ -30,13 +30,15 @@ class WalkedStep:
     begins: float
     """Seconds after the run began."""
     estimate: Estimate
+    ends: float
+    """Likewise, as far as it is known; with others on its link it takes longer than it would alone."""
     after: str
     """The step whose end let it begin; empty for those that begin at once."""
 
     @property
-    def ends(self) -> float:
-        """Seconds after the run began, as far as it is known."""
-        return self.begins + (self.estimate.seconds or 0.0)
+    def seconds(self) -> float | None:
+        """How long it takes; ``None`` if nobody knows."""
+        return None if self.estimate.seconds is None else self.ends - self.begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def walk(
     kinds = {step.id: step.kind for step in (*flow.steps, *flow.finally_)}
     steps: list[WalkedStep] = []
     skipped: dict[str, str] = {}
-    ends: list[tuple[float, int, str]] = []
+    going = UnderWay()
     now, after = 0.0, ""
     while not machine.run.over:
         decisions = machine.decide(now)
@@ -103,21 +105,14 @@ def walk(
             if isinstance(decision, Begin):
                 kind = kinds[step_of(decision.record.id)]
                 found = estimate(kind, decision.record.arguments)
-                step = WalkedStep(
-                    id=decision.record.id, kind=kind, begins=now, estimate=found, after=after
-                )
-                heapq.heappush(ends, (step.ends, len(steps), step.id))
-                steps.append(step)
+                going.begin(len(steps), now=now, seconds=found.seconds or 0.0, link=found.link)
+                steps.append(_begun(decision.record.id, kind, found, now=now, after=after))
             elif isinstance(decision, Settle) and decision.record.state == "Blocked":
                 kind = kinds[step_of(decision.record.id)]
                 if kind != "approve":
                     continue  # it waits for a time that it was told
                 found = estimate(kind, decision.record.arguments)
-                steps.append(
-                    WalkedStep(
-                        id=decision.record.id, kind=kind, begins=now, estimate=found, after=after
-                    )
-                )
+                steps.append(_begun(decision.record.id, kind, found, now=now, after=after))
                 machine.approved(decision.record.id, by="", now=now, granted=True)
             elif isinstance(decision, Settle) and decision.record.state != "Succeeded":
                 record = decision.record
@@ -125,15 +120,21 @@ def walk(
         if decisions:
             continue
         timer = machine.next_at()
-        if timer is not None and (not ends or timer < ends[0][0]):
+        ends_at = going.next_at()
+        if timer is not None and (ends_at is None or timer < ends_at):
             now, after = max(now, timer), ""
             continue
-        if not ends:
+        if not going:
             raise FlowError("the run would not come to an end", subject=flow.full_name)
-        now, number, after = heapq.heappop(ends)
-        outputs = steps[number].estimate.outputs
+        now, number = going.end()
+        steps[number] = replace(steps[number], ends=now)
+        after, outputs = steps[number].id, steps[number].estimate.outputs
         machine.ended(after, Outcome(state="done", outputs=outputs), now=now, draw=0.5)
     return Walk(tuple(steps), skipped)
+
+
+def _begun(step: str, kind: Kind, estimate: Estimate, *, now: float, after: str) -> WalkedStep:
+    return WalkedStep(id=step, kind=kind, begins=now, estimate=estimate, ends=now, after=after)
 
 
 def _unhurried(step: Step) -> Step:

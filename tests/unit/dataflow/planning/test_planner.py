@@ -185,6 +185,46 @@ def test_who_names_no_version_gets_what_an_earlier_step_publishes(cache):
     assert plan["seconds_unknown"] == []
 
 
+def test_more_copies_of_what_is_there_come_from_others(cache):
+    for worker in ("w1", "w2", "w3"):
+        cache.add_worker(worker)
+    cache.warm(NAME, None, ("a.safetensors",), key="k")
+    cache.fill()
+    steps = """
+  steps:
+  - {id: twice, kind: prefetch, with: {dataset: llama, copies: 2}}
+  - {id: again, kind: prefetch, needs: [twice], with: {dataset: llama, copies: 2}}
+  - {id: thrice, kind: prefetch, needs: [again], with: {dataset: llama, copies: 3}}
+"""
+    plan = planned(cache, steps).document
+    assert [step["origin_bytes"] for step in plan["steps"]] == [1100, 0, 0]
+    assert [step["peer_bytes"] for step in plan["steps"]] == [3100, 0, 3100]
+
+
+def test_steps_that_fill_at_once_share_the_links_of_the_workers(cache):
+    cache.add_worker("w1")
+    steps = """
+  steps:
+  - {id: a, kind: prefetch, with: {dataset: llama, paths: [a.safetensors]}}
+  - {id: b, kind: prefetch, with: {dataset: llama, paths: [b.safetensors]}}
+  - {id: paced, kind: prefetch, with: {dataset: llama, paths: [config.json], rate: 2B/s}}
+"""
+    plan = planned(cache, steps).document
+    assert {step["id"]: step["seconds"] for step in plan["steps"]} == {
+        "a": 30,
+        "b": 20,
+        "paced": 50,
+    }
+    assert plan["seconds"] == 50
+
+
+def test_a_copy_into_a_dataset_is_as_fast_as_its_workers(cache):
+    cache.add_worker("w1")
+    cache.add_worker("w2")
+    steps = '  steps: [{id: copy, kind: migrate, with: {from: "s3://a/b", to: "dataset:llama@v2"}}]'
+    assert planned(cache, steps).document["seconds"] == 400 / (2 * 100)
+
+
 def test_an_eviction_waits_for_as_long_as_it_says(cache):
     plan = planned(
         cache,
