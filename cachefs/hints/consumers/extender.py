@@ -21,7 +21,7 @@ from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
 from cachefs.hints.consumers.fields import document, field, objects, text
 from cachefs.hints.consumers.pods import question_of
-from cachefs.hints.renderings.extender import priorities
+from cachefs.hints.renderings.extender import encoded, scores_of
 from cachefs.hints.renderings.scales import is_required, seconds_of
 
 _ASKER = "kube-scheduler"
@@ -78,19 +78,19 @@ def extender_routes(ask: Ask) -> APIRouter:
     def prioritize_nodes(body: Body) -> Response:
         """Return a score of 0 to 10 for every node: ``HostPriorityList``."""
         sent = Arguments.parse(body)
-        none = [{"Host": name, "Score": 0} for name in sent.names]
-        return answer(harmless(lambda: scores(sent, ask) or none, lambda: none, asker=_ASKER))
+        scored: dict[str, int] = harmless(lambda: scores(sent, ask), dict, asker=_ASKER)
+        return Response(encoded(scored, sent.names), media_type="application/json")
 
     return router
 
 
-def scores(sent: Arguments, ask: Ask) -> list[dict[str, Any]]:
+def scores(sent: Arguments, ask: Ask) -> dict[str, int]:
     """Return the nodes' scores; none if the pod is none of our business."""
     asked = sent.question()
     if asked is None:
-        return []
+        return {}
     # A deadline changes nothing of the order.
-    return priorities(ask(replace(asked, deadline_seconds=None)), sent.names)
+    return scores_of(ask(replace(asked, deadline_seconds=None)), sent.names)
 
 
 def failures(sent: Arguments, ask: Ask) -> dict[str, str]:

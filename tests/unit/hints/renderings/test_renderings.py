@@ -9,7 +9,7 @@ from cachefs.core.hints.answer import Action, Hint
 from cachefs.core.names import DatasetName
 from cachefs.hints.renderings import RENDERINGS
 from cachefs.hints.renderings.affinity import PREFERRED, hostname_expression, node_affinity
-from cachefs.hints.renderings.extender import priorities
+from cachefs.hints.renderings.extender import encoded, priorities, scores_of
 from cachefs.hints.renderings.holding import seconds_missing, should_wait
 from cachefs.hints.renderings.kai import kai
 from cachefs.hints.renderings.kueue import PodSet, check_status
@@ -81,6 +81,13 @@ def test_scores_are_whole_and_of_0_to_10():
     assert {type(each["Score"]) for each in scored} == {int}
     assert {each["Score"] for each in scored} <= set(range(11))
     assert {0, 10} & {each["Score"] for each in scored}
+
+
+def test_scores_are_encoded_as_json_whatever_a_name_is():
+    names = ["n1", 'quo"te\\', "ünï\u2028\n\ud800", ""]
+    told = hint(node("n1", 5.0), node('quo"te\\', 50.0))
+    assert json.loads(encoded(scores_of(told, names), names)) == priorities(told, names)
+    assert encoded({}, []) == b"[]"
 
 
 def test_every_candidate_counts_not_only_those_within_the_limit():
