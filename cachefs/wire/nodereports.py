@@ -170,7 +170,7 @@ def read_node(statistics: Document) -> NodeReport | None:
 def read_traffic(statistics: Document) -> TrafficReport:
     """Read what a worker's statistics say of what moves."""
     document = statistics.get("traffic")
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not document:
         return NO_TRAFFIC
     return TrafficReport(
         from_workers=_counts(document, "from_workers"),

@@ -14,10 +14,11 @@ Names may contain the hyphens that keys are made with. So keys are not taken apa
 have are looked up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from cachefs.config.units import parse_size
+from cachefs.core.hints.nodes import Node
 from cachefs.core.names import DatasetName
 from cachefs.errors import ConfigError
 
@@ -50,17 +51,20 @@ def keys_of(dataset: DatasetName, uid: str | None = None) -> Mapping[str, str]:
 class Labelled:
     """Which nodes have which of Fluid's labels: so that a dataset's are found without asking each node."""
 
-    def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        """Sort the labels of nodes, by name."""
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        """Sort the labels of nodes."""
         self.labels: dict[str, dict[str, str]] = {}
         """Fluid's alone, of the nodes that have any."""
+        self.places: dict[str, tuple[str, str]] = {}
+        """The zone and rack of these."""
         self._nodes: dict[str, list[str]] = {}
-        for node, every in labels.items():
-            own = {key: value for key, value in every.items() if key.startswith(_PREFIX)}
+        for node in nodes:
+            own = {key: value for key, value in node.labels.items() if key.startswith(_PREFIX)}
             for key in own:
-                self._nodes.setdefault(key, []).append(node)
+                self._nodes.setdefault(key, []).append(node.name)
             if own:
-                self.labels[node] = own
+                self.labels[node.name] = own
+                self.places[node.name] = node.zone, node.rack
 
     def assigned(self, dataset: DatasetName, uid: str | None = None) -> dict[str, Assigned]:
         """Return the nodes that a dataset is assigned to."""

@@ -7,7 +7,7 @@ as a lease, and counts as that.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import members as rows
@@ -38,6 +38,8 @@ class News:
 
     heard: frozenset[WorkerId]
     """Who has renewed since the last look."""
+    moved: frozenset[WorkerId]
+    """Of these, whose node is another one than it was, or who was not heard of before."""
     gone: frozenset[WorkerId]
     catalogue: int
     """The revision of the catalogue."""
@@ -72,13 +74,18 @@ class Hearing:
             catalogue = counters.read(connection)["catalogue"]
         at = now if before is not None else now - self._lease_seconds
         workers = {worker: heard for worker, heard in self.workers.items() if worker in renewals}
+        moved = set()
         for worker in fresh:
-            workers[worker] = self._heard(worker, texts.get(worker, ""), at)
+            heard = self._heard(worker, texts.get(worker, ""), at)
+            known = self.workers.get(worker)
+            if known is None or not _is_same(known.node, heard.node):
+                moved.add(worker)
+            workers[worker] = heard
         gone = frozenset(self.workers.keys() - renewals.keys())
         for worker in gone:
             self._texts.pop(worker, None)
         self._renewals, self.workers = renewals, workers
-        return News(frozenset(fresh), gone, catalogue)
+        return News(frozenset(fresh), frozenset(moved), gone, catalogue)
 
     def _heard(self, worker: WorkerId, text: str, at: float) -> Heard:
         known = self.workers.get(worker)
@@ -86,7 +93,11 @@ class Hearing:
             return Heard(at, known.node, known.traffic)
         self._texts[worker] = text
         document = json.loads(text or "{}")
-        node = read_node(document)
-        if known is not None and node == known.node:
-            node = known.node
-        return Heard(at, node, read_traffic(document))
+        return Heard(at, read_node(document), read_traffic(document))
+
+
+def _is_same(one: NodeReport | None, other: NodeReport | None) -> bool:
+    """Say whether two reports make the same node: free memory is not part of one."""
+    if one is None or other is None:
+        return one is other
+    return replace(one, memory_free_bytes=other.memory_free_bytes) == other

@@ -1,7 +1,7 @@
 """The inventory itself: it looks, sorts and keeps, in a thread of its own, and gives what it has at once.
 
-Each tenth of a second it asks whether workers have reported other blocks (a number is compared), and makes the
-spreads of what has changed. A few times a second it looks at the store: who has renewed, and said what. Once a
+Each tenth of a second it asks whether workers have reported other blocks (a number is compared), and counts what
+has changed. A few times a second it looks at the store: who has renewed, and said what. Once a
 second it asks the sources of nodes. So a block that a worker reports is in the next hint a tenth of a second
 later; the worker reports within half a second, and sooner than all of it matters.
 
@@ -38,6 +38,7 @@ from cachefs.hints.inventory.spreads import Choice, Ground, Kept, Spreads
 from cachefs.hints.inventory.versions import Named, Versions
 from cachefs.ports import Closing, Task
 from cachefs.telemetry.metrics import Sample
+from cachefs.wire.nodereports import NO_TRAFFIC
 
 _LOG = logging.getLogger("cachefs.coordinator")
 
@@ -109,7 +110,7 @@ class Inventory(Closing):
         file = (NodesFile(Path(config.nodes_file)),) if config.nodes_file else ()
         self._sources: tuple[NodeSource, ...] = (*file, *sources)
         self._listings: tuple[Listing, ...] = ()
-        self._labelled = fluid.Labelled({})
+        self._labelled = fluid.Labelled(())
         self._ground = Ground()
         self._known: frozenset[WorkerId] = frozenset()
         self._epoch = 0
@@ -336,7 +337,7 @@ class Inventory(Closing):
             self._sources_at = now
             self._listings = tuple(source.look() for source in self._sources)
         heard = self._hearing.workers
-        moved = self._machines.survey(view.members, heard, self._listings)
+        moved = self._machines.survey(view, heard, news.moved, self._listings)
         self._machines.hear_workers(news.heard, heard)
         if is_time:
             self._machines.hear(self._listed_only(), now=now)
@@ -376,13 +377,16 @@ class Inventory(Closing):
         if revision == self._labels_of:
             return False
         self._labels_of = revision
-        before, self._labelled = self._labelled, fluid.Labelled(self._machines.labels())
-        return before.labels != self._labelled.labels
+        before, now = self._labelled, fluid.Labelled(self._machines.labelled())
+        self._labelled = now
+        return (before.labels, before.places) != (now.labels, now.places)
 
     def _look_at_streams(self, heard: Mapping[WorkerId, Heard]) -> bool:
-        traffic = {worker: each.traffic for worker, each in heard.items()}
-        origins = {str(named.dataset): named.origin for named in self._versions.current()}
-        streams = linking.count(traffic, self._machines.places, origins)
+        busy = {
+            worker: each.traffic for worker, each in heard.items() if each.traffic is not NO_TRAFFIC
+        }
+        origins = self._versions.origins
+        streams = linking.count(busy, self._machines.places, origins)
         changed = self._machines.write_streams(streams)
         with self._turn:
             racks = tuple(self._fleet.racks)
@@ -415,26 +419,23 @@ class Inventory(Closing):
             ),
             None,
         )
-        for node, each in self._labelled.assigned(dataset, uid).items():
+        labelled = self._labelled
+        for node, each in labelled.assigned(dataset, uid).items():
             dram, nvme = fluid.credit(each, found.total, self._config.assigned_share)
-            with self._turn:
-                known = self._fleet.node(node)
-            if known is not None:
-                place = known.zone, known.rack
-                found = credited(found, node, place, dram=dram, nvme=nvme)
+            found = credited(found, node, labelled.places[node], dram=dram, nvme=nvme)
         return found
 
     # ---- sorting ------------------------------------------------------------------------------------
 
     def _follow(self, awaited: frozenset[FileVersionId]) -> bool:
-        """Bring the spreads up to date; return whether any is another one."""
+        """Bring what is sorted up to date; return whether any spread may be another one."""
+        before, self._spreads.ground = self._spreads.ground, self._ground
+        changed = before is not self._ground
         revision = self._residency.revision
-        touched: set[Choice] = set()
         if revision != self._followed or awaited:
-            touched = self._spreads.follow(revision, self._residency.changed_since, awaited)
+            changed |= self._spreads.follow(revision, self._residency.changed_since, awaited)
             self._followed = revision
-        is_anew = self._ground.number != self._spreads.ground
-        return self._spreads.make(self._ground, None if is_anew else touched)
+        return self._spreads.make_slow_ones() or changed
 
     def _sort_what_waits(self) -> None:
         """Sort what was asked for and, while there is room, what may be asked for next."""

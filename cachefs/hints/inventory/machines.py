@@ -5,12 +5,12 @@ machine. A node is there as long as a source lists it or a member runs on it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cachefs.core.hints.fleet import Fleet
 from cachefs.core.hints.nodes import Node
 from cachefs.core.hints.spreading import Place
-from cachefs.core.membership import Member
+from cachefs.core.membership import View
 from cachefs.core.names import WorkerId
 from cachefs.hints.inventory.facts import Facts, merged, reported
 from cachefs.hints.inventory.hearing import Heard
@@ -23,6 +23,13 @@ _NODES_AT_ONCE = 200
 """Nodes that are written in one turn: about a millisecond."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    node: str
+    report: NodeReport | None
+    zone: str
+
+
 class Machines:
     """Keeps the fleet. Used by one thread, but for :meth:`expect_release`."""
 
@@ -31,66 +38,83 @@ class Machines:
         self.fleet = fleet
         self._turn = turn
         self._listings: tuple[Listing, ...] = ()
-        self._workers: dict[str, tuple[WorkerId, ...]] = {}
-        self._reports: Mapping[WorkerId, tuple[NodeReport | None, str]] = {}
+        self._epoch = -1
+        self._workers: dict[WorkerId, _Worker] = {}
+        self._on_node: dict[str, list[WorkerId]] = {}
         self._releases: dict[tuple[str, int], float] = {}
         self.places: Mapping[WorkerId, Place] = {}
         """Where each member is; replaced whenever one is elsewhere."""
 
     def survey(
         self,
-        members: Iterable[Member],
+        view: View,
         heard: Mapping[WorkerId, Heard],
+        moved: Collection[WorkerId],
         listings: Sequence[Listing],
     ) -> bool:
         """Take in who is where, and write what has changed; return whether any place is another one.
 
         Args:
-            members: The workers that are members.
+            view: The workers that are members.
             heard: What they said last.
+            moved: Those who said something else of their nodes than before.
             listings: What the sources say, the one that is believed first in front.
         """
-        reports = {
-            member.worker: (heard[member.worker].node if member.worker in heard else None, member)
-            for member in members
-        }
-        names = {worker: _name(report, member) for worker, (report, member) in reports.items()}
-        workers: dict[str, tuple[WorkerId, ...]] = {}
-        for worker, name in names.items():
-            workers[name] = (*workers.get(name, ()), worker)
-        said = {worker: (report, member.zone) for worker, (report, member) in reports.items()}
-        changed = {
-            name
-            for name in workers.keys() | self._workers.keys()
-            if workers.get(name) != self._workers.get(name)
-        }
-        changed.update(
-            names[worker]
-            for worker, each in said.items()
-            if not _is_same(each, self._reports.get(worker))
-        )
+        is_same_view = self._epoch == view.epoch
+        same_listings = tuple(map(id, listings)) == tuple(map(id, self._listings))
+        if is_same_view and same_listings and not moved:
+            return False
+        changed = set() if same_listings else self._relisted(listings)
+        self._listings, self._epoch = tuple(listings), view.epoch
+        members = view.members
+        if is_same_view:
+            members = tuple(member for member in members if member.worker in moved)
+        else:
+            here = {member.worker for member in members}
+            changed |= self._take_out(self._workers.keys() - here)
+        for member in members:
+            report = heard[member.worker].node if member.worker in heard else None
+            name = report.name if report is not None else member.node
+            said = _Worker(name, report, member.zone)
+            if member.worker in moved or self._workers.get(member.worker) != said:
+                changed |= self._take_out([member.worker])
+                self._workers[member.worker] = said
+                self._on_node.setdefault(name, []).append(member.worker)
+                changed.add(name)
+        self._write(changed)
+        there = (worker for name in changed for worker in self._on_node.get(name, ()))
+        places = {worker: self._place(self._workers[worker]) for worker in there}
+        gone = self.places.keys() - self._workers.keys()
+        if not gone and all(self.places.get(worker) == each for worker, each in places.items()):
+            return False
+        kept = {worker: each for worker, each in self.places.items() if worker not in gone}
+        self.places = {**kept, **places}
+        return True
+
+    def _relisted(self, listings: Sequence[Listing]) -> set[str]:
+        """Return the nodes of which sources say something else than before."""
+        changed: set[str] = set()
         for index in range(max(len(listings), len(self._listings))):
             one, other = (
                 each[index].nodes if index < len(each) else {}
                 for each in (listings, self._listings)
             )
             if one is not other:
-                changed |= {
-                    name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
-                }
-        self._listings, self._workers, self._reports = tuple(listings), workers, said
-        self._write(changed)
-        if not changed and self.places.keys() == names.keys():
-            return False
-        places = {worker: self._place(name, said[worker][0]) for worker, name in names.items()}
-        if places == self.places:
-            return False
-        self.places = places
-        return True
+                names = one.keys() | other.keys()
+                changed |= {name for name in names if one.get(name) != other.get(name)}
+        return changed
 
-    def listed(self) -> Collection[str]:
-        """Return the nodes that a source lists."""
-        return {name for listing in self._listings for name in listing.nodes}
+    def _take_out(self, workers: Iterable[WorkerId]) -> set[str]:
+        """Forget workers; return their nodes."""
+        names = set()
+        for worker in list(workers):
+            known = self._workers.pop(worker, None)
+            if known is not None:
+                names.add(known.node)
+                self._on_node[known.node].remove(worker)
+                if not self._on_node[known.node]:
+                    del self._on_node[known.node]
+        return names
 
     def hear(self, names: Iterable[str], *, now: float) -> None:
         """Note that nodes were heard of."""
@@ -140,11 +164,12 @@ class Machines:
                 heard_at = float(self.fleet.column("heard_at")[row])
                 self.fleet.put(self._with_releases(known), now=heard_at)
 
-    def labels(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the labels of all nodes that have any."""
+    def labelled(self) -> list[Node]:
+        """Return all nodes that have labels."""
         with self._turn:
-            nodes = [self.fleet.at(row) for row in range(len(self.fleet))]
-        return {node.name: node.labels for node in nodes if node.labels}
+            rows = self.fleet.column("alive").nonzero()[0].tolist()
+            nodes = [self.fleet.at(row) for row in rows]
+        return [node for node in nodes if node.labels]
 
     def _write(self, names: Collection[str]) -> None:
         """Put nodes into the fleet, or take them out."""
@@ -164,14 +189,10 @@ class Machines:
         facts: list[Facts] = [
             listing.nodes[name] for listing in self._listings if name in listing.nodes
         ]
-        workers = self._workers.get(name, ())
-        if not facts and not workers:
-            return None
-        for worker in workers:
-            report, zone = self._reports[worker]
-            report = report or NodeReport(name=name)
-            facts.append(reported(report, zone=zone))
-        return merged(name, facts)
+        for worker in sorted(self._on_node.get(name, ())):
+            known = self._workers[worker]
+            facts.append(reported(known.report or NodeReport(name=name), zone=known.zone))
+        return merged(name, facts) if facts else None
 
     def _with_releases(self, node: Node) -> Node:
         if not self._releases:
@@ -183,27 +204,9 @@ class Machines:
         )
         return node if gpus == node.gpus else replace(node, gpus=gpus)
 
-    def _place(self, name: str, report: NodeReport | None) -> Place:
-        node = self.fleet.node(name) or Node(name=name)
+    def _place(self, worker: _Worker) -> Place:
+        node = self.fleet.node(worker.node) or Node(name=worker.node)
         numas = {gpu.numa for gpu in node.gpus}
-        bound = None if report is None else report.memory_numa
+        bound = None if worker.report is None else worker.report.memory_numa
         is_far = bound is not None and bool(numas) and bound not in numas
-        return Place(name, node.rack, node.zone, is_far)
-
-
-def _name(report: NodeReport | None, member: Member) -> str:
-    return report.name if report is not None else member.node
-
-
-def _is_same(
-    one: tuple[NodeReport | None, str], other: tuple[NodeReport | None, str] | None
-) -> bool:
-    """Say whether two reports make the same node: free memory is not part of one."""
-    if other is None or one[1] != other[1]:
-        return False
-    first, second = one[0], other[0]
-    if first is second:
-        return True
-    if first is None or second is None:
-        return False
-    return replace(first, memory_free_bytes=0) == replace(second, memory_free_bytes=0)
+        return Place(worker.node, node.rack, node.zone, is_far)

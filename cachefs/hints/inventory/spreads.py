@@ -3,8 +3,10 @@
 Theory of operation. For each *choice* of files (a version's, some patterns', a rank's share of them) there is
 a tally (:mod:`cachefs.core.hints.spreading`), and for each file in it what was counted. When a worker reports
 blocks, only those files are counted anew; a dataset of a hundred thousand files is gone through once, when
-it is first sorted. The spread is made of the tally whenever that has changed, workers have come or gone, or
-what is awaited has come nearer.
+it is first sorted. A spread is made of the tally when somebody asks for it and it is *stale*: the tally has
+changed, workers have come or gone, or what is awaited has come nearer. That takes a fraction of a
+millisecond, because files that the same workers have are one part. Where it takes long (a large dataset, each
+block of which other workers have), it is made in the background, and who asks gets the last one.
 
 The index of residency tells which files have changed since a revision. When it cannot, because too much has
 changed at once, choices are sorted anew, one after the other.
@@ -24,12 +26,14 @@ from cachefs.core.hints.spread import Spread, nowhere
 from cachefs.core.hints.spreading import AWAITED, Copy, Parts, Place, Tally, Who, parts_of, spread
 from cachefs.core.manifest import FileEntry, VersionId
 from cachefs.core.names import DatasetName, WorkerId
-from cachefs.ports import Runtime
+from cachefs.ports import Condition, Runtime
 
 NEARER_SECONDS = 0.5
-"""How often the time until something arrives is brought up to date."""
-_FILES_AT_ONCE = 1000
-"""Files that are looked up under the lock of the residency index: a millisecond."""
+"""The time until something arrives is brought up to date when it is older."""
+QUICK_SECONDS = 0.002
+"""A spread that took longer is made in the background from then on."""
+_FILES_AT_ONCE = 200
+"""Files that are counted under a lock at once: a millisecond."""
 _CHOICES_LIMIT = 10_000
 _SPARE_GROUPS = 1000
 
@@ -83,13 +87,20 @@ class Ground:
 
 
 class _Sorted:
-    """One choice, sorted. Its owner takes care that one thread at a time counts in it."""
+    """One choice, sorted. All but ``kept`` and ``asked_at`` is used with its turn alone."""
 
     def __init__(
-        self, files: Mapping[FileVersionId, int], *, block_size: int, origin: str, at: int
+        self,
+        files: Mapping[FileVersionId, int],
+        turn: Condition,
+        *,
+        block_size: int,
+        origin: str,
+        at: int,
     ) -> None:
         self.files = files
         self.origin = origin
+        self.turn = turn
         self.at = at
         """The revision of residency that it has followed."""
         self.kept: Kept | None = None
@@ -100,15 +111,22 @@ class _Sorted:
         self._who: dict[Who, Who] = {}
         """Files that the same workers have share what says so."""
         self._awaited: set[FileVersionId] = set()
+        self._changed = True
+        self._ground = -1
+        self._made_at = float("-inf")
+        self._takes_seconds = 0.0
 
     def anew(self, at: int) -> "_Sorted":
         """Return the same choice, of which nothing is counted yet."""
-        made = _Sorted(self.files, block_size=self._block_size, origin=self.origin, at=at)
+        made = _Sorted(
+            self.files, self.turn, block_size=self._block_size, origin=self.origin, at=at
+        )
         made.kept, made.asked_at = self.kept, self.asked_at
         return made
 
     def count(self, names: Collection[FileVersionId], holdings: Holdings) -> None:
         """Count some of the files anew."""
+        self._changed = self._changed or bool(names)
         remaining = iter(names)
         while batch := list(islice(remaining, _FILES_AT_ONCE)):
             for name, found in zip(batch, holdings.copies(batch), strict=True):
@@ -136,26 +154,41 @@ class _Sorted:
         if len(self._who) > 2 * len(self._tally.sizes) + _SPARE_GROUPS:
             self._who = {who: who for who in self._tally.sizes}
 
-    @property
-    def awaits(self) -> bool:
-        """Whether anything is on its way to anybody."""
-        return bool(self._awaited)
+    def is_stale(self, ground: Ground, now: float) -> bool:
+        """Whether a spread that is made now may be another one."""
+        if self._changed or self._ground != ground.number:
+            return True
+        return bool(self._awaited) and now - self._made_at >= NEARER_SECONDS
 
-    def spread(self, ground: Ground, now: float) -> Spread:
+    @property
+    def is_quick(self) -> bool:
+        """Whether a spread is made in no time, as far as the last one tells."""
+        return self._takes_seconds <= QUICK_SECONDS
+
+    def spread(self, ground: Ground, runtime: Runtime) -> Spread:
         """Make the spread."""
-        if not self._tally.sizes:
-            return nowhere(self._tally.total, self.origin)
+        began = runtime.monotonic()
+        self._changed, self._ground, self._made_at = False, ground.number, began
+        if self._tally.sizes:
+            seconds = self._seconds(ground, began) if self._awaited else {}
+            found = spread(self._tally, ground.places, origin=self.origin, seconds=seconds)
+        else:
+            found = nowhere(self._tally.total, self.origin)
+        self._takes_seconds = runtime.monotonic() - began
+        return found
+
+    def _seconds(self, ground: Ground, now: float) -> dict[WorkerId, float]:
         seconds: dict[WorkerId, float] = {}
         for worker, moments in ground.arrivals.items():
-            here = [at for name, at in moments.items() if name in self.files]
+            here = [at for name, at in moments.items() if name in self._awaited]
             if here:
                 # What is late by a second is expected to take another one.
                 seconds[worker] = abs(max(here) - now)
-        return spread(self._tally, ground.places, origin=self.origin, seconds=seconds)
+        return seconds
 
 
 class Spreads:
-    """All choices. Safe from any thread; but one alone follows and makes spreads anew."""
+    """All choices. Safe from any thread; but one alone follows."""
 
     def __init__(
         self, runtime: Runtime, holdings: Holdings, *, block_size: int, files_limit: int
@@ -178,17 +211,13 @@ class Spreads:
         self._files = 0
         self._revision = 0
         self._followed = 0
-        self._ground = Ground()
+        self.ground = Ground()
+        """What spreads are made on; who follows replaces it."""
 
     @property
     def files(self) -> int:
         """Files of all choices."""
         return self._files
-
-    @property
-    def ground(self) -> int:
-        """The number of the ground that spreads were last made on."""
-        return self._ground.number
 
     def __len__(self) -> int:
         """Return how many choices are kept."""
@@ -205,8 +234,11 @@ class Spreads:
             if found is None:
                 return None
             self._sorted.move_to_end(choice)
-            found.asked_at = self._runtime.monotonic()
-            return found.kept
+        found.asked_at = now = self._runtime.monotonic()
+        if found.kept is None or (found.is_quick and found.is_stale(self.ground, now)):
+            with found.turn:
+                return self._make(choice, found)
+        return found.kept
 
     def sort(self, choice: Choice, entries: Iterable[FileEntry], *, origin: str, at: int) -> Kept:
         """Sort a choice and keep it.
@@ -217,20 +249,26 @@ class Spreads:
             origin: The name of their origin.
             at: The revision of residency before this was called.
         """
-        files = {entry.file_version: entry.size for entry in entries}
-        made = _Sorted(files, block_size=self._block_size, origin=origin, at=at)
-        names: Collection[FileVersionId] = files.keys()
+        made = _Sorted(
+            {entry.file_version: entry.size for entry in entries},
+            self._runtime.condition(),
+            block_size=self._block_size,
+            origin=origin,
+            at=at,
+        )
+        names: Collection[FileVersionId] = made.files.keys()
         while True:
-            followed, ground = self._followed, self._ground.number
+            followed = self._followed
             made.count(names, self._holdings)
-            kept = self._make(choice, made)
             with self._turn:
-                # If others than we counted are awaited by now, or workers came or went, all choices
-                # but this one have been told.
-                if (self._followed, self._ground.number) == (followed, ground):
+                # If others than we counted are awaited by now, whoever follows has told all choices
+                # but this one.
+                if self._followed == followed:
                     self._put(choice, made)
-                    return kept
+                    break
             names = made.unsettled(self._holdings.awaited())
+        with made.turn:
+            return self._make(choice, made)
 
     def forget(self, gone: Callable[[Choice, float], bool]) -> None:
         """Forget the choices of which a function says so, given when each was last asked for."""
@@ -245,8 +283,8 @@ class Spreads:
         revision: int,
         changed_since: Callable[[int], frozenset[FileVersionId] | None],
         awaited: frozenset[FileVersionId],
-    ) -> set[Choice]:
-        """Count what has changed, and return whose tallies have.
+    ) -> bool:
+        """Count what has changed; return whether any tally has.
 
         Args:
             revision: The newest of residency.
@@ -258,19 +296,21 @@ class Spreads:
             self._followed += bool(awaited)
             everyone = list(reversed(self._sorted.items()))
         changes: dict[int, frozenset[FileVersionId] | None] = {}
-        touched: set[Choice] = set()
+        touched = False
         for choice, one in everyone:
             if one.at not in changes:
                 changes[one.at] = changed_since(one.at)
             changed = changes[one.at]
             if changed is None:
                 self._count_anew(choice, one, revision)
-                touched.add(choice)
+                touched = True
                 continue
-            names = one.files.keys() & (changed | awaited)
-            if names:
-                one.count(names, self._holdings)
-                touched.add(choice)
+            names = iter(one.files.keys() & (changed | awaited))
+            # Little by little: who asks meanwhile gets a spread that is true of each file.
+            while some := list(islice(names, _FILES_AT_ONCE)):
+                with one.turn:
+                    one.count(some, self._holdings)
+                touched = True
             one.at = revision
         return touched
 
@@ -281,27 +321,25 @@ class Spreads:
             if self._sorted.get(choice) is one:
                 self._sorted[choice] = made
 
-    def make(self, ground: Ground, touched: Collection[Choice] | None) -> bool:
-        """Make the spreads of choices that were touched, of all for ``None``, and of those that await.
-
-        Returns whether any is another one now.
-        """
+    def make_slow_ones(self) -> bool:
+        """Make the spreads that are stale and too slow for who asks; return whether there were any."""
         with self._turn:
-            self._ground = ground
             everyone = list(reversed(self._sorted.items()))
-        before = self._revision
+        made = False
         for choice, one in everyone:
-            is_due = touched is None or choice in touched or one.kept is None
-            if not is_due and one.kept is not None and one.awaits:
-                is_due = self._runtime.monotonic() - one.kept.made_at >= NEARER_SECONDS
-            if is_due:
-                self._make(choice, one)
-        return self._revision != before
+            if not one.is_quick and one.is_stale(self.ground, self._runtime.monotonic()):
+                with one.turn:
+                    self._make(choice, one)
+                made = True
+        return made
 
     def _make(self, choice: Choice, one: _Sorted) -> Kept:
-        ground, now = self._ground, self._runtime.monotonic()
-        found = ground.adjusted(choice.dataset, one.spread(ground, now))
+        """Make a choice's spread, with its turn; of two who want to, the second finds it made."""
+        ground, now = self.ground, self._runtime.monotonic()
         before = one.kept
+        if before is not None and not one.is_stale(ground, now):
+            return before
+        found = ground.adjusted(choice.dataset, one.spread(ground, self._runtime))
         if before is not None and before.spread == found:
             kept = Kept(before.spread, before.files, before.revision, now)
         else:

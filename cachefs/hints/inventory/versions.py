@@ -4,7 +4,7 @@ The current versions of all datasets are followed with the catalogue's revision.
 a hint is about what is known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cachefs.coordinator.catalogue import Catalogue
@@ -37,6 +37,8 @@ class Versions:
         self._catalogue = catalogue
         self._revision = -1
         self._current: dict[DatasetName, Named] = {}
+        self.origins: Mapping[str, str] = {}
+        """The name of each dataset's origin, by the dataset's; replaced and never changed."""
         self._named: dict[tuple[DatasetName, str], Named] = {}
 
     def current(self) -> Iterator[Named]:
@@ -73,6 +75,7 @@ class Versions:
                 known = _named(found.version)
             current[dataset.name] = known
         self._current, self._named = current, {}
+        self.origins = {str(name): named.origin for name, named in current.items()}
         self._revision = revision
         return True
 
