@@ -5,7 +5,6 @@ outcomes have taught: within a second, so that a process which is killed has for
 Lessons are of the coordinator that was told; of several, each learns from its own outcomes.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -140,6 +139,5 @@ class HintDuty(Duty):
         self._keeper.refresh()
         revision = self.service.lessons_revision
         if revision != self._saved:
-            document = json.dumps(self.service.lessons_document(), sort_keys=True)
-            save_lessons(self._store, document)
+            save_lessons(self._store, self.service.lessons_document())
             self._saved = revision

@@ -13,7 +13,7 @@ which has not changed looks the same and is not written again.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -169,11 +169,12 @@ def load_lessons(store: Store) -> Lessons:
     return lessons
 
 
-def save_lessons(store: Store, document: str) -> None:
-    """Store what outcomes have taught.
+def save_lessons(store: Store, document: Mapping[str, object]) -> None:
+    """Store what outcomes have taught: :meth:`.Lessons.document`.
 
     Raises:
         CoordinatorUnavailableError: The store does not answer.
     """
+    text = json.dumps(document, sort_keys=True)
     with store.write() as connection:
-        rows.put_lessons(connection, _LESSONS, document)
+        rows.put_lessons(connection, _LESSONS, text)
