@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from cachefs.config.files import to_document, write_process_config
 from cachefs.config.schema import (
     ClusterConfig,
     CoordinatorConfig,
+    HeatConfig,
+    HintsConfig,
     ReaderConfig,
     TierConfig,
     WorkerConfig,
@@ -49,18 +51,29 @@ class WorkerPlan:
     host: str = "127.0.0.1"
     command_prefix: tuple[str, ...] = ()
     """Put before the command, to run it in a network namespace."""
+    heat: HeatConfig = field(default_factory=HeatConfig)
+    node_name: str = ""
+    """What hints call the machine."""
+    link_bytes_rate: float = 0.0
+    """Of the machine's network, as hints are told; 0 for what its card says."""
 
 
 class Cluster(Closing):
     """A coordinator, workers, and what is needed to use them."""
 
     def __init__(
-        self, folder: Path, *, host: str = "127.0.0.1", config: ClusterConfig | None = None
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        config: ClusterConfig | None = None,
+        hints: HintsConfig | None = None,
     ) -> None:
-        """Start the coordinator in a new state folder."""
+        """Start the coordinator in a new state folder; it gives hints if it is told how."""
         self.folder = folder
         self.config = config or ClusterConfig()
         self._host = host
+        self._hints = hints
         self._memory = _SHARED_MEMORY / f"cachefs-bench-{folder.name}"
         self.remove()
         for path in (folder, folder / "coordinator"):
@@ -77,13 +90,16 @@ class Cluster(Closing):
             host=self._host,
             control_port=control_port,
             http_port=http_port,
+            hints=self._hints or HintsConfig(),
         )
         return self._start("coordinator", "coordinator", config, ())
 
     def _start(self, name: str, section: str, config: object, prefix: Sequence[str]) -> Process:
         path = self.folder / f"{name}.json"
         write_process_config(path, section, self.config, config)
-        module = "cachefs.coordinator" if section == "coordinator" else "cachefs.workers"
+        # Hints and flows are duties that only the program behind `cachefs up` composes.
+        coordinator = "cachefs.cli.system.coordinating" if self._hints else "cachefs.coordinator"
+        module = coordinator if section == "coordinator" else "cachefs.workers"
         command = [*prefix, sys.executable, "-m", module, "--config", str(path)]
         log = self.folder / f"{name}.log"
         return Process(command, log=log, environment=self._environment)
@@ -106,6 +122,9 @@ class Cluster(Closing):
             coordinator=self._coordinator.addresses["control"],
             host=plan.host,
             scrub_period_seconds=0.0,
+            heat=plan.heat,
+            node_name=plan.node_name,
+            link_bytes_rate=plan.link_bytes_rate,
         )
         worker = self._start(plan.name, "worker", config, plan.command_prefix)
         self.workers[plan.name] = worker

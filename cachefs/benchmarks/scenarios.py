@@ -22,6 +22,7 @@ from cachefs.benchmarks.mounts.distant import mount_mmap, mount_remote
 from cachefs.benchmarks.mounts.names import mount_names
 from cachefs.benchmarks.mounts.whole import mount
 from cachefs.benchmarks.moving import drain, join
+from cachefs.benchmarks.outcomes import hint_outcomes
 from cachefs.benchmarks.reading import local, remote
 from cachefs.errors import CacheFSError, NotKnownError
 
@@ -40,6 +41,7 @@ SCENARIOS: dict[str, Scenario] = {
     "join": join,
     "drain": drain,
     "flow": flow,
+    "hint-outcomes": hint_outcomes,
     "load": load,
     "load-remote": load_remote,
     "load-cold": load_cold,
