@@ -18,6 +18,8 @@ from cachefs.wire import failures
 _LOOK_SECONDS = 0.5
 _NOWHERE = "nowhere"
 """In the checkpoint: how many bytes no worker held when the step first began."""
+_HERE = "here"
+"""And how many were where they shall be: what others fill elsewhere meanwhile is not this step's."""
 _MEDIA = {"nvme": "disk"}
 
 
@@ -43,7 +45,8 @@ class PrefetchStep(StepKind):
         residency = self._cache.residency(files.name, files.version, files.paths)
         if _NOWHERE not in context.checkpoint():
             nowhere = residency.bytes_total - residency.bytes_resident
-            context.note({**context.checkpoint(), _NOWHERE: nowhere})
+            here = _resident(wanted, residency)
+            context.note({**context.checkpoint(), _NOWHERE: nowhere, _HERE: here})
         job = self._cache.warm(
             files.name,
             files.version,
@@ -89,11 +92,10 @@ class PrefetchStep(StepKind):
     def _observed(
         self, context: StepContext, wanted: Prefetch, files: FilesOf, residency: Coverage
     ) -> Observed:
+        here = resident = _resident(wanted, residency)
+        copies = residency.copies
         if wanted.zone:
-            resident = residency.bytes_by_zone.get(wanted.zone, 0)
             copies = residency.copies_by_zone.get(wanted.zone, 0)
-        else:
-            resident, copies = residency.bytes_resident, residency.copies
         if wanted.tier:
             tier = _MEDIA.get(wanted.tier, wanted.tier)
             resident = min(resident, residency.bytes_by_tier.get(tier, 0))
@@ -110,8 +112,10 @@ class PrefetchStep(StepKind):
         done = bool(members) and resident == residency.bytes_total
         done = done and (copies >= enough or not residency.bytes_total)
         nowhere = residency.bytes_total - residency.bytes_resident
-        began = int(context.checkpoint().get(_NOWHERE, nowhere))
-        origin_bytes = max(0, began - nowhere)
+        checkpoint = context.checkpoint()
+        brought = here - int(checkpoint.get(_HERE, here))
+        taken = int(checkpoint.get(_NOWHERE, nowhere)) - nowhere
+        origin_bytes = max(0, min(brought, taken))
         progress = Progress(
             done=resident,
             total=residency.bytes_total,
@@ -126,6 +130,11 @@ class PrefetchStep(StepKind):
             "files": len(files.files),
         }
         return Observed(done, progress, outputs if done else {})
+
+
+def _resident(wanted: Prefetch, residency: Coverage) -> int:
+    """Return the bytes that are where they shall be, on whichever tier."""
+    return residency.bytes_by_zone.get(wanted.zone, 0) if wanted.zone else residency.bytes_resident
 
 
 def _raise_failure(job: WarmJob) -> None:
