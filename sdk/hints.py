@@ -3,7 +3,10 @@
 A hint is advice, and asking for one never fails a job. If nobody answers in time, or the answer makes
 no sense, :func:`hint` has *no opinion*: an empty ranking, and the reason. Whoever schedules then does
 what it would have done without us. Whoever tells later how long it really took (:func:`tell_outcome`) makes
-the next hints better.
+the next hints better::
+
+    advice = hint("llama@3fb2", gpu=WantedGpu(memory_gib=80))
+    best = advice.nodes[0].node if advice.has_opinion else None
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -111,9 +114,7 @@ def hint(
     token_file: str | Path | None = None,
     state: str | Path | None = None,
 ) -> Hint:
-    """Ask where a job that reads datasets would be ready soonest.
-
-    Waits two seconds at most.
+    """Ask where a job that reads datasets would be ready soonest; waits two seconds at most.
 
     Args:
         datasets: What the job reads, by name or in detail.
@@ -139,10 +140,6 @@ def hint(
 
     Raises:
         ConfigError: A dataset's name is malformed; nothing else is ever raised on purpose.
-
-    Example:
-        >>> advice = hint("llama@3fb2", gpu=WantedGpu(memory_gib=80))
-        >>> best = advice.nodes[0].node if advice.has_opinion else None
     """
     question = {
         "job_id": job,

@@ -21,6 +21,12 @@ Paths = Annotated[
     typer.Argument(metavar="PATH", help="Files or folders in it; all if none is named."),
 ]
 
+Zone = Annotated[str, typer.Option("--zone", metavar="ZONE", help="Only the workers of this zone.")]
+Workers = Annotated[
+    list[str] | None,
+    typer.Option("--worker", metavar="WORKER", help="Only this worker, or these."),
+]
+
 
 def warm(
     name: Name,
@@ -33,13 +39,8 @@ def warm(
     cancel: Annotated[
         str | None, typer.Option("--cancel", metavar="ID", help="Cancel a warm-up instead.")
     ] = None,
-    zone: Annotated[
-        str, typer.Option("--zone", metavar="ZONE", help="Only the workers of this zone.")
-    ] = "",
-    worker: Annotated[
-        list[str] | None,
-        typer.Option("--worker", metavar="WORKER", help="Only this worker, or these."),
-    ] = None,
+    zone: Zone = "",
+    worker: Workers = None,
     copies: Annotated[
         int, typer.Option("--copies", metavar="N", help="On so many workers each block.")
     ] = 0,

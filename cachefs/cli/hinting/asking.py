@@ -5,7 +5,7 @@ failure: the command says why there is no opinion, prints the form that changes 
 """
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -81,6 +81,46 @@ LoaderOption = Annotated[
         help="pipelined, serial, or lazy:0.2 if a fifth is enough to begin.",
     ),
 ]
+Image = Annotated[str | None, typer.Option("--image", metavar="NAME", help="The container image.")]
+ImageSize = Annotated[
+    str, typer.Option("--image-size", metavar="SIZE", help="If it must be pulled: 8GiB.")
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", metavar="TIME", help="Ready by then: 30s, 5m.")
+]
+RunsFor = Annotated[
+    str | None, typer.Option("--runs-for", metavar="TIME", help="How long the job runs.")
+]
+MaxStaleness = Annotated[
+    str | None,
+    typer.Option("--max-staleness", metavar="TIME", help="Say so if a node is known less well."),
+]
+Reserve = Annotated[
+    str | None, typer.Option("--reserve", metavar="TIME", help="Keep the best place so long.")
+]
+Prefetch = Annotated[
+    bool, typer.Option("--prefetch", help="Begin to bring what the best node lacks.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Answer only: keep, reserve and begin nothing.")
+]
+Job = Annotated[str, typer.Option("--job", metavar="ID", help="Shown with what is kept.")]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose job it is.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Nodes in the answer.")
+]
+Form = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        help="table, json, or what a scheduler takes: slurm (options for sbatch), nomad (HCL), "
+        "or as JSON node_affinity, extender, volcano, kueue, kai, ray, backendai.",
+    ),
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show how the seconds come about, and who is refused.")
+]
 
 
 def ask(
@@ -98,50 +138,19 @@ def ask(
     selector: Selector = None,
     required: Required = False,
     loader: LoaderOption = "pipelined",
-    image: Annotated[
-        str | None, typer.Option("--image", metavar="NAME", help="The container image.")
-    ] = None,
-    image_size: Annotated[
-        str, typer.Option("--image-size", metavar="SIZE", help="If it must be pulled: 8GiB.")
-    ] = "0",
-    deadline: Annotated[
-        str | None, typer.Option("--deadline", metavar="TIME", help="Ready by then: 30s, 5m.")
-    ] = None,
-    runs_for: Annotated[
-        str | None, typer.Option("--runs-for", metavar="TIME", help="How long the job runs.")
-    ] = None,
-    max_staleness: Annotated[
-        str | None,
-        typer.Option(
-            "--max-staleness", metavar="TIME", help="Say so if a node is known less well."
-        ),
-    ] = None,
-    reserve: Annotated[
-        str | None, typer.Option("--reserve", metavar="TIME", help="Keep the best place so long.")
-    ] = None,
-    prefetch: Annotated[
-        bool, typer.Option("--prefetch", help="Begin to bring what the best node lacks.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Answer only: keep, reserve and begin nothing.")
-    ] = False,
-    job: Annotated[str, typer.Option("--job", metavar="ID", help="Shown with what is kept.")] = "",
-    tenant: Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose job it is.")] = "",
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Nodes in the answer.")
-    ] = 32,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORM",
-            help="table, json, or what a scheduler takes: slurm (options for sbatch), nomad (HCL), "
-            "or as JSON node_affinity, extender, volcano, kueue, kai, ray, backendai.",
-        ),
-    ] = _TABLE,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show how the seconds come about, and who is refused.")
-    ] = False,
+    image: Image = None,
+    image_size: ImageSize = "0",
+    deadline: Deadline = None,
+    runs_for: RunsFor = None,
+    max_staleness: MaxStaleness = None,
+    reserve: Reserve = None,
+    prefetch: Prefetch = False,
+    dry_run: DryRun = False,
+    job: Job = "",
+    tenant: Tenant = "",
+    limit: Limit = 32,
+    form: Form = _TABLE,
+    explain: Explain = False,
     state: options.State = None,
     as_json: options.Json = False,
 ) -> None:
@@ -150,24 +159,20 @@ def ask(
     The exit code is 0 without an opinion, too: a hint is advice. --json prints the whole answer,
     as POST /v1/hints gives it.
     """
-    from cachefs.cli.hinting.questions import gpu_of, loader_of, readings_of, topology_of
-    from cachefs.config.units import parse_duration, parse_size
-
-    def seconds(text: str | None) -> float | None:
-        return None if text is None else parse_duration(text)
+    from cachefs.cli.hinting.questions import gang_of, gpu_of, labels_of, loader_of, readings_of
+    from cachefs.cli.hinting.questions import seconds_of as seconds
+    from cachefs.config.units import parse_size
 
     form = _JSON if as_json else _known(form)
     question: Document = {
         "job_id": job,
         "tenant": tenant,
         "datasets": readings_of(datasets, path or [], by_rank=by_rank, required=required),
-        "gang": None
-        if gang is None
-        else {"size": gang, "min_available": least, "topology": topology_of(topology)},
+        "gang": gang_of(gang, least, topology),
         "gpu": gpu_of(gpu, gpu_memory, mig),
         "image": None if image is None else {"name": image, "bytes": parse_size(image_size)},
         "candidates": [one for text in candidates or [] for one in text.split(",") if one],
-        "selector": _labels(selector or []),
+        "selector": labels_of(selector or []),
         "loader": loader_of(loader),
         "deadline_s": seconds(deadline),
         "expected_duration_s": seconds(runs_for),
@@ -224,15 +229,3 @@ def _known(form: str) -> str:
     if form not in known:
         raise ConfigError(f"no form {form!r}", hint="forms are " + ", ".join(known))
     return form
-
-
-def _labels(texts: Sequence[str]) -> dict[str, str]:
-    from cachefs.errors import ConfigError
-
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise ConfigError("a label is KEY=VALUE", subject=text)
-        found[key] = value
-    return found

@@ -24,11 +24,8 @@ class _AskByDefault(TyperGroup):
 app = typer.Typer(
     name="hint",
     cls=_AskByDefault,
-    help="""Where a job would be ready soonest, for any scheduler.
-
-`cachefs hint DATASET…` asks; `cachefs hint ask --help` shows how. A hint is advice: when nobody
-knows, it says why, and no job fails for it.
-""",
+    help="Where a job would be ready soonest, for any scheduler: `cachefs hint DATASET…` asks. "
+    "A hint is advice: when nobody knows, it says why, and no job fails for it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from cachefs.config.units import parse_duration
 from cachefs.errors import ConfigError
 
 Document = dict[str, Any]  # Any: a JSON document
@@ -62,6 +63,17 @@ def gpu_of(text: str | None, memory_gib: float | None, mig: str | None) -> Docum
     }
 
 
+def gang_of(size: int | None, least: int | None, topology: str | None) -> Document | None:
+    """Return who starts together.
+
+    Raises:
+        ConfigError: There is no such level of topology.
+    """
+    if size is None:
+        return None
+    return {"size": size, "min_available": least, "topology": topology_of(topology)}
+
+
 def topology_of(text: str | None) -> Document:
     """Return what a gang should share, or must: ``rack``, ``required:rack``.
 
@@ -99,6 +111,30 @@ def loader_of(text: str) -> Document:
             f"not a way of loading: {text!r}", hint="pipelined, serial, or lazy:0.2"
         ) from None
     return {"mode": str(known), "required_fraction": fraction}
+
+
+def labels_of(texts: Sequence[str]) -> dict[str, str]:
+    """Return labels that a node must have: ``KEY=VALUE``.
+
+    Raises:
+        ConfigError: One is not written so.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ConfigError("a label is KEY=VALUE", subject=text)
+        found[key] = value
+    return found
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Return a duration in seconds, ``None`` for none.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    return None if text is None else parse_duration(text)
 
 
 def no_opinion(question: Document, reason: str) -> Document:

@@ -61,7 +61,7 @@ def test_what_nobody_said_cannot_be_compared(site):
     with pytest.raises(NotKnownError, match="no such hint"):
         site.service.outcome("h-0", "n2", 1.0, {})
     with pytest.raises(ConfigError, match="no such phase"):
-        site.service.outcome(hint.id, "n2", 1.0, {"laod": 1.0})
+        site.service.outcome(hint.id, "n2", 1.0, {"lode": 1.0})
     assert len(site.lessons.errors) == 0
 
 

@@ -131,7 +131,7 @@ def test_a_question_is_understood_field_by_field():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"datsets": []},
+        {"dataset": []},
         {"datasets": [{"name": "llama", "pats": []}]},
         {"gang": {"size": 0}},
         {"gang": {"size": 2, "topology": {"required": "planet"}}},
