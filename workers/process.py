@@ -58,6 +58,7 @@ from cachefs.workers.reporting.survey import Survey
 from cachefs.workers.reporting.traffic import Traffic
 from cachefs.workers.serving.dataplane import DataPlane
 from cachefs.workers.serving.handout import Handout, open_socket
+from cachefs.workers.serving.spreading import Spreading
 from cachefs.workers.statistics import WorkerStatistics, sampler
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
@@ -148,6 +149,9 @@ class Worker:
         stack.callback(self._control.close)
         self.member = self._describe(socket_path)
         self._pins = Pins(runtime, self.store)
+        self.spreading = Spreading(
+            runtime, self.store, self.knowledge, own=self._own, config=config.heat
+        )
         self._uses = Uses(runtime)
         self._survey = stack.enter_context(Survey(runtime, config))
         self.renewal = Renewal(
@@ -160,6 +164,7 @@ class Worker:
             prover=self.prover,
             knowledge=self.knowledge,
             pins=self._pins,
+            spreading=self.spreading,
             statistics=self._said_with_renewals,
         )
         stack.callback(self.renewal.close)
@@ -195,6 +200,7 @@ class Worker:
             self.filler,
             self.prover,
             self.knowledge,
+            spreading=self.spreading,
             token=token,
             cluster=cluster,
             config=self._config,
@@ -212,23 +218,6 @@ class Worker:
             own=self._own,
             uses=self._uses,
         )
-        handover = Handover(
-            runtime,
-            self.store,
-            self.knowledge,
-            own=self._own,
-            block_size=cluster.block_size,
-            open_channel=lambda address: worker_channel(address, token),
-        )
-        self._mover = Mover(
-            runtime,
-            handover,
-            self.knowledge,
-            own=self._own,
-            bytes_rate=self._config.move_bytes_rate,
-            delay_seconds=self._config.move_delay_seconds,
-        )
-        stack.callback(self._mover.close)
         self._traffic = Traffic(
             runtime,
             block_size=cluster.block_size,
@@ -236,16 +225,7 @@ class Worker:
             filled_bytes=lambda: sum(self.filler.filled.total().values()),
             sending=self._plane.sending,
         )
-        drain = Drain(
-            runtime,
-            handover,
-            self.knowledge,
-            own=self._own,
-            # One renewal, and half of one more for a busy machine.
-            settle_seconds=1.5 * cluster.lease_seconds / RENEWALS_PER_LEASE,
-            leave=self.renewal.leave,
-        )
-        stack.callback(drain.close)
+        drain = self._hand_over(stack)
         control = WorkerControl(
             runtime,
             self.store,
@@ -264,6 +244,38 @@ class Worker:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._control.server)
         self._data_listener: Listener | None = None
         self._local_listener: Listener | None = None
+
+    def _hand_over(self, stack: ExitStack) -> Drain:
+        """Make what gives blocks to newcomers; return what drains the worker."""
+        cluster, token, runtime = self._cluster, self._token, self._runtime
+        handover = Handover(
+            runtime,
+            self.store,
+            self.knowledge,
+            own=self._own,
+            block_size=cluster.block_size,
+            open_channel=lambda address: worker_channel(address, token),
+        )
+        self._mover = Mover(
+            runtime,
+            handover,
+            self.knowledge,
+            own=self._own,
+            bytes_rate=self._config.move_bytes_rate,
+            delay_seconds=self._config.move_delay_seconds,
+        )
+        stack.callback(self._mover.close)
+        drain = Drain(
+            runtime,
+            handover,
+            self.knowledge,
+            own=self._own,
+            # One renewal, and half of one more for a busy machine.
+            settle_seconds=1.5 * cluster.lease_seconds / RENEWALS_PER_LEASE,
+            leave=self.renewal.leave,
+        )
+        stack.callback(drain.close)
+        return drain
 
     def start(self) -> None:
         """Serve, then register; returns at once."""
@@ -320,6 +332,8 @@ class Worker:
             connections=self._data_listener.connections if self._data_listener else 0,
             leases=self._handout.leases,
             moving_blocks=self._mover.left_blocks,
+            guest_blocks=len(self.store.guests),
+            referred=self.spreading.referred,
             used_seconds_ago={
                 str(name): round(ago, 1) for name, ago in self._uses.seconds_ago().items()
             },

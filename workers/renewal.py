@@ -43,6 +43,7 @@ from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Reportable
 from cachefs.workers.proving.prover import Prover
+from cachefs.workers.serving.spreading import Spreading
 from cachefs.workers.storage.inventory import FileResidency
 from cachefs.workers.storage.store import TieredStore
 
@@ -82,6 +83,7 @@ class Renewal:
         prover: Prover,
         knowledge: Knowledge,
         pins: Pins,
+        spreading: Spreading,
         statistics: Callable[[], Mapping[str, Any]],
     ) -> None:
         """Prepare; :meth:`start` begins."""
@@ -96,6 +98,7 @@ class Renewal:
         self._prover = prover
         self._knowledge = knowledge
         self._pins = pins
+        self._spreading = spreading
         self._statistics = statistics
         self._changed = runtime.condition()
         self._pending: dict[_Key, FileResidency] = {}
@@ -321,6 +324,7 @@ class Renewal:
         if answer.HasField("pins"):
             self._pins.renew(messages.retention_from_message(answer.pins), named=pins_named)
         self._pins.expire()
+        self._spreading.expire()
         if answer.dropped:
             names = [FileVersionId(name) for name in answer.dropped]
             self._store.drop(names)

@@ -23,6 +23,10 @@ class WorkerStatistics:
     leases: int
     moving_blocks: int = 0
     """What newcomers have yet to take from this worker."""
+    guest_blocks: int = 0
+    """Copies of blocks that others own, which are here for a crowd."""
+    referred: int = 0
+    """Requests for a block of which a crowd was being sent, that another worker was to answer."""
     used_seconds_ago: Mapping[str, float] = field(default_factory=dict)
     """When each dataset was last read here; of those that were, lately."""
 
@@ -38,6 +42,8 @@ class WorkerStatistics:
             "connections": self.connections,
             "leases": self.leases,
             "moving_blocks": self.moving_blocks,
+            "guest_blocks": self.guest_blocks,
+            "referred": self.referred,
             "used_seconds_ago": dict(self.used_seconds_ago),
         }
 
@@ -67,6 +73,8 @@ class WorkerStatistics:
         yield "cachefs_worker_connections", (), self.connections
         yield "cachefs_worker_leases", (), self.leases
         yield "cachefs_worker_moving_blocks", (), self.moving_blocks
+        yield "cachefs_worker_guest_blocks", (), self.guest_blocks
+        yield "cachefs_worker_referred_total", (), self.referred
         yield from by_label("cachefs_origin_requests_total", fill.origins.requests)
         yield from by_label("cachefs_origin_read_bytes_total", fill.origins.read_bytes)
         yield from by_label("cachefs_origin_errors_total", fill.origins.errors)

@@ -13,6 +13,7 @@ from cachefs.transport.blocks import HttpBlockSource
 from cachefs.transport.local import LocalNode
 from cachefs.transport.metadata import HttpMetadata
 from cachefs.transport.nearby import NearbyBlockSource
+from cachefs.transport.node import node_identity
 from cachefs.transport.runtime import ThreadRuntime
 
 
@@ -63,5 +64,13 @@ def connect(
             owned.enter_context(closing(part))
         blocks = nearby if config.local else remote
         yield owned.enter_context(
-            Reader(runtime, config, cluster, metadata=metadata, blocks=blocks, local=local)
+            Reader(
+                runtime,
+                config,
+                cluster,
+                metadata=metadata,
+                blocks=blocks,
+                local=local,
+                node=node_identity(),
+            )
         )

@@ -7,11 +7,15 @@ that is what keeps reads going, and what a slow but healthy owner never causes. 
 matter at once: a block that matches its digest, an error of the *origin* (unless a replica holds the
 block), and a wrong token.
 
+An owner that sends a block to many already refers us to a replica, and serves us itself if that one
+cannot. So a reader need not know how many replicas there are.
+
 When all have failed, the view is asked for again and the round repeats after a pause, until the
 deadline or ``attempts_limit``. The error then says whom we asked and what each one said.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,7 +36,15 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockRequest, BlockSource, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.ports import (
+    BlockRequest,
+    BlockSource,
+    CancelToken,
+    FetchedBlock,
+    FileRef,
+    Referral,
+    Runtime,
+)
 from cachefs.wire.digests import Digester
 
 _PAUSE_SECONDS = 0.05
@@ -50,16 +62,32 @@ class Served(NamedTuple):
     member: Member
 
 
+class _Terms(NamedTuple):
+    """What we ask a worker for, besides the block."""
+
+    only_cached: bool = False
+    from_peers: bool = False
+    zone: str | None = None
+    """Ours, if the worker may refer us to another one."""
+
+
+_AS_REPLICA = _Terms(from_peers=True)
+_AS_HEDGE = _Terms(only_cached=True)
+
+
 @dataclass(slots=True)
 class _Wanted:
     """One block on its way."""
 
+    view: View
     file: FileRef
     index: int
     into: memoryview
     known: bytes | None
     deadline: float
     cancel: CancelToken
+    owners: Sequence[Member] = ()
+    """Who is meant to hold it; what others hold is a copy for a crowd, or left from before."""
     attempts: int = 0
     failures: list[CacheFSError] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
@@ -82,14 +110,16 @@ class BlockFetcher:
         *,
         digester: Digester,
         counters: ReadCounters,
+        node: str = "",
     ) -> None:
-        """Ask nobody yet."""
+        """Ask nobody yet; the zone of the workers on our ``node`` is ours."""
         self._runtime = runtime
         self._config = config
         self._blocks = blocks
         self._views = views
         self._digester = digester
         self._counters = counters
+        self._node = node
         self._standing = Standing(avoid_seconds=config.stall_seconds)
         self._hedges = Hedges(
             runtime, limit=config.connections_limit, seconds_min=config.hedge_seconds_min
@@ -124,16 +154,16 @@ class BlockFetcher:
             OriginError: It could not be filled.
             DeniedError: The token is wrong.
         """
-        wanted = _Wanted(file, index, into, known, deadline, cancel)
-        pause = _PAUSE_SECONDS
         view = self._views.current(deadline=deadline)
+        wanted = _Wanted(view, file, index, into, known, deadline, cancel)
+        pause = _PAUSE_SECONDS
         while True:
-            served = self._ask_all(wanted, view)
+            served = self._ask_all(wanted)
             if served is not None:
                 return served
             self._check_may_go_on(wanted)
             until = min(deadline, self._runtime.monotonic() + _VIEW_SECONDS)
-            view = self._views.refreshed(deadline=until)
+            wanted.view = self._views.refreshed(deadline=until)
             left = deadline - self._runtime.monotonic()
             self._runtime.sleep(max(0.0, min(pause * self._runtime.random.uniform(0.5, 1.0), left)))
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)
@@ -153,18 +183,19 @@ class BlockFetcher:
         """Return a quantile of the recent fetches' seconds."""
         return self._latencies.quantile(quantile)
 
-    def _ask_all(self, wanted: _Wanted, view: View) -> Served | None:
+    def _ask_all(self, wanted: _Wanted) -> Served | None:
         """Ask one worker after the other; ``None`` when none could serve the block."""
-        order = self._order(wanted, view)
+        order = self._order(wanted)
         refused: OriginError | None = None
         for rank, member in enumerate(order):
             if refused is not None and rank >= wanted.file.replicas:
                 break
             only_cached = refused is not None or (member.draining and not order[0].draining)
             backup = order[rank + 1] if rank + 1 < len(order) else None
+            terms = _AS_HEDGE if only_cached else _Terms(zone=self._zone(wanted.view))
             wanted.attempts += 1
             try:
-                fetched = self._race(wanted, member, backup, only_cached=only_cached)
+                fetched = self._ask(wanted, member, backup, terms)
             except OriginError as error:
                 refused = refused or error
             except DeniedError:
@@ -183,9 +214,50 @@ class BlockFetcher:
             self._views.tell_unserved(wanted.file)
         return None
 
-    def _order(self, wanted: _Wanted, view: View) -> list[Member]:
+    def _ask(
+        self, wanted: _Wanted, member: Member, backup: Member | None, terms: _Terms
+    ) -> Served | None:
+        """Fetch from a worker, or from the one that it refers us to."""
+        answer = self._race(wanted, member, backup, terms)
+        if isinstance(answer, Referral):
+            served = self._follow(wanted, answer)
+            answer = served or self._race(wanted, member, backup, terms._replace(zone=None))
+        return answer if isinstance(answer, Served) else None
+
+    def _follow(self, wanted: _Wanted, referral: Referral) -> Served | None:
+        """Fetch from a replica; ``None`` if the owner must serve the block after all.
+
+        There is no hedge: it would lead back to the owner, which is busy, while the replica takes its
+        copy. A replica that falls silent is given up.
+        """
+        replica = wanted.view.find(referral.worker)
+        if replica is None or self._standing.avoids(replica, self._runtime.monotonic()):
+            return None
+        wanted.attempts += 1
+        try:
+            answer = self._race(wanted, replica, None, _AS_REPLICA)
+        except DeniedError:
+            raise
+        except OriginError:
+            return None
+        except CacheFSError as error:
+            self._note_failure(wanted, replica, error)
+            self._check_may_go_on(wanted)
+            return None
+        if isinstance(answer, Served):
+            return answer
+        wanted.asked[f"{replica.worker}: holds no copy"] += 1
+        return None
+
+    def _zone(self, view: View) -> str:
+        """Return the zone that we are in; empty if no worker is on our machine."""
+        return next((member.zone for member in view.members if member.node == self._node), "")
+
+    def _order(self, wanted: _Wanted) -> list[Member]:
+        view = wanted.view
         block = BlockId(wanted.file.entry.file_version, wanted.index)
         order = placement.order(block, view.members, pool=wanted.file.pool)
+        wanted.owners = order[: wanted.file.replicas]
         # Who drains owns nothing but still serves what it has.
         order += [
             member for member in view.members if member.draining and member.pool == wanted.file.pool
@@ -218,8 +290,8 @@ class BlockFetcher:
         raise WorkerUnavailableError("nobody could serve it", subject=wanted.subject, hint=said)
 
     def _race(
-        self, wanted: _Wanted, member: Member, backup: Member | None, *, only_cached: bool
-    ) -> Served | None:
+        self, wanted: _Wanted, member: Member, backup: Member | None, terms: _Terms
+    ) -> Served | Referral | None:
         """Fetch from a worker, with a hedge at another one."""
         primary = CancelToken()
         wanted.cancel.on_cancel(primary.cancel)
@@ -233,19 +305,15 @@ class BlockFetcher:
                 backup,
                 len(wanted.into),
                 began + delay,
-                lambda who, scratch, cancel: self._fetch_verified(
-                    wanted, who, scratch, cancel, only_cached=True
-                ),
+                lambda who, scratch, cancel: self._hedge(wanted, who, scratch, cancel),
                 primary,
             )
             self._hedges.enter(race)
         failure: CacheFSError | None = None
-        fetched = None
+        fetched: FetchedBlock | Referral | None = None
         winner = None
         try:
-            fetched = self._fetch_verified(
-                wanted, member, wanted.into, primary, only_cached=only_cached
-            )
+            fetched = self._fetch_verified(wanted, member, wanted.into, primary, terms)
         except CacheFSError as error:
             failure = error
         finally:
@@ -254,19 +322,28 @@ class BlockFetcher:
                 winner = self._hedges.leave(
                     race, failed=failure is not None, deadline=wanted.deadline
                 )
-        if fetched is None and winner is not None and race is not None:
-            fetched, scratch = winner
+        if winner is not None and race is not None and not isinstance(fetched, FetchedBlock):
+            hedged, scratch = winner
             wanted.into[:] = scratch
-            self._standing.overtaken(member, self._runtime.monotonic())
-            return Served(_kind(fetched), race.backup)
+            # Who is slow whenever it is asked must not keep us from learning what a fetch takes.
+            self._latencies.add(self._runtime.monotonic() - race.due)
+            if race.backup in wanted.owners:  # else it lost to a copy: it is busy, and not ill
+                self._standing.overtaken(member, self._runtime.monotonic())
+            return Served(_kind(hedged), race.backup)
         if failure is not None:
             raise failure
-        if fetched is None:
-            return None
+        if not isinstance(fetched, FetchedBlock):
+            return fetched
         self._standing.answered(member)
         if fetched.source != ORIGIN:
             self._latencies.add(self._runtime.monotonic() - began)
         return Served(_kind(fetched), member)
+
+    def _hedge(
+        self, wanted: _Wanted, member: Member, into: memoryview, cancel: CancelToken
+    ) -> FetchedBlock | None:
+        fetched = self._fetch_verified(wanted, member, into, cancel, _AS_HEDGE)
+        return fetched if isinstance(fetched, FetchedBlock) else None
 
     def _fetch_verified(
         self,
@@ -274,9 +351,8 @@ class BlockFetcher:
         member: Member,
         into: memoryview,
         cancel: CancelToken,
-        *,
-        only_cached: bool,
-    ) -> FetchedBlock | None:
+        terms: _Terms,
+    ) -> FetchedBlock | Referral | None:
         # Wrong bytes are most often a copy that rotted on the worker's disk, which cannot see that.
         # Told so, the worker looks, and fills the block anew; a second wrong answer is a lie.
         for verify in (False, True):
@@ -284,13 +360,15 @@ class BlockFetcher:
                 file=wanted.file,
                 index=wanted.index,
                 into=into,
-                only_cached=only_cached,
+                only_cached=terms.only_cached,
+                from_peers=terms.from_peers,
+                zone=None if verify else terms.zone,
                 verify=verify,
                 deadline=wanted.deadline,
                 cancel=cancel,
             )
             fetched = self._blocks.fetch(member, request)
-            if fetched is None or self._is_right(fetched, into, wanted.known):
+            if not isinstance(fetched, FetchedBlock) or self._is_right(fetched, into, wanted.known):
                 return fetched
             self._counters.distrust(member.worker)
         raise IntegrityError("served bytes that do not match their digest", subject=wanted.subject)

@@ -74,8 +74,19 @@ class Reader(Closing):
         metadata: Metadata,
         blocks: BlockSource,
         local: LocalFiles | None = None,
+        node: str = "",
     ) -> None:
-        """Ask nobody yet, and start no thread. The collaborators stay the caller's to close."""
+        """Ask nobody yet, and start no thread. The collaborators stay the caller's to close.
+
+        Args:
+            runtime: Time and threads.
+            config: How to read.
+            cluster: What all processes agree on.
+            metadata: Who knows what there is.
+            blocks: Who has bytes.
+            local: Who lends files on this machine, if anybody does.
+            node: This machine's identity; empty for nobody's.
+        """
         self.runtime = runtime
         self.config = config
         self.cluster = cluster
@@ -90,6 +101,7 @@ class Reader(Closing):
             self.views,
             digester=digester(cluster.digest),
             counters=self.counters,
+            node=node,
         )
         self.cache = BlockCache(runtime, capacity_bytes=config.block_cache_bytes)
         self.lanes = Lanes(runtime, config.connections_limit)

@@ -185,8 +185,9 @@ class Standing:
         """Return the members with those to avoid at the end, otherwise in their order."""
         if not self._avoided:
             return members
-        return sorted(members, key=lambda member: self._is_avoided(member, now))
+        return sorted(members, key=lambda member: self.avoids(member, now))
 
-    def _is_avoided(self, member: Member, now: float) -> bool:
+    def avoids(self, member: Member, now: float) -> bool:
+        """Say whether a worker failed a moment ago."""
         incarnation, until = self._avoided.get(member.worker, ("", 0.0))
         return incarnation == member.incarnation and now < until

@@ -24,6 +24,7 @@ from cachefs.ports.sources import (
     FileRef,
     Metadata,
     ProofSource,
+    Referral,
     ResolvedVersion,
     WorkerMetadata,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "OriginFile",
     "ProofSource",
     "Provider",
+    "Referral",
     "Reservation",
     "ResolvedVersion",
     "Runtime",

@@ -46,6 +46,12 @@ class BlockRequest:
     """Receives the bytes; as long as the block."""
     only_cached: bool
     """Do not make the worker fill the block."""
+    from_peers: bool = False
+    """If the worker lacks the block, have it take a copy for a while from another worker, never from
+    the origin."""
+    zone: str | None = None
+    """Where the asker is (empty if it does not know), if the worker may refer it to another one;
+    ``None`` if not."""
     verify: bool = False
     """Make the worker check its own copy first, because it has just served a wrong one; a copy that
     has rotted is dropped, and filled anew unless ``only_cached``."""
@@ -55,16 +61,24 @@ class BlockRequest:
     """Aborts the call, which then raises ``WorkerUnavailableError``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """The worker sends the block to many already, and names another one that does, too."""
+
+    worker: WorkerId
+
+
 class BlockSource(Protocol):
     """The data plane of other workers, as a reader or a peer uses it."""
 
-    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | Referral | None:
         """Read one whole block from a worker.
 
         Returns once ``request.into`` is full, or raises; after that nobody writes into it any more.
         Unless the answer is ``vouched``, the bytes are *not* verified: the caller does that. With
-        ``only_cached`` the answer is ``None`` when the worker does not hold the block; else the
-        worker fills it first.
+        ``only_cached`` the answer is ``None`` when the worker does not hold the block, with
+        ``from_peers`` also when no other worker does; else the worker fills it first. A referral is
+        an answer only if ``zone`` is given; nothing is in ``request.into`` then.
 
         Raises:
             WorkerUnavailableError: It cannot be reached, died, stalled, or was cancelled.

@@ -89,6 +89,10 @@ class BlockStore(Protocol):
         """Say whether a block is resident, without counting an access."""
         ...
 
+    def mark_guest(self, file_version: FileVersionId, index: int) -> None:
+        """Count a resident block as a copy that is here for a while, and goes before all others."""
+        ...
+
     def lease(self, file: FileRef) -> FileLease:
         """Lend out a file version, making its sparse file if there is none."""
         ...

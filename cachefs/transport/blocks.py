@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cachefs.config.secrets import Secret
 from cachefs.core.membership import Member
+from cachefs.core.names import WorkerId
 from cachefs.errors import (
     CacheFSError,
     CapacityError,
@@ -21,7 +22,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockRequest, CancelToken, FetchedBlock, FileRef, Runtime
+from cachefs.ports import BlockRequest, CancelToken, FetchedBlock, FileRef, Referral, Runtime
 from cachefs.transport.connections import (
     BrokenAnswerError,
     Connection,
@@ -32,9 +33,12 @@ from cachefs.transport.connections import (
 from cachefs.wire import failures
 from cachefs.wire.http import (
     DIGESTS_HEADER,
+    FROM_PEERS,
     ONLY_CACHED,
+    REPLICA_HEADER,
     SOURCE_HEADER,
     VERIFY,
+    ZONE_HEADER,
     file_target,
 )
 
@@ -47,6 +51,8 @@ PROOF_STALL_SECONDS = 2.5
 one worker that waits for another."""
 _PASSED_ON = (OriginError, CapacityError, DeniedError)
 """What a worker may say that is about the block and not about the worker."""
+_BYTES = frozenset({200, 206})
+"""How it answers with what was asked for."""
 
 
 Answer = TypeVar("Answer")
@@ -58,6 +64,8 @@ class _Question(NamedTuple, Generic[Answer]):
     take: Callable[[Connection, Head], Answer]
     """Makes of a successful answer what was asked for, receiving its body."""
     on_wait: Callable[[str], None] | None = None
+    statuses: frozenset[int] = _BYTES
+    """Of successful answers."""
 
 
 class HttpBlockSource:
@@ -88,22 +96,30 @@ class HttpBlockSource:
         self._pool = ConnectionPool(runtime, idle_limit=_IDLE_LIMIT, idle_seconds=_IDLE_SECONDS)
         self._authorization = f"Authorization: Bearer {token.reveal()}\r\n"
 
-    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | Referral | None:
         """Read one whole block from a worker; see the port."""
         first = request.index * self._block_size
         last = first + len(request.into) - 1
         directives = [ONLY_CACHED] * request.only_cached + [VERIFY] * request.verify
+        directives += [FROM_PEERS] * request.from_peers
+        headers = f"Range: bytes={first}-{last}\r\n"
+        if request.zone is not None:
+            headers += f"{ZONE_HEADER}: {request.zone}\r\n"
         target = file_target(request.file, unproven=self._unproven)
-        head = self._head(member, target, directives, f"Range: bytes={first}-{last}\r\n")
+        head = self._head(member, target, directives, headers)
         content_range = f"bytes {first}-{last}/{request.file.entry.size}"
 
-        def take(connection: Connection, answer: Head) -> FetchedBlock:
+        def take(connection: Connection, answer: Head) -> FetchedBlock | Referral:
+            if answer.status == 307:
+                connection.read_body(answer)
+                return Referral(WorkerId(answer.headers.get(REPLICA_HEADER.lower(), "")))
             fetched = _described(answer, content_range, request.into)
             connection.read_into(request.into)
             return fetched
 
         patience = Patience(request.deadline, self._stall_seconds)
-        question = _Question(member.data_address, head, take)
+        statuses = _BYTES if request.zone is None else _BYTES | {307}
+        question = _Question(member.data_address, head, take, statuses=statuses)
         return self._ask(member, question, patience, request.cancel)
 
     def proof(
@@ -158,7 +174,7 @@ class HttpBlockSource:
         try:
             connection.send(question.head)
             head = connection.read_head(question.on_wait)
-            if head.status in {200, 206}:
+            if head.status in question.statuses:
                 answer = question.take(connection, head)
             else:
                 failure = connection.read_body(head)

@@ -25,7 +25,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockRequest, BlockSource, FetchedBlock, Runtime
+from cachefs.ports import BlockRequest, BlockSource, FetchedBlock, Referral, Runtime
 from cachefs.transport.connections import Patience
 from cachefs.transport.node import node_identity
 from cachefs.transport.sockets import (
@@ -83,9 +83,10 @@ class NearbyBlockSource:
         self._idle: dict[str, list[LocalWorker]] = {}
         self._closed = False
 
-    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | Referral | None:
         """Read one whole block from a worker; see the port."""
-        if member.node == self._node and not request.only_cached and not request.verify:
+        limited = request.only_cached or request.from_peers or request.verify
+        if member.node == self._node and not limited:
             fetched = self._fetch_near(member, request)
             if fetched is not None:
                 return fetched

@@ -30,6 +30,10 @@ a stalled worker (ask the next one, which would read the origin a second time). 
 reader that was served a wrong block asks so once more. When the range is
 whole blocks, the answer carries their digests.
 
+Who asks for a range of one block and says in ``X-CacheFS-Zone`` where it is, may be answered 307: the block
+is being sent to many, and ``X-CacheFS-Replica`` names a worker that shall be asked with ``from-peers``
+(an extension of ``Cache-Control``). That one takes a copy from another worker if it must, or answers 504.
+
 A file whose digest is known beforehand is *proven* (:mod:`cachefs.workers.proving.prover`) before a byte of
 it is served. ``102`` then says in ``X-CacheFS-Progress`` how far that is, and ``only-if-cached`` is
 answered 504 until it is done. With ``&unproven=1`` a worker asks for the bytes all the same, because
@@ -56,9 +60,14 @@ SOURCE_HEADER = "X-CacheFS-Source"
 """Where the worker had the bytes from: memory, disk, peer or origin."""
 PROGRESS_HEADER = "X-CacheFS-Progress"
 """What a worker is busy with while its asker waits."""
+ZONE_HEADER = "X-CacheFS-Zone"
+"""Where the asker is, empty if it does not know; who sends it may be referred to a replica."""
+REPLICA_HEADER = "X-CacheFS-Replica"
+"""The worker that shall be asked instead."""
 EPOCH_HEADER = "X-CacheFS-Epoch"
 """The epoch of the answerer's view; a reader that sees a newer one than its own refreshes."""
 ONLY_CACHED = "only-if-cached"
+FROM_PEERS = "from-peers"
 VERIFY = "no-cache"
 
 PROGRESS_SECONDS = 1.0

@@ -21,7 +21,7 @@ from cachefs.errors import (
     OriginUnavailableError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Runtime
+from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Referral, Runtime
 from cachefs.testing.memory.worker import MemoryWorker
 from cachefs.testing.simulation.world.fetches import SimBlockSource
 from cachefs.testing.simulation.world.network import SimNetwork
@@ -59,7 +59,7 @@ class Harness:
     member: Member
     run: Callable[[Callable[[], None]], None]
     behave: Callable[[str | CacheFSError], None]
-    """``hold``, ``fill`` (for longer than a stall), ``stall``, or an error to raise."""
+    """``hold``, ``fill`` (for longer than a stall), ``refer``, ``stall``, or an error to raise."""
     leave: Callable[[], None]
     """End the worker."""
 
@@ -69,6 +69,8 @@ class Harness:
         into: bytearray,
         *,
         only_cached: bool = False,
+        from_peers: bool = False,
+        zone: str | None = None,
         seconds: float = 10.0,
         cancel: CancelToken | None = None,
     ) -> Any:
@@ -77,6 +79,8 @@ class Harness:
             index=index,
             into=memoryview(into),
             only_cached=only_cached,
+            from_peers=from_peers,
+            zone=zone,
             deadline=self.runtime.monotonic() + seconds,
             cancel=cancel or CancelToken(),
         )
@@ -94,8 +98,11 @@ class SimServer:
     def serve(self, request: BlockRequest, *, unproven: bool) -> Iterator[Any]:
         if isinstance(self.behaviour, CacheFSError):
             raise self.behaviour
+        if self.behaviour == "refer" and request.zone is not None:
+            yield Referral(WorkerId("other"))
+            return
         if self.behaviour == "fill":
-            if request.only_cached:
+            if request.only_cached or request.from_peers:
                 yield None
                 return
             self.process.sleep(3 * STALL_SECONDS)
@@ -122,7 +129,9 @@ def over_sockets() -> Iterator[Harness]:
     )
 
     def behave(how: str | CacheFSError) -> None:
-        worker.fault = lambda _: None if how == "hold" else how  # type: ignore[assignment,return-value]
+        worker.refers_to = "other" if how == "refer" else ""
+        behaves = how in ("hold", "refer")
+        worker.fault = lambda _: None if behaves else how  # type: ignore[assignment,return-value]
 
     yield Harness(runtime, source, worker.member, lambda body: body(), behave, worker.close)
     source.close()
@@ -211,6 +220,39 @@ def test_a_block_that_is_not_held_is_nothing_if_only_cached_ones_are_wanted(harn
     def body():
         harness.behave("fill")
         assert harness.fetch(0, bytearray(BLOCK), only_cached=True) is None
+
+    harness.run(body)
+
+
+def test_a_copy_that_no_other_worker_has_is_nothing(harness):
+    def body():
+        harness.behave("fill")
+        assert harness.fetch(0, bytearray(BLOCK), from_peers=True) is None
+        harness.behave("hold")
+        into = bytearray(BLOCK)
+        assert harness.fetch(0, into, from_peers=True).source == "memory"
+        assert bytes(into) == block(0)
+
+    harness.run(body)
+
+
+def test_who_says_where_it_is_may_be_referred_and_the_buffer_is_left_alone(harness):
+    def body():
+        harness.behave("refer")
+        for zone in ("", "a zone"):
+            into = bytearray([POISON]) * BLOCK
+            assert harness.fetch(0, into, zone=zone) == Referral(WorkerId("other"))
+            assert into == bytearray([POISON]) * BLOCK
+
+    harness.run(body)
+
+
+def test_who_does_not_say_so_is_served(harness):
+    def body():
+        harness.behave("refer")
+        into = bytearray(BLOCK)
+        assert harness.fetch(0, into).source == "memory"
+        assert bytes(into) == block(0)
 
     harness.run(body)
 

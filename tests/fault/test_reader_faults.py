@@ -2,6 +2,7 @@
 
 import random
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -159,7 +160,8 @@ def test_a_hedge_never_causes_a_fill(cluster):
     assert (file_version, 0) in second.missing
 
 
-def test_a_worker_that_keeps_losing_is_asked_last_for_a_while(cluster):
+def losing(cluster):
+    """Read while one worker answers nothing; return how many blocks it owns, and how often it was asked."""
     slow = cluster.workers[0]
     slow.fault = always("stall")
     reader = cluster.reader(
@@ -168,8 +170,91 @@ def test_a_worker_that_keeps_losing_is_asked_last_for_a_while(cluster):
     file = reader.open(DATASET).file("a")
     assert file.read(0, len(CONTENT)) == CONTENT
     owned = sum(1 for index in range(13) if cluster.order("a", index)[0] is slow)
-    assert owned > 3
-    assert len([r for r in slow.requests if not r.only_cached]) == 3
+    return owned, len([request for request in slow.requests if not request.only_cached])
+
+
+def test_a_worker_that_keeps_losing_to_replicas_is_asked_last_for_a_while():
+    with MemoryCluster({"a": CONTENT}, block_size=BLOCK, replicas=2) as cluster:
+        owned, asked = losing(cluster)
+        assert owned > 3 == asked
+
+
+def test_an_owner_that_loses_to_copies_for_a_crowd_is_busy_and_stays_the_first_who_is_asked(
+    cluster,
+):
+    owned, asked = losing(cluster)
+    assert owned == asked > 3
+
+
+@pytest.fixture
+def referring(cluster):
+    """Return a cluster in which each worker refers those who may be to the next one."""
+    for worker, following in zip(
+        cluster.workers, cluster.workers[1:] + cluster.workers[:1], strict=True
+    ):
+        worker.refers_to = following.name
+    return cluster
+
+
+def asked_as_replicas(cluster):
+    return [
+        request for worker in cluster.workers for request in worker.requests if request.from_peers
+    ]
+
+
+def test_a_reader_goes_where_it_is_referred_to_and_no_further(referring):
+    reader = referring.reader(UNHEDGED)
+    assert reader.open(DATASET).file("a").read(0, len(CONTENT)) == CONTENT
+    asked = [request for worker in referring.workers for request in worker.requests]
+    assert len(asked_as_replicas(referring)) == 13
+    assert len(asked) == 26
+    assert reader.statistics().bytes_by_source["peer"] == len(CONTENT)
+
+
+def test_a_replica_that_has_no_copy_leads_back_to_the_owner(referring):
+    file_version = referring.version.manifest.find("a").file_version
+    for worker in referring.workers:
+        worker.fault = lambda request: "close" if request.only_cached else None
+    owner = referring.order("a", 0)[0]
+    for worker in referring.workers:
+        if worker is not owner:
+            worker.missing = {(file_version, 0)}
+    reader = referring.reader(UNHEDGED)
+    assert reader.open(DATASET).file("a").read(0, BLOCK) == CONTENT[:BLOCK]
+    assert [request.from_peers for request in owner.requests] == [False, False]
+    assert reader.statistics().retries == 0
+
+
+@pytest.mark.parametrize("fault", ["close", "stall", "close_in_body", "corrupt", "lie", "garbage"])
+def test_a_replica_with_a_fault_costs_no_byte_and_is_left_alone_for_a_while(referring, fault):
+    for worker in referring.workers:
+        worker.fault = lambda request: fault if request.from_peers else None
+    reader = referring.reader(replace(UNHEDGED, stall_seconds=0.6, connections_limit=1))
+    assert reader.open(DATASET).file("a").read(0, 4 * BLOCK) == CONTENT[: 4 * BLOCK]
+    asked = {(worker.name, each.index) for worker in referring.workers for each in worker.requests}
+    as_replica = [each.index for each in asked_as_replicas(referring)]
+    assert as_replica
+    assert len(set(as_replica)) < 4, "a worker that failed was asked again"
+    assert {index for _, index in asked} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["nobody", "w0 w1", ""])
+def test_a_referral_to_nobody_leads_back_to_the_owner(cluster, name):
+    for worker in cluster.workers:
+        worker.refers_to = name
+    reader = cluster.reader(UNHEDGED)
+    assert reader.open(DATASET).file("a").read(0, len(CONTENT)) == CONTENT
+    assert not asked_as_replicas(cluster)
+
+
+def test_what_the_origin_says_at_a_replica_is_not_the_last_word(referring):
+    for worker in referring.workers:
+        worker.fault = lambda request: (
+            OriginUnavailableError("it is down") if request.from_peers else None
+        )
+    reader = referring.reader(UNHEDGED)
+    assert reader.open(DATASET).file("a").read(0, len(CONTENT)) == CONTENT
+    assert reader.statistics().retries == 0
 
 
 def test_an_error_of_the_origin_is_final(cluster):

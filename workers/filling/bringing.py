@@ -41,7 +41,15 @@ from cachefs.errors import (
     OriginError,
     OriginUnavailableError,
 )
-from cachefs.ports import BlockRequest, BlockSource, CancelToken, FileRef, Runtime, WorkerMetadata
+from cachefs.ports import (
+    BlockRequest,
+    BlockSource,
+    CancelToken,
+    FetchedBlock,
+    FileRef,
+    Runtime,
+    WorkerMetadata,
+)
 from cachefs.wire import digests
 from cachefs.workers.filling.origins import OpenOrigins
 from cachefs.workers.filling.peers import Candidates, Peers
@@ -234,7 +242,7 @@ class Bringer:
         except CacheFSError as error:
             _log.info("a peer refused", extra={"peer": member.worker, "failure": str(error)})
             return None
-        if fetched is None:
+        if not isinstance(fetched, FetchedBlock):
             return None
         digest = self._digest_of(buffer)
         is_known = known is None or digest == known

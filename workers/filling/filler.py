@@ -61,7 +61,14 @@ from cachefs.workers.filling.origins import OpenOrigin, OpenOrigins
 from cachefs.workers.filling.pacing import Pacer
 from cachefs.workers.filling.places import SPARE_PLACES, Places
 from cachefs.workers.filling.threads import FillThreads
-from cachefs.workers.filling.warming import PLAIN, Given, JobTerms, WarmJobs, part_copies
+from cachefs.workers.filling.warming import (
+    FOR_A_CROWD,
+    PLAIN,
+    Given,
+    JobTerms,
+    WarmJobs,
+    part_copies,
+)
 
 ROUNDS_LIMIT = 3
 """How often a read starts over because its block was evicted the moment it came in."""
@@ -127,6 +134,7 @@ class Filler:
         *,
         only_cached: bool,
         deadline: float,
+        from_peers: bool = False,
         verify: bool = False,
         on_wait: Callable[[], None] | None = None,
     ) -> ObtainedBlock | None:
@@ -136,6 +144,7 @@ class Filler:
             file: Which file version.
             index: Which block.
             only_cached: Return ``None`` instead of filling.
+            from_peers: Take a copy for a while from another worker; ``None`` if that cannot be had.
             deadline: On the runtime's monotonic clock.
             verify: Check a copy that is here first; a bad one is dropped and filled anew.
             on_wait: Called every ``PROGRESS_SECONDS`` while a fill is waited for; what it raises
@@ -157,8 +166,9 @@ class Filler:
                 return ObtainedBlock(digest=held.digest, source=held.medium, held=held)
             if only_cached:
                 return None
-            obtained = self._obtain_by_fill(file, index, deadline, on_wait)
-            if obtained is not None:
+            terms = FOR_A_CROWD if from_peers else PLAIN
+            obtained = self._obtain_by_fill(self._join(file, index, terms), deadline, on_wait)
+            if obtained is not None or from_peers:
                 return obtained
         raise CapacityError(
             "the block was evicted as soon as it was filled, again and again",
@@ -167,10 +177,9 @@ class Filler:
         )
 
     def _obtain_by_fill(
-        self, file: FileRef, index: int, deadline: float, on_wait: Callable[[], None] | None
+        self, fill: Fill, deadline: float, on_wait: Callable[[], None] | None
     ) -> ObtainedBlock | None:
-        """Wait for a block's fill; ``None`` if it brought nothing that is still to be had."""
-        fill = self._join(file, index)
+        """Wait for a fill that was joined; ``None`` if it brought nothing that is still to be had."""
         obtained: ObtainedBlock | None = None
         try:
             fill.wait(self._runtime, deadline, on_wait)
@@ -191,7 +200,7 @@ class Filler:
             else:
                 self._misses += 1
 
-    def _join(self, file: FileRef, index: int) -> Fill:
+    def _join(self, file: FileRef, index: int, terms: JobTerms) -> Fill:
         """Return the block's fill, as one of its users."""
         key = BlockId(file.entry.file_version, index)
         changed = self._runtime.condition()
@@ -206,10 +215,12 @@ class Filler:
                     raise CapacityError(
                         "too many fills wait", hint="worker.fill.queued_fills_limit"
                     )
-                fill = self._fills[key] = Fill(file, index, changed, warm=False)
+                # A copy is not what somebody must have: it waits as a read, and may fail as a warm-up.
+                is_copy = terms.from_peers
+                fill = self._fills[key] = Fill(file, index, changed, warm=is_copy, terms=terms)
                 self._demand.put(fill)
             fill.users += 1
-            fill.demand = True
+            fill.demand |= not terms.from_peers
             waits = bool(self._demand)
         if waits:
             self._threads.call()
@@ -352,6 +363,8 @@ class Filler:
             if reservation is not None:
                 try:
                     reservation.commit(brought.data, brought.digest)
+                    if fill.terms.guests:
+                        self._store.mark_guest(fill.key.file_version, fill.index)
                 except CapacityError:
                     if not self._claims_memory(fill):
                         raise

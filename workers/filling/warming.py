@@ -31,10 +31,14 @@ class JobTerms(NamedTuple):
     """The origin is not asked."""
     source: WorkerId | None = None
     """Who is asked first; ``None`` for whoever may hold the blocks."""
+    guests: bool = False
+    """What comes in is a copy for a while; see :mod:`cachefs.workers.storage.guests`."""
 
 
 PLAIN = JobTerms()
 """As fast as may be, from wherever the blocks can be had."""
+FOR_A_CROWD = JobTerms(from_peers=True, guests=True)
+"""A copy of a block that many ask for."""
 
 
 class WarmLeft(NamedTuple):

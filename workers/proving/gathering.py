@@ -25,6 +25,7 @@ from cachefs.ports import (
     BlockSource,
     BlockStore,
     CancelToken,
+    FetchedBlock,
     FileRef,
     Metadata,
     Runtime,
@@ -185,7 +186,7 @@ class Gatherer:
                 _log.info("no block", extra={"peer": member.worker, "failure": str(error)})
                 return None
             digest = self._digest_of(into)
-            if fetched is not None and fetched.digest == digest:
+            if isinstance(fetched, FetchedBlock) and fetched.digest == digest:
                 return Gathered(into, digest)
         self._filler.peers.suspect(member.worker)
         return None

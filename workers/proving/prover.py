@@ -122,6 +122,7 @@ class Prover:
         *,
         only_cached: bool,
         deadline: float,
+        from_peers: bool = False,
         verify: bool = False,
         on_wait: Callable[[], None] | None = None,
     ) -> ObtainedBlock | None:
@@ -144,6 +145,7 @@ class Prover:
                 index,
                 only_cached=only_cached,
                 deadline=deadline,
+                from_peers=from_peers,
                 verify=verify,
                 on_wait=on_wait,
             )

@@ -7,7 +7,8 @@ A range is answered in this order: obtain its first block (while a fill is waite
 Processing`` says that we are alive), send the head, then send block after block. So a failure of the
 first block is an answer with a reason, and a later one closes the connection, which no reader can
 take for the end of the body. When the range is whole blocks, and not too many, all of them are
-obtained first, because their digests go into the head.
+obtained first, because their digests go into the head. Who asks for one block of which a crowd is being
+sent may be referred to another worker (:mod:`.spreading`).
 """
 
 import logging
@@ -22,6 +23,7 @@ from cachefs.config.schema import ClusterConfig, WorkerConfig
 from cachefs.config.secrets import Secret
 from cachefs.core.blocks import FileVersionId, Range, block_count, blocks_of
 from cachefs.core.manifest import VersionId
+from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName
 from cachefs.errors import (
     CacheFSError,
@@ -44,12 +46,16 @@ from cachefs.wire import digests, failures
 from cachefs.wire.http import (
     DIGESTS_HEADER,
     EPOCH_HEADER,
+    FROM_PEERS,
     ONLY_CACHED,
     PROGRESS_HEADER,
+    REPLICA_HEADER,
     SOURCE_HEADER,
     VERIFY,
+    ZONE_HEADER,
     encode_version,
     encode_view,
+    file_target,
 )
 from cachefs.workers.filling.accounts import ByteAccounts
 from cachefs.workers.filling.filler import Filler
@@ -58,6 +64,7 @@ from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.asking import PROOF_SECONDS
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.reporting.traffic import Sending
+from cachefs.workers.serving.spreading import Spreading
 from cachefs.workers.uses import Uses
 
 DIGESTS_LIMIT = 16
@@ -71,6 +78,7 @@ _FILE_VERSION = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _REASONS = {
     200: "OK",
     206: "Partial Content",
+    307: "Temporary Redirect",
     400: "Bad Request",
     401: "Unauthorized",
     404: "Not Found",
@@ -110,6 +118,7 @@ class DataPlane:
         prover: Prover,
         knowledge: Knowledge,
         *,
+        spreading: Spreading,
         token: Secret,
         cluster: ClusterConfig,
         config: WorkerConfig,
@@ -124,6 +133,7 @@ class DataPlane:
             filler: Obtains blocks for workers that prove.
             prover: Obtains blocks for everybody else.
             knowledge: Answers requests for metadata.
+            spreading: Says whom a crowd is referred to.
             token: The cluster's.
             cluster: Says how large a block and its digest are.
             config: Says how long a connection may be idle.
@@ -135,6 +145,7 @@ class DataPlane:
         self._filler = filler
         self._prover = prover
         self._knowledge = knowledge
+        self._spreading = spreading
         self._token = token
         self._block_size = cluster.block_size
         self._digest_size = digests.digest_size(cluster.digest)
@@ -284,7 +295,17 @@ class DataPlane:
         wanted = asked or Range(0, size)
         if asked is not None:
             base += (("Content-Range", f"bytes {asked.offset}-{asked.end - 1}/{size}"),)
-        return self._respond_range(conversation, request, file, wanted, base)
+        index = wanted.offset // self._block_size
+        if not wanted.length or wanted.end > (index + 1) * self._block_size:
+            return self._respond_range(conversation, request, file, wanted, base)
+        zone = request.headers.get(ZONE_HEADER.lower())
+        replica = self._spreading.refer(file, index, zone) if zone is not None else None
+        if replica is not None:
+            self._uses.note(file.dataset)
+            self._send(conversation, _referral(replica, file), request)
+            return True
+        with self._spreading.sending(file, index):
+            return self._respond_range(conversation, request, file, wanted, base)
 
     def _respond_range(
         self,
@@ -297,6 +318,9 @@ class DataPlane:
         status = 206 if any(name == "Content-Range" for name, _ in headers) else 200
         directives = request.headers.get("cache-control", "").lower()
         only_cached, verify = ONLY_CACHED in directives, VERIFY in directives
+        from_peers = FROM_PEERS in directives
+        if from_peers and not self._spreading.welcomes(file, wanted.offset // self._block_size):
+            only_cached = True
         unproven = "unproven" in request.query
         if not unproven:  # other workers take unproven blocks, too; what they ask for is no use
             self._uses.note(file.dataset)
@@ -316,6 +340,7 @@ class DataPlane:
                     file,
                     index,
                     only_cached=only_cached,
+                    from_peers=from_peers,
                     verify=verify,
                     deadline=self._runtime.monotonic() + self._fill_seconds,
                     on_wait=lambda: self._show_progress(conversation, file),
@@ -337,6 +362,7 @@ class DataPlane:
             )
             for block, part in ready:
                 self._send_block(conversation, file, block, part)
+        only_cached = only_cached or from_peers
         return self._send_rest(conversation, file, blocks, obtain, only_cached=only_cached)
 
     def _send_rest(
@@ -415,6 +441,12 @@ class DataPlane:
         if not request.keep_alive:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _referral(replica: Member, file: FileRef) -> _Answer:
+    location = f"http://{replica.data_address}{file_target(file)}"
+    headers = ((REPLICA_HEADER, replica.worker), ("Location", location))
+    return _Answer(307, b"", "text/plain", headers)
 
 
 def _failure(error: CacheFSError) -> _Answer:

@@ -8,6 +8,7 @@ bytes may not be touched, it is put back. A *stray* is in no book and takes room
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from cachefs.core.blocks import BlockId, FileVersionId
 from cachefs.core.eviction import EvictionPolicy, Retention
@@ -42,6 +43,8 @@ class Books:
         """Files whose blocks are other ones than at the last report."""
         self.growing = Growing()
         self.retention = Retention()
+        self.guests: dict[BlockId, None] = {}
+        """Copies for a crowd, the oldest first: they go before anything else does."""
 
     def restore(self, file: CachedFile) -> None:
         """Enter a file that an earlier process left."""
@@ -73,17 +76,30 @@ class Books:
         del file.blocks[index]
         file.doubtful.discard(index)
         file.strays.add(index)
-        self.policy.remove(BlockId(file.file_version, index))
+        self._leave_out(BlockId(file.file_version, index))
         self.changed[file.file_version] = file
 
     def forget(self, file: CachedFile) -> None:
         """Take out a file whose data file was unlinked; its room is taken until it is closed."""
         for index in file.blocks:
-            self.policy.remove(BlockId(file.file_version, index))
+            self._leave_out(BlockId(file.file_version, index))
         del self.files[file.file_version]
         self.growing.forget(file)
         self.changed[file.file_version] = file
         file.gone = True
+
+    def _leave_out(self, block: BlockId, *, evicted: bool = False) -> None:
+        self.policy.remove(block, evicted=evicted)
+        self.guests.pop(block, None)
+
+    def set_guest(self, file: CachedFile, index: int, *, guest: bool) -> None:
+        """Say whether a resident block is a copy for a crowd."""
+        file.blocks[index].guest = guest
+        block = BlockId(file.file_version, index)
+        if guest:
+            self.guests[block] = None
+        else:
+            self.guests.pop(block, None)
 
     def end(self, file: CachedFile) -> None:
         """Give back the room of a file that is gone and closed."""
@@ -115,7 +131,7 @@ class Books:
             and not file.leaving
             and file.open_until <= now
             and index not in file.held
-            and self.retention.may_evict(file.file_version)
+            and (self.retention.may_evict(file.file_version) or file.blocks[index].guest)
         )
 
     def evictable(self, file: CachedFile, now: float) -> list[int]:
@@ -145,7 +161,8 @@ class Books:
         return [self.take_out(file, indexes) for file, indexes in chosen.items()]
 
     def _victims(self, now: float) -> Iterator[tuple[CachedFile, int]]:
-        for victim in self.policy.victims():
+        others = (block for block in self.policy.victims() if block not in self.guests)
+        for victim in chain(tuple(self.guests), others):
             file = self.files[victim.file_version]
             if self.may_evict(file, victim.index, now):
                 yield file, victim.index
@@ -157,7 +174,7 @@ class Books:
             if index in file.doubtful:
                 file.doubtful.discard(index)
                 taken.doubtful.add(index)
-            self.policy.remove(BlockId(file.file_version, index), evicted=True)
+            self._leave_out(BlockId(file.file_version, index), evicted=True)
             self.room.choose(file.room_of(index))
         self.changed[file.file_version] = file
         file.users += 1
@@ -191,5 +208,6 @@ class Books:
         for index, block in left.items():
             file.blocks[index] = block
             self.policy.add(BlockId(file.file_version, index), file.room_of(index))
+            self.set_guest(file, index, guest=block.guest)
         file.doubtful.update(doubtful.intersection(left))
         self.changed[file.file_version] = file

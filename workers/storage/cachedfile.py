@@ -12,12 +12,14 @@ DATA_SUFFIX = ".data"
 class Block:
     """A resident block."""
 
-    __slots__ = ("digest", "read_at")
+    __slots__ = ("digest", "guest", "read_at")
 
     def __init__(self, digest: bytes, read_at: float) -> None:
         """Note what it must hash to and when it was last read."""
         self.digest = digest
         self.read_at = read_at
+        self.guest = False
+        """Whether it is a copy for a crowd, which goes again; see :mod:`.guests`."""
 
 
 class CachedFile:

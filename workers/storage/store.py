@@ -27,6 +27,7 @@ from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.datafile import PATIENCE_SECONDS
 from cachefs.workers.storage.demoting import Demoter
 from cachefs.workers.storage.disk import OsDisk, read_boot_id
+from cachefs.workers.storage.guests import Guests
 from cachefs.workers.storage.holding import StoredBlock, StoredLease, StoredReservation
 from cachefs.workers.storage.inventory import (
     FileResidency,
@@ -70,6 +71,7 @@ class TieredStore:
         self._hits = self._misses = 0
         self._closed = False
         self._demoter = Demoter(self._tiers, self._lock, digest=cluster.digest)
+        self.guests = Guests(self._tiers, self._lock, block_size=cluster.block_size)
         identity = read_boot_id() if boot_id is None else boot_id
         for config in tiers:
             try:
@@ -199,6 +201,10 @@ class TieredStore:
         with self._lock:
             cached = self._located(file_version)[1]
             return cached is not None and index in cached.blocks
+
+    def mark_guest(self, file_version: FileVersionId, index: int) -> None:
+        """Count a resident block as a copy that is here for a while, and goes before all others."""
+        self.guests.mark(file_version, index)
 
     def lease(self, file: FileRef) -> "StoredLease":
         """Lend out a file version.

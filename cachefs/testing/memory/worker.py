@@ -21,8 +21,11 @@ from cachefs.ports import ResolvedVersion
 from cachefs.wire import digests, failures
 from cachefs.wire.http import (
     DIGESTS_HEADER,
+    FROM_PEERS,
     ONLY_CACHED,
+    REPLICA_HEADER,
     SOURCE_HEADER,
+    ZONE_HEADER,
     encode_version,
     encode_view,
 )
@@ -49,6 +52,7 @@ class Request:
     file_version: FileVersionId
     index: int
     only_cached: bool
+    from_peers: bool = False
 
 
 def no_fault(_: Request) -> Fault | CacheFSError | None:
@@ -70,6 +74,8 @@ class MemoryWorker:
     view: View = EMPTY_VIEW
     versions: dict[str, ResolvedVersion] = field(default_factory=dict)
     """By dataset name; the key of the current version."""
+    refers_to: str = ""
+    """Another worker's name: that of the replica to which it refers those who may be."""
     digest_lists: bool = True
     """Whether it knows digests of blocks that it is asked for."""
     fill_seconds: float = 0.0
@@ -189,14 +195,18 @@ class MemoryWorker:
         file_version = FileVersionId(urlsplit(target).path.removeprefix("/v1/files/"))
         first = int(headers["range"].removeprefix("bytes=").partition("-")[0])
         index = first // self.block_size
-        only_cached = ONLY_CACHED in headers.get("cache-control", "")
-        request = Request(file_version, index, only_cached)
+        directives = headers.get("cache-control", "")
+        only_cached, from_peers = ONLY_CACHED in directives, FROM_PEERS in directives
+        request = Request(file_version, index, only_cached, from_peers)
         self.requests.append(request)
+        if self.refers_to and ZONE_HEADER.lower() in headers:
+            _send(connection, "307 Temporary Redirect", {REPLICA_HEADER: self.refers_to}, b"")
+            return True
         fault = self.fault(request)
         if isinstance(fault, CacheFSError):
             raise fault
         missing = (file_version, index) in self.missing or fault == "fill"
-        if missing and only_cached:
+        if missing and (only_cached or from_peers):
             _send(connection, "504 Gateway Timeout", {}, b"")
             return True
         if missing:

@@ -72,6 +72,7 @@ class SimCluster:
             origin=self.origin,
             cluster=plan.cluster,
             fill=plan.fill,
+            heat=plan.heat,
             random=self.random,
         )
         make: Callable[[ClusterPlan, Surroundings], Coordinating]

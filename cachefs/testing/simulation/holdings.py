@@ -130,6 +130,21 @@ def check_expired(cluster: SimCluster) -> Iterator[str]:
                         yield f"{worker.name} still holds {file.name}#{index}, which has expired"
 
 
+def check_guests(cluster: SimCluster) -> Iterator[str]:
+    """Copies for a crowd go when it has gone."""
+    now = cluster.world.monotonic()
+    late = (
+        cluster.plan.heat.idle_seconds + 2 * cluster.plan.cluster.lease_seconds / RENEWALS_PER_LEASE
+    )
+    for worker in cluster.workers.values():
+        for tier in worker.store._tiers if worker.store is not None else ():
+            for block in tier.books.guests:
+                file = tier.books.files[block.file_version]
+                kept = file.leases or _has_strangers(worker, tier, file)
+                if not kept and now - file.blocks[block.index].read_at > late:
+                    yield f"{worker.name} keeps a copy of {block} that nobody reads"
+
+
 def check_openers(cluster: SimCluster) -> Iterator[str]:
     """Nothing is taken out of a file while somebody else has it open."""
     for worker in cluster.workers.values():

@@ -3,11 +3,11 @@
 "Swarm testing": a run with few kinds of faults goes deeper into each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from cachefs.testing.simulation.nemesis import FAULTS
-from cachefs.testing.simulation.topology import BLOCK_BYTES, ClusterPlan
+from cachefs.testing.simulation.topology import BLOCK_BYTES, HEAT, ClusterPlan
 
 CALM_SHARE = 0.15
 """So many of the seeds have no faults at all, and prove that the origin pays once."""
@@ -80,6 +80,7 @@ def plan_of(seed: int) -> Plan:
             scrub_seconds=random.choice((0.0, 0.0, 2.0)),
             stored=stored,
             eviction=random.choice(("lru", "tinylfu", "size")),
+            heat=replace(HEAT, askers_limit=Random(f"heat {seed}").choice((0, 1, 1, 2))),
             with_digests=random.random() < DIGESTS_SHARE,
             files=files,
         ),

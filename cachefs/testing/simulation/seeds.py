@@ -39,6 +39,7 @@ from cachefs.testing.simulation.holdings import (
     check_capacity,
     check_drained,
     check_expired,
+    check_guests,
     check_idle,
     check_jobs,
     check_openers,
@@ -85,6 +86,8 @@ class Report:
     origin_requests: int
     local_bytes: int
     """Read through descriptors."""
+    referrals: int
+    """Askers of a hot block who were sent to a replica."""
     evictions: int
     """Blocks that were chosen to go."""
     drained: int
@@ -172,6 +175,7 @@ class Simulation:
             local_bytes=sum(
                 one.reader.statistics().bytes_by_source["local"] for one in self.cluster.readers
             ),
+            referrals=self.cluster.network.referrals,
             evictions=self.cluster.watch.evictions,
             drained=sum(record.done for record in self.cluster.drains),
             switches=world.switches,
@@ -238,6 +242,7 @@ class Simulation:
             cluster.world.sleep(2 * STALL_SECONDS)
         found = [*check_idle(cluster), *check_scrubbed(cluster)]
         found += [*check_jobs(cluster, calm=self.plan.calm), *check_expired(cluster)]
+        found += check_guests(cluster)
         if self.plan.calm and self.plan.warm and not self.plan.drain:
             found += check_spread(cluster)
         if found:

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachefs.config.schema import ClusterConfig, FillConfig, ReaderConfig, TierConfig
+from cachefs.config.schema import (
+    ClusterConfig,
+    FillConfig,
+    HeatConfig,
+    ReaderConfig,
+    TierConfig,
+)
 
 BLOCK_BYTES = 4096
 """One page, the smallest unit that a tier counts in."""
@@ -22,6 +28,7 @@ FILL = FillConfig(
     fill_seconds=8.0,
     uncached_blocks_limit=4,
 )
+HEAT = HeatConfig(capacity_share=0.5, idle_seconds=2.0)
 READER = ReaderConfig(
     deadline_seconds=10.0,
     stall_seconds=2.5,
@@ -66,6 +73,7 @@ class ClusterPlan:
     """Whether what the files must hash to is known beforehand."""
     cluster: ClusterConfig = CLUSTER
     fill: FillConfig = FILL
+    heat: HeatConfig = HEAT
     reader: ReaderConfig = READER
 
 

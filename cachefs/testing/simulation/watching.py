@@ -44,7 +44,8 @@ class Watch:
         def watched(file: CachedFile, indexes: Iterable[int]) -> Taken:
             taken = take_out(file, indexes)
             self.evictions += len(taken.blocks)
-            if file.file_version in pinned:
+            own = [block for block in taken.blocks.values() if not block.guest]
+            if own and file.file_version in pinned:
                 self._say(f"{worker} evicts from {file.name}, which is pinned")
             if file.leases:
                 self._say(f"{worker} evicts from {file.name}, which is lent out")

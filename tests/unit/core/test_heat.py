@@ -1,64 +1,115 @@
-"""Files that many read gain replicas, one at a time, and lose them again."""
+"""A block that many ask for at once is sent by several workers, each to its part of the crowd."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachefs.core.heat import Heat, HeatPolicy, check_policy, replicas, warmed
-from cachefs.errors import ConfigError
+from cachefs.core.heat import Crowd
+from cachefs.core.names import WorkerId
 
-POLICY = HeatPolicy(link_bytes=100.0, high=0.5, low=0.2, replicas_max=4, half_life_seconds=10.0)
-
-
-def test_a_steady_rate_is_the_heat_in_the_end():
-    heat = Heat()
-    for second in range(1, 101):
-        heat = warmed(heat, 70, POLICY, at=float(second))
-    assert heat.rate == pytest.approx(70, rel=0.01)
+LIMIT = 4
+NEXT = [WorkerId(name) for name in ("b", "c", "d")]
 
 
-def test_heat_halves_in_a_half_life():
-    assert warmed(Heat(80.0, at=5.0), 0, POLICY, at=15.0).rate == pytest.approx(40)
+def crowd_of(sending=LIMIT):
+    crowd = Crowd(LIMIT)
+    for _ in range(sending):
+        crowd.begin()
+    return crowd
 
 
-def test_two_reports_at_one_moment_both_count():
-    once = warmed(Heat(at=1.0), 50, POLICY, at=1.0)
-    assert warmed(once, 50, POLICY, at=1.0).rate == pytest.approx(2 * once.rate)
+def refer(crowd, count, *, replicas=NEXT, near=0, now=0.0):
+    """Return whom so many are referred to, one after the other; those sent here are sent to."""
+    chosen = []
+    for _ in range(count):
+        worker = crowd.refer(replicas, near=near, now=now)
+        if worker is None:
+            crowd.begin()
+        chosen.append(worker)
+    return chosen
 
 
-@pytest.mark.parametrize(
-    ("rate", "now", "expected"),
-    [
-        (50, 1, 1),
-        (51, 1, 2),
-        (1000, 4, 4),  # the most
-        (101, 2, 3),
-        (40, 3, 3),  # between the marks
-        (39, 3, 2),
-        (0, 1, 1),  # the dataset's own
-    ],
+def test_the_owner_serves_everybody_below_the_limit():
+    assert refer(crowd_of(0), LIMIT) == [None] * LIMIT
+
+
+def test_who_is_too_many_is_referred_and_a_replica_is_filled_up_before_the_next_one_is_made():
+    assert refer(crowd_of(), 3 * LIMIT) == ["b"] * LIMIT + ["c"] * LIMIT + ["d"] * LIMIT
+
+
+def test_when_all_have_as_many_the_crowd_is_shared_evenly_with_the_owner():
+    crowd = crowd_of()
+    chosen = refer(crowd, 3 * LIMIT + 8)[3 * LIMIT :]
+    assert sorted(map(str, chosen)) == ["None", "None", "b", "b", "c", "c", "d", "d"]
+
+
+def test_without_anybody_else_the_owner_serves_all():
+    assert refer(crowd_of(), 5, replicas=[]) == [None] * 5
+
+
+def test_who_has_been_served_makes_room():
+    crowd = crowd_of()
+    assert refer(crowd, LIMIT) == ["b"] * LIMIT
+    crowd.end(2.0)
+    crowd.begin()
+    assert refer(crowd, 1, now=1.9) == ["c"]
+    assert refer(crowd, 1, now=2.0) == ["b"]
+
+
+def test_until_one_of_ours_has_been_served_nobody_elses_counts_as_served():
+    crowd = crowd_of()
+    refer(crowd, LIMIT)
+    assert refer(crowd, 1, now=1e6) == ["c"]
+
+
+def test_replicas_share_a_crowd_that_has_shrunk():
+    """What the owner reckons may be wrong; then it is wrong for all of them alike."""
+    crowd = crowd_of()
+    refer(crowd, 2 * LIMIT)
+    crowd.end(1.0)
+    crowd.begin()
+    chosen = [worker for at in range(6) for worker in refer(crowd, 1, now=10.0 + at)]
+    assert sorted(chosen) == ["b"] * 3 + ["c"] * 3
+
+
+def test_a_worker_of_the_askers_zone_comes_first_although_another_has_a_copy():
+    crowd = crowd_of()
+    assert refer(crowd, 1, replicas=[NEXT[0]]) == ["b"]
+    assert refer(crowd, LIMIT + 1, replicas=["c", "b", "d"], near=1) == ["c"] * LIMIT + ["b"]
+
+
+def test_the_limit_is_of_those_who_are_being_sent_to_now():
+    crowd = crowd_of()
+    crowd.end(0.5)
+    assert refer(crowd, 2) == [None, "b"]
+
+
+@given(
+    st.lists(st.sampled_from(["ask", "end", "wait"]), max_size=200),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(0, 3),
 )
-def test_replicas_follow_the_marks(rate, now, expected):
-    assert replicas(POLICY, rate, base=1, now=now, workers=9) == expected
+def test_nobody_is_sent_to_a_replica_while_the_owner_has_room(events, limit, count, near):
+    crowd, now = Crowd(limit), 0.0
+    for event in events:
+        if event == "wait":
+            now += 0.3
+        elif event == "end" and crowd.sending:
+            crowd.end(1.0)
+        elif event == "ask":
+            busy = crowd.sending >= limit
+            chosen = crowd.refer(NEXT[:count], near=min(near, count), now=now)
+            assert chosen is None or (busy and chosen in NEXT[:count])
+            if chosen is None:
+                crowd.begin()
 
 
-@given(st.floats(0, 1e6), st.integers(1, 4), st.integers(0, 12), st.integers(0, 12))
-def test_a_file_settles_and_stays(rate, base, now, workers):
-    for _ in range(20):
-        now = replicas(POLICY, rate, base=base, now=now, workers=workers)
-    assert now == replicas(POLICY, rate, base=base, now=now, workers=workers)
-    assert base <= now <= max(base, min(POLICY.replicas_max, workers))
-
-
-@pytest.mark.parametrize(
-    "policy",
-    [
-        HeatPolicy(link_bytes=0),
-        HeatPolicy(link_bytes=1, low=0.5, high=0.5),
-        HeatPolicy(link_bytes=1, replicas_max=0),
-        HeatPolicy(link_bytes=1, half_life_seconds=0),
-    ],
-)
-def test_policies_that_make_no_sense_are_refused(policy):
-    with pytest.raises(ConfigError):
-        check_policy(policy)
+@pytest.mark.parametrize("askers", [5, 8, 12, 40, 100])
+def test_a_crowd_that_comes_at_once_is_shared_as_evenly_as_can_be(askers):
+    crowd = crowd_of(0)
+    chosen = refer(crowd, askers)
+    shares = [chosen.count(worker) for worker in (None, *NEXT)]
+    assert sum(shares) == askers
+    most = max(LIMIT, -(-askers // len(shares)))
+    assert max(shares) <= most

@@ -100,3 +100,56 @@ def test_a_job_that_is_told_again_has_no_second_burst(make):
         assert (given is not None) == (at == 0.0)
     assert jobs.due(0.5) == 1.0
     assert jobs.take(1.0) is not None
+
+
+def test_a_copy_for_a_crowd_comes_from_another_worker_and_is_a_guest(make):
+    world = make()
+    world.metadata.members = View(1, (member("own"), member("other")))
+    world.peers.held["other", 0] = (block(0), DIGEST(block(0)))
+    with world.obtain(from_peers=True) as obtained:
+        assert obtained.source == "peer"
+    assert world.store.guests == {(world.file.entry.file_version, 0)}
+    assert world.origin.bytes_read == 0
+    with world.obtain(from_peers=True) as obtained:
+        assert obtained.source == "memory"
+
+
+def test_a_copy_that_no_worker_has_is_nothing_and_nobodys_failure(make):
+    world = make()
+    world.metadata.members = View(1, (member("own"), member("other")))
+    assert world.obtain(from_peers=True) is None
+    assert world.origin.bytes_read == 0
+    assert world.filler.take_failures() == []
+    assert read(world, 0) == block(0)
+    assert world.store.guests == set()
+
+
+def test_a_copy_for_which_there_is_no_room_is_nothing(make):
+    world = make(room=0)
+    world.metadata.members = View(1, (member("own"), member("other")))
+    world.peers.held["other", 0] = (block(0), DIGEST(block(0)))
+    assert world.obtain(from_peers=True) is None
+
+
+def test_a_read_that_joins_a_copy_which_nobody_has_gets_its_block_from_the_origin(make):
+    world = make()
+    world.metadata.members = View(1, (member("own"), member("other")))
+    gate = threading.Event()
+
+    def slow(member, request):
+        gate.wait(5)
+
+    world.peers.fetch = slow
+    copies, found = [], []
+    crowd = threading.Thread(target=lambda: copies.append(world.obtain(from_peers=True)))
+    crowd.start()
+    world.wait_until(lambda: world.filler.statistics().misses == 1)
+    reader = threading.Thread(target=lambda: found.append(read(world, 0)))
+    reader.start()
+    world.wait_until(lambda: world.filler.statistics().misses == 2)
+    gate.set()
+    reader.join(5)
+    crowd.join(5)
+    assert found == [block(0)]
+    assert world.reads(0) == 1
+    assert copies[0] is not None

@@ -50,6 +50,7 @@ class Store:
         self.room = room
         self.reserved = 0
         self.blocks = {}
+        self.guests = set()
 
     def find(self, file, index):
         data = self.blocks.get((file.entry.file_version, index))
@@ -57,6 +58,9 @@ class Store:
 
     def holds(self, file_version, index):
         return (file_version, index) in self.blocks
+
+    def mark_guest(self, file_version, index):
+        self.guests.add((file_version, index))
 
     @contextmanager
     def reserve(self, file, index):
@@ -162,10 +166,14 @@ class World:
             own=OWN,
         )
 
-    def obtain(self, index=0, *, only_cached=False, seconds=5.0, on_wait=None):
-        deadline = self.runtime.monotonic() + seconds
+    def obtain(self, index=0, *, only_cached=False, from_peers=False, seconds=5.0, on_wait=None):
         return self.filler.obtain(
-            self.file, index, only_cached=only_cached, deadline=deadline, on_wait=on_wait
+            self.file,
+            index,
+            only_cached=only_cached,
+            from_peers=from_peers,
+            deadline=self.runtime.monotonic() + seconds,
+            on_wait=on_wait,
         )
 
     def reads(self, index=0):

@@ -55,6 +55,7 @@ class SimReader:
             metadata=SimMetadata(process, around.network, around.directory),
             blocks=self._nearby if plan.local else remote,
             local=self._local,
+            node=node,
         )
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from cachefs.config.schema import ClusterConfig
 from cachefs.core.membership import View
 from cachefs.core.names import WorkerId
 from cachefs.errors import NotKnownError, WorkerUnavailableError
-from cachefs.ports import BlockRequest, DiskFile, FileRef, ResolvedVersion
+from cachefs.ports import BlockRequest, DiskFile, FileRef, Referral, ResolvedVersion
 from cachefs.testing.simulation.world.control import DATASET, TIMEOUT_SECONDS
 from cachefs.testing.simulation.world.network import ServedBlock
 from cachefs.testing.simulation.world.runtime import SimRuntime
@@ -20,6 +20,7 @@ from cachefs.workers.filling.filler import Filler
 from cachefs.workers.filling.fills import ObtainedBlock
 from cachefs.workers.knowledge import Knowledge
 from cachefs.workers.proving.prover import Prover
+from cachefs.workers.serving.spreading import Spreading
 
 
 class SimServing:
@@ -34,6 +35,7 @@ class SimServing:
         prover: Prover,
         knowledge: Knowledge,
         control: WorkerControl,
+        spreading: Spreading,
     ) -> None:
         """Answer from the parts of a worker."""
         self._process = process
@@ -42,22 +44,34 @@ class SimServing:
         self._prover = prover
         self._knowledge = knowledge
         self._control = control
+        self._spreading = spreading
 
     @contextmanager
-    def serve(self, request: BlockRequest, *, unproven: bool) -> Iterator[ServedBlock | None]:
+    def serve(
+        self, request: BlockRequest, *, unproven: bool
+    ) -> Iterator[ServedBlock | Referral | None]:
         """Answer a fetch, as the data plane does."""
-        obtained = (self._filler if unproven else self._prover).obtain(
-            request.file,
-            request.index,
-            only_cached=request.only_cached,
-            verify=request.verify,
-            deadline=request.deadline,
-        )
-        if obtained is None:
-            yield None
-            return
-        with obtained:
-            yield _Served(obtained, request.index * self._cluster.block_size)
+        file, index = request.file, request.index
+        if request.zone is not None:
+            replica = self._spreading.refer(file, index, request.zone)
+            if replica is not None:
+                yield Referral(replica.worker)
+                return
+        welcome = not request.from_peers or self._spreading.welcomes(file, index)
+        with self._spreading.sending(file, index):
+            obtained = (self._filler if unproven else self._prover).obtain(
+                file,
+                index,
+                only_cached=request.only_cached or not welcome,
+                from_peers=request.from_peers,
+                verify=request.verify,
+                deadline=request.deadline,
+            )
+            if obtained is None:
+                yield None
+                return
+            with obtained:
+                yield _Served(obtained, index * self._cluster.block_size)
 
     def prove(self, file: FileRef, *, only_cached: bool, deadline: float) -> bytes | None:
         """Answer another worker that wants a proof, as the data plane does."""

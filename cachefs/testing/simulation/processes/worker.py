@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from cachefs.config.schema import ClusterConfig, FillConfig, TierConfig
+from cachefs.config.schema import ClusterConfig, FillConfig, HeatConfig, TierConfig
 from cachefs.config.secrets import Secret
 from cachefs.core.blocks import BlockId
 from cachefs.core.membership import EMPTY_VIEW, RENEWALS_PER_LEASE, Member
@@ -39,6 +39,7 @@ from cachefs.workers.pins import Pins
 from cachefs.workers.proving.proofs import Proofs
 from cachefs.workers.proving.prover import Prover
 from cachefs.workers.renewal import Renewal
+from cachefs.workers.serving.spreading import Spreading
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
 from cachefs.workers.uses import Uses
@@ -60,6 +61,7 @@ class WorkerParts:
     drain: type[Drain] = Drain
     mover: type[Mover] = Mover
     scrubber: type[Scrubber] = Scrubber
+    spreading: type[Spreading] = Spreading
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Surroundings:
     origin: SimOrigin
     cluster: ClusterConfig
     fill: FillConfig
+    heat: HeatConfig
     random: Random
     move_bytes_rate: float = 0.0
     move_delay_seconds: float = 0.5
@@ -111,6 +114,7 @@ class SimWorker:
         self.knowledge: Knowledge | None = None
         self.renewal: Renewal | None = None
         self.serving: SimServing | None = None
+        self.spreading: Spreading | None = None
         self.starts = 0
         self.ready = False
         self.leaving = False
@@ -145,7 +149,7 @@ class SimWorker:
                 self._around.network.without_power.add(self.address)
             self._stop_listening()
         self.process = self.filler = self.store = self.knowledge = self.renewal = None
-        self.prover = self.serving = None
+        self.prover = self.serving = self.spreading = None
         if power:
             self._boots += 1
             for tier in self.place.tiers:
@@ -229,6 +233,9 @@ class SimWorker:
             proofs=proofs,
         )
         pins = Pins(process, store)
+        spreading = self._parts.spreading(
+            process, store, knowledge, own=WorkerId(self.name), config=around.heat
+        )
         renewal = Renewal(
             process,
             cast("ControlChannel", self._channel(process, COORDINATOR)),
@@ -239,8 +246,10 @@ class SimWorker:
             prover=prover,
             knowledge=knowledge,
             pins=pins,
+            spreading=spreading,
             statistics=dict,
         )
+        self.spreading = spreading
         self.store, self.knowledge, self.filler, self.prover = store, knowledge, filler, prover
         self._endings += [filler.close, prover.close, renewal.close]
         self._serve(
@@ -261,7 +270,8 @@ class SimWorker:
         renewal: Renewal,
     ) -> None:
         """Begin to answer, on the network and on the node's socket, and to scrub."""
-        around = self._around
+        around, spreading = self._around, self.spreading
+        assert spreading is not None
         drain = self._hand_over(process, store, knowledge, renewal)
         control = WorkerControl(
             process,
@@ -283,6 +293,7 @@ class SimWorker:
             prover=prover,
             knowledge=knowledge,
             control=control,
+            spreading=spreading,
         )
         handout = self._parts.handout(
             process,

@@ -17,7 +17,7 @@ from cachefs.errors import (
     OriginError,
     WorkerUnavailableError,
 )
-from cachefs.ports import BlockRequest, FetchedBlock, FileRef
+from cachefs.ports import BlockRequest, FetchedBlock, FileRef, Referral
 from cachefs.testing.simulation.world.network import BlockServer, ServedBlock, SimNetwork
 from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
@@ -36,7 +36,7 @@ class SimBlockSource:
         self._client = client
         self._unproven = unproven
 
-    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | None:
+    def fetch(self, member: Member, request: BlockRequest) -> FetchedBlock | Referral | None:
         """Read one whole block from a worker; see the port."""
         network, client = self._network, self._client
         client.check_alive()
@@ -128,7 +128,7 @@ class _Patience:
             raise DeadlineError("the deadline passed", subject=self._worker)
         heard.wait(min(seconds, left))
 
-    def listen(self, conversation: "_Conversation") -> FetchedBlock | None:
+    def listen(self, conversation: "_Conversation") -> FetchedBlock | Referral | None:
         conversation.heard_at = self._client.monotonic()
         while not conversation.is_done:
             self.wait(conversation.heard, PROGRESS_SECONDS)
@@ -158,7 +158,7 @@ class _Conversation:
         self.is_done = False
         self.is_filling = False
         self.error: CacheFSError | None = None
-        self.fetched: FetchedBlock | None = None
+        self.fetched: FetchedBlock | Referral | None = None
 
     def is_linked(self) -> bool:
         return self.server is not None and self.network.is_linked(self.client, self.server)
@@ -187,7 +187,10 @@ class _Conversation:
         try:
             with server.serve(self.request, unproven=unproven) as served:
                 self.is_filling = False
-                if served is not None:
+                if isinstance(served, Referral):
+                    self.network.referrals += 1
+                    self.fetched = served
+                elif served is not None:
                     self._send(served)
                     self.fetched = FetchedBlock(served.digest, served.source)
         except CacheFSError as error:

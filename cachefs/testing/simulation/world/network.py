@@ -21,7 +21,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from cachefs.errors import CacheFSError, WorkerUnavailableError
-from cachefs.ports import BlockRequest, FileRef
+from cachefs.ports import BlockRequest, FileRef, Referral
 from cachefs.testing.simulation.world.runtime import SimRuntime, SimSignal
 from cachefs.wire import failures
 
@@ -44,7 +44,7 @@ class BlockServer(Protocol):
 
     def serve(
         self, request: BlockRequest, *, unproven: bool
-    ) -> AbstractContextManager[ServedBlock | None]:
+    ) -> AbstractContextManager[ServedBlock | Referral | None]:
         """Find or fill a block; ``None`` if only a cached one was wanted and it is not here."""
         ...
 
@@ -95,6 +95,8 @@ class SimNetwork:
         self.without_power: set[str] = set()
         """Addresses whose machine is off."""
         self.served_bytes = 0
+        self.referrals = 0
+        """Askers who were sent to somebody else."""
         self._listening: dict[str, tuple[SimRuntime, BlockServer | None]] = {}
         self._cut: set[frozenset[str]] = set()
         self._conversations: dict[Conversation, None] = {}

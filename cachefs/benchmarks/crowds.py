@@ -1,0 +1,114 @@
+"""Crowds: many readers want one file at once, from workers each behind a link of its own.
+
+Two clusters stand on the same machines and take turns: one refers a crowd to replicas, in the other the
+owner of a block serves everybody. Each turn begins with one copy of everything, so what is measured has
+the making of the replicas in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from cachefs.benchmarks.clusters import DATASET, Cluster, WorkerPlan
+from cachefs.benchmarks.context import Bench, CannotRunError
+from cachefs.benchmarks.floors import in_threads, prepared
+from cachefs.benchmarks.measuring import Comparison, Contestant, Row
+from cachefs.benchmarks.namespaces import Network, why_not
+from cachefs.benchmarks.shards import make_shards
+from cachefs.client.reader import Reader
+from cachefs.config.schema import GIB, MIB, HeatConfig, ReaderConfig
+from cachefs.errors import CacheFSError
+
+_WORKERS = 3
+_NODE_BITS = 200_000_000
+"""Three of them are no effort for one core, so that links are what counts."""
+_READERS = 12
+_BLOCK = 8 * MIB
+_ROUNDS = 8
+_SPREAD = "referred to replicas"
+_ALONE = "the owner alone"
+
+
+def crowd(bench: Bench) -> list[Row]:
+    """Read one hot file with twelve readers at once, from three workers behind links of their own."""
+    reason = why_not()
+    if reason:
+        raise CannotRunError(reason)
+    blocks = 2 if bench.quick else 8
+    rounds = 1 if bench.quick else _ROUNDS
+    with _clusters(bench, 1) as clusters:
+        small = _compare(bench, clusters, connections=1, rounds=rounds)
+    with _clusters(bench, blocks) as clusters:
+        large = _compare(bench, clusters, connections=4, rounds=1)
+    return [
+        small.row("crowd, one block", _SPREAD, _ALONE, at_least=2.0),
+        large.row(f"crowd, {blocks} blocks, once", _SPREAD, _ALONE, at_least=1.0),
+    ]
+
+
+@contextmanager
+def _clusters(bench: Bench, blocks: int) -> Iterator[dict[str, Cluster]]:
+    """Start both clusters on the same machines, with a file of so many blocks."""
+    size = blocks * _BLOCK
+    folder = bench.folder / f"crowd-{size}-{bench.seed}"
+    make_shards(folder, size=size, seed=bench.seed, shard_bytes=size)
+    heats = {_SPREAD: HeatConfig(), _ALONE: HeatConfig(askers_limit=0)}
+    with Network() as network, ExitStack() as stack:
+        machines = [network.add(f"w{at + 1}", bits_rate=_NODE_BITS) for at in range(_WORKERS)]
+        clusters: dict[str, Cluster] = {}
+        for number, (name, heat) in enumerate(heats.items()):
+            place = bench.folder / f"crowd-{number}"
+            cluster = stack.enter_context(Cluster(place, host=network.address))
+            for at, machine in enumerate(machines):
+                plan = WorkerPlan(
+                    name=f"worker-{at + 1}",
+                    capacity_bytes=2 * size + GIB,
+                    host=machine.address,
+                    command_prefix=machine.command_prefix,
+                    heat=heat,
+                )
+                cluster.start_worker(plan)
+            origin = {"url": f"file://{folder}"}
+            cluster.api.post("/v1/datasets", {"name": DATASET, "origin": origin})
+            clusters[name] = cluster
+        yield clusters
+
+
+def _compare(
+    bench: Bench, clusters: dict[str, Cluster], *, connections: int, rounds: int
+) -> Comparison:
+    config = ReaderConfig(local=False, connections_limit=connections, deadline_seconds=120.0)
+
+    def contestant(cluster: Cluster) -> Contestant:
+        def make_one_copy() -> None:
+            cluster.evict()
+            cluster.warm()
+
+        return Contestant(lambda: _read_at_once(cluster, config, rounds), make_one_copy)
+
+    others = [process.pid for cluster in clusters.values() for process in cluster.processes()]
+    contestants = {name: contestant(cluster) for name, cluster in clusters.items()}
+    return bench.compare(contestants, cluster=None, others=others)
+
+
+def _read_at_once(cluster: Cluster, config: ReaderConfig, rounds: int) -> int:
+    """Have all readers read the file at once; return the bytes of all of them."""
+    with ExitStack() as stack:
+        readers = [stack.enter_context(cluster.reader(config)) for _ in range(_READERS)]
+        sizes = [0] * _READERS
+
+        def read(at: int) -> None:
+            sizes[at] = _read(readers[at], rounds)
+
+        in_threads(_READERS, read)
+        from_origin = sum(each.statistics().bytes_by_source["origin"] for each in readers)
+    if from_origin:
+        raise CacheFSError("the crowd cost the origin something", hint=f"{from_origin} bytes")
+    return sum(sizes)
+
+
+def _read(reader: Reader, rounds: int) -> int:
+    dataset = reader.open(DATASET)
+    [entry] = [each for each in dataset.files if each.size >= _BLOCK]
+    buffer = prepared(entry.size)
+    with dataset.file(entry.path) as file:
+        return sum(file.read_into(0, buffer) for _ in range(rounds))
