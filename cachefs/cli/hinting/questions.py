@@ -49,7 +49,8 @@ def gpu_of(text: str | None, memory_gib: float | None, mig: str | None) -> Docum
         count = float(number or 1)
     except ValueError:
         count = -1.0
-    if count < 0 or (count > 1 and count != int(count)):
+    is_word = text is None or text[:1].isalnum()
+    if not is_word or count < 0 or (count > 1 and count != int(count)):
         raise ConfigError(
             f"not a number of accelerators: {text!r}", hint="8, H100, H100:8, A100:0.5"
         )
