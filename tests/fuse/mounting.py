@@ -13,6 +13,7 @@ from cachefs.fuse.engines.choice import DEVICE, look_around
 from cachefs.fuse.mounts import blocking
 from cachefs.fuse.mounts.runfolder import RunFolders
 from cachefs.fuse.mounts.table import find_mount, read_table
+from tests.integration.commands import Done, run_here
 from tests.integration.systems import wait_for
 
 COMMAND_SECONDS = 60
@@ -77,17 +78,23 @@ class Mounts:
 
     def cachefs(
         self, *words: object, code: int | None = 0, **options
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command, which must end with that exit code, if one is given."""
-        done = subprocess.run(
-            self.command(*words),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-            **options,
-        )
+    ) -> subprocess.CompletedProcess[str] | Done:
+        """Run a command, which must end with that exit code, if one is given.
+
+        It is a process of its own only with options, which are :func:`subprocess.run`'s.
+        """
+        if options:
+            done = subprocess.run(
+                self.command(*words),
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+                **options,
+            )
+        else:
+            done = run_here(self.environment, *map(str, words))
         assert code in (None, done.returncode), f"{words}: {done.returncode}: {done.stderr}"
         return done
 

@@ -1,35 +1,18 @@
-"""``cachefs up`` for tests: one state folder, commands on it, and the processes that run there.
-
-A command costs a third of a second as a process of its own, and next to nothing in this one. So most are
-run here; those that are about the process itself are not.
-"""
+"""``cachefs up`` for tests: one state folder, commands on it, and the processes that run there."""
 
 import json
 import os
 import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack
-from typing import NamedTuple
 
-import pytest
-
-from cachefs.cli import main
 from cachefs.cli.session import Session
 from cachefs.cli.system.statefolder import StateFolder
 from cachefs.errors import CacheFSError
 from cachefs.transport.processes import ProcessRecord
+from tests.integration.commands import run_here
 from tests.integration.systems import wait_for
 
 COMMAND_SECONDS = 60.0
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 class LocalSystem:
@@ -70,22 +53,8 @@ class LocalSystem:
         )
 
     def run(self, *words):
-        """Run a command in this process; not from several threads at once."""
-        with ExitStack() as stack:
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            for name in os.environ.keys() - self.environment.keys():
-                patch.delenv(name)
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["cachefs", *words])
-            streams = []
-            for name in ("stdout", "stderr"):  # files, because some commands write to descriptors
-                streams.append(stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")))
-                patch.setattr(sys, name, streams[-1])
-            code = main.run()
-            for stream in streams:
-                stream.seek(0)
-            return Done(code, *(stream.read() for stream in streams))
+        """Run a command in this process."""
+        return run_here(self.environment, *words)
 
     def do(self, *words):
         """Run a command that must succeed."""

@@ -20,6 +20,9 @@ DETACHED = 2
 """``MNT_DETACH``: leave the mount table now, and end with the last user."""
 FORCED = 1
 """``MNT_FORCE``: abort the connection first; root only."""
+_KILLED_SECONDS = 1.0
+"""A child that was killed ends at once, unless its question is with the frozen server already; on a busy
+machine not quite at once, and as long as it is there it uses the mount, which cannot be unmounted."""
 _NO_FOLLOW = 8
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES)
 
@@ -87,7 +90,10 @@ def _wait(command: list[str], seconds: float) -> tuple[int | None, bytes]:
         said = child.communicate(timeout=seconds)[1]
     except subprocess.TimeoutExpired:
         child.kill()
-        _left_behind.append(child)
+        try:
+            child.communicate(timeout=_KILLED_SECONDS)
+        except subprocess.TimeoutExpired:
+            _left_behind.append(child)
         return None, b""
     return child.returncode, said
 

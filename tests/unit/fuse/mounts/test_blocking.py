@@ -1,6 +1,9 @@
-"""What fusermount prints, as an ``errno``."""
+"""What fusermount prints, as an ``errno``; and children that are not left behind."""
 
 import errno
+import signal
+import subprocess
+import threading
 
 import pytest
 
@@ -25,3 +28,17 @@ def test_the_error_is_the_one_that_fusermount_names(tmp_path, monkeypatch, said,
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(blocking, "_run_here", lambda *_, seconds: errno.EPERM)
     assert blocking.unmount(tmp_path, seconds=5) == number
+
+
+def test_a_child_that_takes_a_moment_to_be_killed_is_not_left_behind(monkeypatch):
+    """It would keep the mount busy that its parent is about to unmount."""
+    killed = []
+
+    class Slow(subprocess.Popen):
+        def kill(self):
+            threading.Timer(0.2, super().kill).start()
+            killed.append(self)
+
+    monkeypatch.setattr(blocking.subprocess, "Popen", Slow)
+    assert blocking._wait(["sleep", "60"], 0.05) == (None, b"")
+    assert [child.poll() for child in killed] == [-signal.SIGKILL]
