@@ -132,7 +132,7 @@ class Residency:
                 holdings[holding.file_version, holding.tier] = holding
                 if one.digests:
                     told.append((one.file_version, holding.mask, one.digests))
-        known = member_rows.residency_known(connection).get(worker, False)
+        known = member_rows.residency_known(connection, worker).get(worker, False)
         if whole:
             before = {
                 (held.file_version, held.tier): held for held in rows.since(connection, worker, 0)
