@@ -33,8 +33,10 @@ _COLUMNS = {part: f"efficiency_{part}" for part in ("nic", "memory", "numa", "lo
 """The fleet's column of a part, by its name in a breakdown."""
 _KEPT = 64
 """Newest times that a median is of."""
-_KEYS_LIMIT = 10_000
+KEYS_LIMIT = 10_000
 """Parts, or datasets, that something is remembered of; the one not heard of for longest is forgotten."""
+_SECONDS_MIN, _SECONDS_MAX = 1e-6, 1e9
+"""Beyond these a time is a mistake; so no ratio of two is beyond what a number can hold."""
 _ERRORS_KEPT = 200
 _ERRORS_BELIEVED = 10
 """With fewer outcomes than this the spread of the errors is a guess."""
@@ -261,10 +263,10 @@ class Lessons:
 
 
 def _sensible(seconds: float) -> bool:
-    return isfinite(seconds) and seconds > 0
+    return _SECONDS_MIN <= seconds <= _SECONDS_MAX
 
 
 def _forget(remembered: dict[str, Any]) -> None:
     """Drop the oldest; whatever is learned anew is put at the end."""
-    while len(remembered) > _KEYS_LIMIT:
+    while len(remembered) > KEYS_LIMIT:
         remembered.pop(next(iter(remembered)))
