@@ -32,9 +32,9 @@ with open_dataset(sys.argv[1], state=sys.argv[2]) as dataset, dataset.open(sys.a
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("descriptors") / "data"
     (folder / "many").mkdir(parents=True)
     (folder / "model.bin").write_bytes(CONTENT)
     for number in range(FILES):
@@ -46,20 +46,24 @@ def small(number):
     return random.Random(number).randbytes(1000 + number)
 
 
+@pytest.fixture(scope="module")
+def running(data):
+    """Return a system of one worker, which may have few descriptors, and the dataset ``m``."""
+    few = ("prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}")
+    with System(data.parent, block_size=BLOCK, lease_seconds=4.0) as system:
+        system.start_coordinator()
+        system.start_worker("w1", prefix=few)
+        system.settle("w1")
+        system.add("m", f"file://{data}")
+        yield system
+
+
 @pytest.fixture
-def build(tmp_path, data):
-    """Return a function that starts one worker, which then holds the dataset whole."""
-    with System(tmp_path, block_size=BLOCK, lease_seconds=4.0) as system:
-
-        def start(**options):
-            system.start_coordinator()
-            system.start_worker("w1", **options)
-            system.settle("w1")
-            system.add("m", f"file://{data}")
-            assert system.wait_for_job(system.warm("m"))["state"] == "done"
-            return system
-
-        yield start
+def system(running):
+    """Return the system, whose worker holds the dataset whole."""
+    running.mend("w1")
+    assert running.wait_for_job(running.warm("m"))["state"] == "done"
+    return running
 
 
 def leases(system):
@@ -80,8 +84,7 @@ def descriptors_of(pid):
     return [target for target in found if ".data" in target]
 
 
-def test_who_holds_a_descriptor_reads_on_when_the_worker_is_killed_and_back_again(build):
-    system = build()
+def test_who_holds_a_descriptor_reads_on_when_the_worker_is_killed_and_back_again(system):
     with (
         system.open("m", deadline_seconds=DEADLINE_SECONDS, block_cache_bytes=0) as dataset,
         dataset.open("model.bin") as file,
@@ -97,8 +100,7 @@ def test_who_holds_a_descriptor_reads_on_when_the_worker_is_killed_and_back_agai
     assert wait_for(lambda: evict(system)["bytes"]) == len(CONTENT)
 
 
-def test_a_reader_that_is_killed_with_descriptors_in_hand_keeps_nothing(build):
-    system = build()
+def test_a_reader_that_is_killed_with_descriptors_in_hand_keeps_nothing(system):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, "m", str(system.folder), "model.bin"],
         stdin=subprocess.PIPE,
@@ -119,8 +121,7 @@ def test_a_reader_that_is_killed_with_descriptors_in_hand_keeps_nothing(build):
     wait_for(lambda: leases(system) == 0)
 
 
-def test_more_files_are_open_than_a_worker_has_descriptors(build):
-    system = build(prefix=("prlimit", f"--nofile={FEW_DESCRIPTORS}:{FEW_DESCRIPTORS}"))
+def test_more_files_are_open_than_a_worker_has_descriptors(system):
     worker = system.processes["w1"].pid
     with system.open("m", deadline_seconds=DEADLINE_SECONDS) as dataset, ExitStack() as stack:
         files = [stack.enter_context(dataset.open(f"many/{at:03}")) for at in range(FILES)]
@@ -156,8 +157,7 @@ def descriptors_left(count):
             os.close(each)
 
 
-def test_a_reader_without_descriptors_left_gets_right_bytes_or_an_error_that_says_why(build):
-    system = build()
+def test_a_reader_without_descriptors_left_gets_right_bytes_or_an_error_that_says_why(system):
     with (
         system.open("m", deadline_seconds=1.0, block_cache_bytes=0, readahead_bytes=0) as dataset,
         ExitStack() as stack,

@@ -27,22 +27,34 @@ def fetch(gateway, path, headers=None):
         return answer.read()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def content():
     return random.Random(7).randbytes(SIZE)
 
 
-@pytest.fixture(params=[1, 3], ids=["one worker", "three workers"])
-def system(request, tmp_path, content):
-    write(tmp_path / "data", {"w.bin": content, "small": b"x" * 1000})
-    with System(tmp_path, block_size=256 * 1024) as made:
+@pytest.fixture(scope="module", params=[1, 3], ids=["one worker", "three workers"])
+def shared_system(request, tmp_path_factory, content):
+    """Return a system with the dataset ``m``, of which it has all or nothing."""
+    folder = tmp_path_factory.mktemp("sending")
+    write(folder / "data", {"w.bin": content, "small": b"x" * 1000})
+    with System(folder, block_size=256 * 1024) as made:
         made.start_coordinator()
         names = [f"worker-{number}" for number in range(request.param)]
         for name in names:
             made.start_worker(name)
         made.wait_for_members(*names)
-        made.add("m", f"file://{tmp_path}/data")
+        made.add("m", f"file://{folder}/data")
         yield made
+
+
+@pytest.fixture
+def system(shared_system):
+    """Return the system, which has nothing of ``m``."""
+    shared_system.api.post("/v1/evict", {"dataset": "m"})
+    return shared_system
+
+
+one_worker = pytest.mark.parametrize("shared_system", [1], indirect=True, ids=["one worker"])
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["descriptors", "network"])
@@ -77,54 +89,47 @@ def test_a_whole_file_leaves_by_sendfile_and_is_let_go_when_idle(system, monkeyp
         wait_for(lambda: len(gateway.files) == 0, what="the file is kept open")
 
 
+@one_worker
 def test_a_file_that_is_written_to_while_it_is_sent_never_looks_whole(
-    tmp_path, content, monkeypatch, caplog
+    system, tmp_path, content, monkeypatch, caplog
 ):
+    mine = content[: SIZE - 1]
+    write(tmp_path / "data", {"w.bin": mine})
+    system.add("written", f"file://{tmp_path}/data")
+    with open_gateway(system, anonymous=True) as gateway:
+        fetch(gateway, "written/w.bin")
+        (stored,) = (
+            path
+            for path in (system.folder / "worker-0" / "tier").rglob("*")
+            if path.is_file() and path.stat().st_size == len(mine)
+        )
+        original = sending.Conversation.send_file
+
+        def damage_first(self, descriptor, offset, length):
+            with stored.open("r+b") as file:
+                file.seek(offset)
+                file.write(b"damaged")
+            original(self, descriptor, offset, length)
+
+        monkeypatch.setattr(sending.Conversation, "send_file", damage_first)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            fetch(gateway, "written/w.bin")
+        wait_for(lambda: CUT_SHORT in caplog.messages)
+        monkeypatch.undo()
+        assert fetch(gateway, "written/w.bin") == mine
+
+
+@one_worker
+def test_what_cannot_be_read_is_an_answer_with_a_reason(system, tmp_path, content):
     write(tmp_path / "data", {"w.bin": content})
-    with System(tmp_path, block_size=256 * 1024) as system:
-        system.start_coordinator()
-        system.start_worker("worker-1")
-        system.wait_for_members("worker-1")
-        system.add("m", f"file://{tmp_path}/data")
+    with PacedOrigin(tmp_path / "data") as origin:
+        system.add("changed", f"{origin.url}/w.bin")
         with open_gateway(system, anonymous=True) as gateway:
-            fetch(gateway, "m/w.bin")
-            (stored,) = (
-                path
-                for path in (tmp_path / "system" / "worker-1" / "tier").rglob("*")
-                if path.is_file() and path.stat().st_size == SIZE
-            )
-            original = sending.Conversation.send_file
-
-            def damage_first(self, descriptor, offset, length):
-                with stored.open("r+b") as file:
-                    file.seek(offset)
-                    file.write(b"damaged")
-                original(self, descriptor, offset, length)
-
-            monkeypatch.setattr(sending.Conversation, "send_file", damage_first)
-            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-                fetch(gateway, "m/w.bin")
-            wait_for(lambda: CUT_SHORT in caplog.messages)
-            monkeypatch.undo()
-            assert fetch(gateway, "m/w.bin") == content
-
-
-def test_what_cannot_be_read_is_an_answer_with_a_reason(tmp_path, content):
-    write(tmp_path / "data", {"w.bin": content})
-    with (
-        PacedOrigin(tmp_path / "data") as origin,
-        System(tmp_path, block_size=256 * 1024) as system,
-    ):
-        system.start_coordinator()
-        system.start_worker("worker-1")
-        system.wait_for_members("worker-1")
-        system.add("m", f"{origin.url}/w.bin")
-        with open_gateway(system, anonymous=True) as gateway:
-            got = fetch(gateway, "m/w.bin", {"Range": "bytes=0-200000"})
+            got = fetch(gateway, "changed/w.bin", {"Range": "bytes=0-200000"})
             assert got == content[:200_001]
             (tmp_path / "data" / "w.bin").write_bytes(bytes(SIZE))
             with pytest.raises(urllib.error.HTTPError) as caught:
-                fetch(gateway, "m/w.bin", {"Range": f"bytes={4 * MIB}-"})
+                fetch(gateway, "changed/w.bin", {"Range": f"bytes={4 * MIB}-"})
             assert caught.value.code == 409
             assert b"OriginChanged" in caught.value.read()
 
