@@ -23,6 +23,7 @@ from cachefs.benchmarks.mounts.names import mount_names
 from cachefs.benchmarks.mounts.whole import mount
 from cachefs.benchmarks.moving import drain, join
 from cachefs.benchmarks.outcomes import hint_outcomes
+from cachefs.benchmarks.planning import flow_plan
 from cachefs.benchmarks.reading import local, remote
 from cachefs.errors import CacheFSError, NotKnownError
 
@@ -41,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
     "join": join,
     "drain": drain,
     "flow": flow,
+    "flow-plan": flow_plan,
     "hint-outcomes": hint_outcomes,
     "load": load,
     "load-remote": load_remote,

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cachefs.testing.simulation.flows import outcome_of
 from cachefs.testing.simulation.topology import BLOCK_BYTES
-from tests.integration.flows.simulated import outcome_of
 
 FILES = {"a": 120, "b": 60, "c": 60}
 SIZE = sum(FILES.values()) * BLOCK_BYTES

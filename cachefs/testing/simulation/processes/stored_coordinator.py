@@ -151,6 +151,16 @@ class StoredCoordinator:
             calls=SimCalls(process, self._around),
         )
 
+    @property
+    def store(self) -> Store:
+        """What outlives the process."""
+        return self._store
+
+    @property
+    def service(self) -> Coordinator:
+        """The one that was started last."""
+        return self._service
+
     def start(self) -> None:
         """Run, with what is stored."""
         around = self._around
