@@ -201,6 +201,12 @@ class System:
         self.wait_for_members(*names)
         wait_for(agreed, what="the workers do not know each other")
 
+    def forget(self):
+        """Have no dataset of the default namespace, and nothing of any."""
+        for dataset in self.api.get("/v1/datasets")["datasets"]:
+            self.api.post("/v1/evict", {"dataset": dataset["name"]})
+            self.api.delete(f"/v1/datasets/default/{dataset['name']}")
+
     def add(self, name, url, **options):
         body = {"name": name, "origin": {"url": url}, **options}
         return self.api.post("/v1/datasets", body)
