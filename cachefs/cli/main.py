@@ -28,6 +28,7 @@ from cachefs.cli import (
     rendering,
     scaling,
     settings,
+    simulating,
     status,
     up,
     warming,
@@ -137,6 +138,7 @@ app.add_typer(policies.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(doctor.doctor)
 app.add_typer(settings.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(settings.version)
+app.command(rich_help_panel=_OPERATION)(simulating.simulate)
 app.add_typer(benchmarking.app, rich_help_panel=_OPERATION)
 
 

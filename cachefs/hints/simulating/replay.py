@@ -39,8 +39,7 @@ def replay(
     Raises:
         ConfigError: There is no such policy, or a request fits on no node.
     """
-    if policy not in POLICIES:
-        raise ConfigError(f"no policy {policy!r}", hint=", ".join(POLICIES))
+    check_policy(policy)
     widest = max(request.gpus for request in trace.requests)
     if widest > max(site.gpus):
         raise ConfigError(f"a request wants {widest} accelerators, no node has so many")
@@ -69,6 +68,16 @@ def replay(
     if waiting:
         raise ConfigError(f"{len(waiting)} requests were never started by {policy}")
     return Played(tuple(jobs), world.origin_bytes)
+
+
+def check_policy(policy: str) -> None:
+    """See to it that there is such a policy.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if policy not in POLICIES:
+        raise ConfigError(f"no policy {policy!r}", hint="one of " + ", ".join(POLICIES))
 
 
 def _tell(world: World, chooser: Policy) -> None:
