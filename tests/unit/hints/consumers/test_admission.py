@@ -217,6 +217,12 @@ def test_a_required_dataset_that_nobody_holds_is_not_required_and_that_is_said()
     assert "no node is known to hold llama" in answered["response"]["warnings"][0]
 
 
+def test_stale_knowledge_binds_nobody():
+    stale = Knowing(held={"llama": {"n1", "n2"}}, facts={"degraded": "inventory 31 s old"})
+    (affinity, _) = patch_in(mutated(review_of(pod(REQUIRED)), stale))
+    assert set(affinity["value"]["nodeAffinity"]) == {PREFERRED_TERMS}
+
+
 def test_required_terms_have_the_label_and_not_the_name():
     labels = {"n1": "ip-10-0-0-1", "n2": "ip-10-0-0-2"}
     patch = patch_in(mutated(review_of(pod(REQUIRED)), holding(), hostname=labels.__getitem__))
@@ -295,6 +301,7 @@ def test_a_pod_whose_data_comes_is_held_by_a_gate_until_it_is_stamped():
     assert patch == [{"op": "add", "path": "/spec/schedulingGates", "value": [GATE]}]
     gated = applied(patch, pod(HOLD))
     assert patch_in(mutated(review_of(gated), coming, gates=True)) == []
+    assert patch_in(mutated(review_of(gated), lambda _: THREE, gates=True)) == []
 
 
 def test_the_gates_of_others_are_kept():

@@ -164,6 +164,12 @@ def test_weights_order_nodes_but_a_deadline_is_in_seconds():
     assert [each.readings[0].weight for each in knowing.asked] == [7.0, 1.0]
 
 
+def test_a_deadline_changes_nothing_of_the_order():
+    knowing = Knowing()
+    assert prioritized(knowing, by_name(DEADLINE)) == prioritized(Knowing(), by_name())
+    assert knowing.asked[0].deadline_seconds is None
+
+
 def test_a_deadline_that_no_node_meets_keeps_a_pod_from_nowhere():
     assert filtered(Knowing(), by_name(DEADLINE, ["n3", "n4"])) == passed(["n3", "n4"])
 

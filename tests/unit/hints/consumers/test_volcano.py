@@ -89,6 +89,9 @@ def test_a_job_whose_data_is_close_or_unknown_is_not_kept(ask):
 
 def test_a_job_that_does_not_ask_for_it_is_not_kept():
     assert vote(coming, job()) == 0
+    knowing = Knowing()
+    assert vote(knowing, job()) == 0
+    assert knowing.asked == []
 
 
 def test_nobody_is_kept_longer_than_said():

@@ -18,7 +18,7 @@ from cachefs.hints.renderings.ray import ray
 from cachefs.hints.renderings.scales import TERMS_MAX
 from cachefs.hints.renderings.slurm import NodeFeatures, feature, parse_nodes, slurm, updates
 from cachefs.hints.renderings.volcano import node_scores
-from tests.unit.hints.making import COMING, GANG, NOTHING, THREE, hint, node, question
+from tests.unit.hints.making import COMING, GANG, NOTHING, THREE, gang_of, hint, node, question
 
 LLAMA = DatasetName("default", "llama")
 
@@ -40,6 +40,13 @@ def test_at_most_32_nodes_are_named_one_by_one_the_best_ones():
     assert named == [[f"n{index:02}"] for index in range(32)]
     assert terms[0]["weight"] == 100
     assert all(1 <= term["weight"] <= 100 for term in terms)
+
+
+def test_a_gangs_nodes_weigh_more_than_any_other():
+    told = hint(node("n1", 3.0), node("n2", 20.0), node("n3", 9.0), gang=gang_of("n2", "n2"))
+    terms = node_affinity(told, question("llama", members=2))[PREFERRED]
+    weights = [(term["preference"]["matchFields"][0]["values"], term["weight"]) for term in terms]
+    assert weights == [(["n2"], 100), (["n1"], 50), (["n3"], 27)]
 
 
 def test_a_node_whose_weight_would_be_nothing_is_not_named():
