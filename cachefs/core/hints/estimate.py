@@ -34,6 +34,9 @@ from cachefs.core.hints.spread import Seen, Split, Spread
 KINDS = Split._fields
 """The kinds of copies, nearest first."""
 
+_HELD = slice(KINDS.index("gpu"), KINDS.index("nvme") + 1)
+"""The kinds of copies that a node holds itself."""
+
 _PASSES: Mapping[str, tuple[str, ...]] = {
     "gpu": (),
     "dram": ("memory",),
@@ -91,8 +94,6 @@ class Located:
     """Seconds until what is on its way is there."""
     origins: Mapping[str, Column]
     """The bytes of each origin, by node."""
-    holders: int
-    """How many nodes hold some."""
 
     def seen(self, row: int) -> Seen:
         """Return one node's row."""
@@ -118,7 +119,7 @@ def locate(spread: Spread, fleet: Fleet) -> Located:
         if row is not None:
             kinds[:, row] = seen.split
             arriving[row] = seen.arriving_seconds
-    return Located(kinds, arriving, {spread.origin: kinds[-1].copy()}, spread.holders)
+    return Located(kinds, arriving, {spread.origin: kinds[-1].copy()})
 
 
 def together(located: list[Located], fleet: Fleet) -> Located:
@@ -133,7 +134,7 @@ def together(located: list[Located], fleet: Fleet) -> Located:
         np.maximum(arriving, one.arriving, out=arriving)
         for origin, column in one.origins.items():
             origins[origin] = origins.get(origin, 0.0) + column
-    return Located(kinds, arriving, origins, max((one.holders for one in located), default=0))
+    return Located(kinds, arriving, origins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +253,6 @@ def _shares(fleet: Fleet, links: Links, located: Located) -> dict[str, _Share]:
         share: Column = whole / (fleet.column(streams) + 1)
         return share
 
-    # Peers' cards send side by side. How busy they are is told by the fleet's average.
-    sending = own("nic", "streams_out")[fleet.column("alive")]
-    average = float(sending.mean()) if located.holders and len(sending) else NEVER
     rack, zone = fleet.column("rack"), fleet.column("zone")
     uplinks = _uplinks(links.racks, fleet.racks), _uplinks(links.zones, fleet.zones)
     return {
@@ -262,10 +260,30 @@ def _shares(fleet: Fleet, links: Links, located: Located) -> dict[str, _Share]:
         "numa": _Share(fleet.column("numa") * fleet.column("efficiency_numa")),
         "disk": _Share(own("disk", "streams_disk"), fleet.column("queued_disk")),
         "nic": _Share(own("nic", "streams_in"), fleet.column("queued_in")),
-        "peers": _Share(np.full(len(fleet), average * links.peers * max(located.holders, 1))),
+        "peers": _Share(_sending(fleet, located, own("nic", "streams_out")) * links.peers),
         "rack": _Share(uplinks[0].rate[rack], uplinks[0].queued[rack]),
         "zone": _Share(uplinks[1].rate[zone], uplinks[1].queued[zone]),
     }
+
+
+def _sending(fleet: Fleet, located: Located, card: Column) -> Column:
+    """Return what peers send to each node together, in bytes per second.
+
+    They send side by side, each in proportion to what it holds, until the last has sent its part: so
+    one that holds much behind a slow card slows all down. Who only awaits bytes is not among them; if
+    nobody else is, peers are as fast as the fleet's average.
+    """
+    alive = fleet.column("alive")
+    if not alive.any():
+        return np.full(len(fleet), NEVER)
+    held = np.where(alive, located.kinds[_HELD].sum(axis=0), 0.0)
+    seconds = held / card
+    slowest = int(seconds.argmax())
+    longest = np.full(len(fleet), seconds[slowest])
+    longest[slowest] = np.delete(seconds, slowest).max(initial=0.0)
+    average = np.full(len(fleet), card[alive].mean())
+    rate: Column = np.divide(held.sum() - held, longest, out=average, where=longest > 0)
+    return rate
 
 
 class _Uplinks(NamedTuple):

@@ -332,7 +332,8 @@ def _parts(
 ) -> tuple[list[str], Column, Column]:
     """Return the parts of the data's seconds with what grows with the members and what does not.
 
-    The estimate is linear in the bytes, part by part, so two of its points tell the line.
+    The estimate is linear in the bytes, part by part, so two of its points tell the line. (What peers
+    send depends on the mix of bytes that they hold; if that makes more members quicker, they are not.)
     """
     if work.loader.mode is LoaderMode.SERIAL:
         # Its kinds add up; what arrives runs beside them.
@@ -344,7 +345,7 @@ def _parts(
         first, second = dict(one.parts), dict(two.parts)
     names = list(first)
     low, high = (np.stack([each[name] for name in names]) for each in (first, second))
-    slope = high - low
+    slope = np.maximum(high - low, 0.0)
     return names, low - slope, slope
 
 
@@ -371,8 +372,9 @@ def _peers_rate(found: Estimate, work: Work) -> float:
     """Return what the peers' cards give together, in bytes per second."""
     over = found.located.kinds[_PEERS].sum(axis=0) * work.loader.fraction
     seconds = found.parts["peers"]
-    some = np.flatnonzero((over > 0) & (seconds > 0))
-    return float(over[some[0]] / seconds[some[0]]) if len(some) else NEVER
+    some = (over > 0) & (seconds > 0)
+    # A node that holds some itself has fewer peers than one that holds nothing.
+    return float((over[some] / seconds[some]).max()) if some.any() else NEVER
 
 
 def _uplinks(

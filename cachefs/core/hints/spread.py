@@ -68,8 +68,6 @@ class Spread:
     """What all others see."""
     origin: str = ""
     """The origin's name, whose link is shared by all who read from it."""
-    holders: int = 0
-    """How many nodes hold some: peers' bytes come from so many network cards at once."""
 
 
 def nowhere(total: float, origin: str = "") -> Spread:

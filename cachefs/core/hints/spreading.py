@@ -272,7 +272,6 @@ class _Sums:
         self.peers = {name: np.zeros((3, n)) for name, n in _levels(nodes, racks, zones)}
         self.late = {name: np.zeros(n) for name, n in _levels(nodes, racks, zones)}
         self.known = 0.0
-        self.holds = np.zeros(nodes, dtype=np.bool_)
 
     def add(self, table: _Table, rows: _Portion) -> None:
         """Add some rows up."""
@@ -285,7 +284,6 @@ class _Sums:
         ):
             self.own[kind] += sizes @ which
         self.known += float(sizes.sum())
-        self.holds |= held.any(axis=0)
         wait = np.where(held, 0.0, rows.awaited)
         rack = _Near.of(has, wait, table.rack, len(table.racks))
         zone = _Near.of(has, wait, table.zone, len(table.zones))
@@ -336,7 +334,6 @@ class _Sums:
             zones={zone: seen("zone", number) for zone, number in table.zones.items()},
             elsewhere=seen("elsewhere", 0),
             origin=origin,
-            holders=int(self.holds.sum()),
         )
 
 

@@ -46,7 +46,6 @@ def example():
         },
         racks={("a", "r1"): Seen(Split(peer_rack=60 * GB))},
         elsewhere=Seen(Split(peer_remote=60 * GB)),
-        holders=2,
     )
     links = Links(zones={"b": Link(rate=10e9 / 8, streams=3)})
     slot = np.array([90.0, 0.0, 0.0, 0.0])

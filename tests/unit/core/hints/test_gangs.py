@@ -67,7 +67,7 @@ def spreads(draw: st.DrawFn, fleet: Fleet) -> Located | None:
     columns = [first if alike else draw(bytes_of_kinds) for _ in range(len(fleet))]
     kinds = np.array(columns, dtype=float).T * GB
     arriving = np.where(kinds[KINDS.index("arriving")] > 0, 3.0, 0.0)
-    return Located(kinds, arriving, {"o": kinds[-1].copy()}, draw(st.integers(0, 2)))
+    return Located(kinds, arriving, {"o": kinds[-1].copy()})
 
 
 @st.composite
@@ -152,29 +152,34 @@ def _wide(seed: int) -> Joint:
         node = Node(name=f"n{at}", region=region, zone=zone, rack=rack, gpus=gpus, rates=rates)
         fleet.put(node, now=NOW)
 
+    kind = rng.integers(6)
+
     def spread(most: float) -> Located:
         held = rng.random((9, count)) < rng.random((9, 1))
         kinds = np.where(held, rng.integers(0, 10, (9, count)) * most * GB, 0.0)
-        if rng.random() < 0.5:
+        if kind == 4:  # nothing but what few peers send
+            kinds[: KINDS.index("peer_rack")] = kinds[KINDS.index("origin")] = 0.0
+            kinds[KINDS.index("dram"), 0] = most * GB
+        elif rng.random() < 0.5:
             kinds[:] = kinds[:, :1]
-        arriving = np.zeros(count)
-        return Located(kinds, arriving, {"o": kinds[-1].copy()}, int(rng.integers(1, 3)))
+        return Located(kinds, np.zeros(count), {"o": kinds[-1].copy()})
 
     def link() -> Link:
+        if kind >= 4:
+            return Link()
         return Link(rate=rng.choice([NEVER, 0.5, 1.0, 4.0]) * GB, queued=rng.choice([0.0, GB]))
 
     size = int(rng.integers(3, 7))
     topology = [None, None, None, "rack", "zone", "region"]
-    kind = rng.integers(4)
     work = Work(
-        every=spread(1.0) if kind != 0 else None,
-        shares=spread(4.0) if kind != 1 else None,
+        every=spread(1.0) if kind not in (0, 4) else None,
+        shares=spread(4.0) if kind not in (1, 5) else None,
         links=Links(
             racks={place: link() for place in fleet.racks},
             zones={place: link() for place in fleet.zones},
             origins={"o": link()},
         ),
-        block_bytes=int(rng.choice([8 << 20, 10**9])),
+        block_bytes=10**9 if kind == 5 else 8 << 20,
     )
     gang = Gang(
         size=size,
@@ -291,7 +296,7 @@ def test_shares_that_one_peer_sends_wait_for_its_card():
     fleet = _cluster(5, 1)
     there = {"n4": Seen(Split(nvme=16 * GB))}
     elsewhere = Seen(Split(peer_zone=16 * GB))
-    located = locate(Spread(total=16 * GB, nodes=there, elsewhere=elsewhere, holders=1), fleet)
+    located = locate(Spread(total=16 * GB, nodes=there, elsewhere=elsewhere), fleet)
     found = _solved(fleet, Gang(size=4), shares=located)
     assert "n4" in found.assignment
     assert found.breakdown.bottleneck == "peers"
@@ -314,7 +319,7 @@ def test_a_preferred_rack_gives_way_only_to_what_is_much_quicker():
     for size, level in ((20 * GB, "rack"), (80 * GB, "zone")):
         there = {name: Seen(Split(dram=size)) for name in ("n1", "n2")}
         elsewhere = Seen(Split(peer_zone=size))
-        located = locate(Spread(total=size, nodes=there, elsewhere=elsewhere, holders=2), fleet)
+        located = locate(Spread(total=size, nodes=there, elsewhere=elsewhere), fleet)
         gang = Gang(size=2, preferred_topology="rack")
         assert _solved(fleet, gang, every=located).level == level
 
@@ -340,7 +345,7 @@ def test_members_beyond_those_that_are_enough_are_placed_but_not_waited_for():
     fleet = _cluster(4, 2)
     there = {name: Seen(Split(dram=20 * GB)) for name in ("n0", "n1")}
     elsewhere = Seen(Split(peer_zone=20 * GB))
-    located = locate(Spread(total=20 * GB, nodes=there, elsewhere=elsewhere, holders=2), fleet)
+    located = locate(Spread(total=20 * GB, nodes=there, elsewhere=elsewhere), fleet)
     found = _solved(fleet, Gang(size=6, least=4), every=located)
     assert found.assignment[:4] == ("n0", "n0", "n1", "n1")
     assert len(found.assignment) == 6

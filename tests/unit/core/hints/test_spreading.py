@@ -161,16 +161,6 @@ def test_bytes_of_a_mask_beyond_the_file_do_not_count():
     assert parts_of(150, BLOCK, [Copy(WORKERS[0], DISK, 0b1111)]) == {((WORKERS[0], DISK),): 150}
 
 
-def test_nodes_that_hold_are_counted_once_and_those_that_await_are_not():
-    places = {WORKERS[0]: Place("n1"), WORKERS[1]: Place("n1"), WORKERS[2]: Place("n2")}
-    copies = [
-        Copy(WORKERS[0], DISK, 1),
-        Copy(WORKERS[1], MEMORY, 1),
-        Copy(WORKERS[2], AWAITED, 1),
-    ]
-    assert spread(tally_of({"f": (BLOCK, copies)}), places).holders == 1
-
-
 def test_without_anybody_all_is_at_the_origin():
     assert spread(Tally(70), {}, origin="hub") == nowhere(70, "hub")
 

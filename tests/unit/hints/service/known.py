@@ -84,9 +84,11 @@ class Known:
             for name, share in shares.items()
         }
         spread = Spread(
-            total=total, nodes=nodes, elsewhere=Seen(Split(origin=total)), origin="s3",
-            holders=len(nodes),
-        )  # fmt: skip
+            total=total,
+            nodes=nodes,
+            elsewhere=Seen(Split(origin=total)),
+            origin="s3",
+        )
         self.found[dataset] = Found(
             dataset=dataset, version=VERSION, spread=spread, files=1, exact=exact
         )
