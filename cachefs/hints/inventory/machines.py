@@ -195,8 +195,6 @@ class Machines:
         return merged(name, facts) if facts else None
 
     def _with_releases(self, node: Node) -> Node:
-        if not self._releases:
-            return node
         gpus = tuple(
             gpu if gpu.free_at == at else replace(gpu, free_at=at)
             for gpu in node.gpus
