@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from cachefs.core.hints.answer import Action, Hint
 from cachefs.core.hints.asking import Reading
 from cachefs.core.jobs import WarmJob
-from cachefs.errors import CacheFSError
+from cachefs.errors import CacheFSError, NotKnownError
 from cachefs.hints.deciding import Asked, Decided
 from cachefs.hints.inventory import Found
 
@@ -101,6 +101,8 @@ class Prefetches:
                 ranks = here, len(nodes)
             try:
                 job = self._warm(found, Wanted(reading=reading, node=action.node, ranks=ranks))
+            except NotKnownError:
+                return action  # no worker there keeps it, or it has just been removed
             except CacheFSError as error:
                 _LOG.warning(
                     "a hint's prefetch cannot be started",

@@ -21,35 +21,49 @@ PHASES = ("slot", "image", "data", "load", "init")
 
 @dataclass(slots=True)
 class Given:
-    """A hint that was given."""
+    """What is remembered of a hint that was given: as little as an outcome needs."""
 
-    question: Question
-    hint: Hint
+    subject: str
+    """The dataset that stands for what the job reads; empty if it reads none."""
+    accelerators: int
+    """How many each member takes."""
+    runs_seconds: float | None
+    """How long the job runs, if the asker said so."""
+    token: str
+    """Of the place that was kept; empty for none."""
+    nodes: Mapping[str, Breakdown]
+    """What was said of each node; of a gang's, what was said of all its members together."""
     is_told: bool = False
     """Whether its outcome is known."""
 
-    @property
-    def subject(self) -> str:
-        """The dataset that stands for what the job reads; empty if it reads none."""
-        return str(self.question.readings[0].dataset) if self.question.readings else ""
+    @classmethod
+    def of(cls, question: Question, hint: Hint) -> "Given":
+        """Return what is remembered of an answer."""
+        nodes = {each.node: each.breakdown for each in hint.nodes}
+        if hint.gang is not None and hint.gang.breakdown is not None:
+            nodes |= dict.fromkeys(hint.gang.assignment, hint.gang.breakdown)
+        return cls(
+            subject=str(question.readings[0].dataset) if question.readings else "",
+            accelerators=0 if question.gpu is None else max(question.gpu.count, 1),
+            runs_seconds=question.expected_seconds,
+            token=hint.wait.reservation if hint.wait is not None else hint.reservation,
+            nodes=nodes,
+        )
 
     def estimated(self, node: str) -> Breakdown:
-        """Return what was said of a node; of a gang, what was said of all its members together.
+        """Return what was said of a node.
 
         Raises:
             NotKnownError: Nothing was.
         """
-        gang = self.hint.gang
-        if gang is not None and gang.breakdown is not None and node in gang.assignment:
-            return gang.breakdown
-        found = next((each for each in self.hint.nodes if each.node == node), None)
+        found = self.nodes.get(node)
         if found is None:
             raise NotKnownError(
                 "the hint says nothing of this node",
                 subject=printable(node),
                 hint="nodes beyond the question's limit are not in it",
             )
-        return found.breakdown
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +93,12 @@ class GivenHints:
 
     def put(self, question: Question, hint: Hint) -> None:
         """Remember a hint, and forget the oldest if there are too many."""
-        self._hints[hint.id] = Given(question, hint)
-        self._nodes += _weight(hint)
+        given = Given.of(question, hint)
+        self._hints[hint.id] = given
+        self._nodes += 1 + len(given.nodes)
         while self._nodes > self._limit and len(self._hints) > 1:
             _, oldest = self._hints.popitem(last=False)
-            self._nodes -= _weight(oldest.hint)
+            self._nodes -= 1 + len(oldest.nodes)
 
     def find(self, hint: str) -> Given:
         """Return a hint.
@@ -132,7 +147,3 @@ def learn(
     return Learned(
         node, estimated.ready, seconds, estimated.bottleneck, lessons.errors.median_ratio
     )
-
-
-def _weight(hint: Hint) -> int:
-    return 1 + len(hint.nodes)

@@ -192,11 +192,14 @@ def _wait(
 
 
 def _asker(decided: Decided) -> Asker:
-    question = decided.asked.question
+    question, fleet = decided.asked.question, decided.fleet
+    named = frozenset(question.candidates)
+    if len(fleet.rows(named)) == fleet.column("alive").sum():
+        named = frozenset()  # all of them; thousands of names need not be stored
     return Asker(
         job=decided.asked.job,
         wanted=decided.wanted,
         tenant=question.tenant,
-        candidates=frozenset(question.candidates),
+        candidates=named,
         selector=question.selector,
     )

@@ -217,14 +217,11 @@ class HintService:
             learned = learn(self._lessons, given, node, seconds, phases)
             self._lessons_revision += 1
             self._counts.outcomes += 1
-            question = given.question
-            runs = question.expected_seconds or self._lessons.runs.of(given.subject)
-        wait = given.hint.wait
-        token = given.hint.reservation or ("" if wait is None else wait.reservation)
-        if token:
-            self._end(token)
+            runs = given.runs_seconds or self._lessons.runs.of(given.subject)
+        if given.token:
+            self._end(given.token)
         if "run" not in phases:
-            self._expect(node, question, runs)
+            self._expect(node, given.accelerators, runs)
         return learned
 
     def _end(self, token: str) -> None:
@@ -237,9 +234,8 @@ class HintService:
         except CoordinatorUnavailableError as error:
             _LOG.warning("a place is kept until it expires", extra={"failure": str(error)})
 
-    def _expect(self, node: str, question: Question, seconds: float) -> None:
+    def _expect(self, node: str, count: int, seconds: float) -> None:
         """Say when the accelerators that a job has just taken are expected to be free."""
-        count = 0 if question.gpu is None else max(question.gpu.count, 1)
         with self._inventory.turn():
             known = self._inventory.fleet.node(node)
             busy = () if known is None else known.gpus

@@ -137,3 +137,11 @@ def test_jobs_without_a_name_are_not_taken_for_one(site):
     site.ask(gpu=WHOLE, reserve_seconds=30)
     site.ask(gpu=WHOLE, reserve_seconds=30)
     assert sorted(kept.nodes[0] for kept in site.service.reservations()) == ["n1", "n2"]
+
+
+def test_who_names_every_node_there_is_stands_in_line_for_all(site):
+    site.ask(gpu=WHOLE, job="one", reserve_seconds=30, candidates=("n1", "n2"))
+    site.ask(gpu=WHOLE, job="two", reserve_seconds=30, candidates=("n1",))
+    line = site.memory.state._line
+    assert line["one"].asker.candidates == frozenset()
+    assert line["two"].asker.candidates == {"n1"}
