@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cachefs.core.hints.fleet import Column
 from cachefs.core.hints.nodes import NEVER
@@ -81,7 +82,9 @@ def match(
 class _Pairs:
     """The pairs made so far."""
 
-    def __init__(self, costs: Column, free: Column, patient: Collection[int] | None) -> None:
+    def __init__(
+        self, costs: Column, free: NDArray[np.bool_], patient: Collection[int] | None
+    ) -> None:
         self._costs = costs
         self._free = free.tolist()
         self._patient = range(len(costs)) if patient is None else patient
@@ -96,7 +99,7 @@ class _Pairs:
         """Give a job the best of what is free."""
         if self.open_rows and job not in self._done:
             row = self._best_free(job)
-            if self._costs[job, row] < NEVER:
+            if self._spare[row] and self._costs[job, row] < NEVER:
                 self._make(Match(job, row, is_free=True, declines=False))
 
     def take(self, job: int, row: int) -> None:

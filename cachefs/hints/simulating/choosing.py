@@ -4,7 +4,7 @@ A policy is told what happens and is asked, whenever a job arrived or ended or i
 of the waiting jobs start where.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from cachefs.hints.simulating.links import NEVER
@@ -21,7 +21,7 @@ class Placing(NamedTuple):
 class Policy(Protocol):
     """Says which waiting job starts where."""
 
-    def choose(self, waiting: Mapping[int, Job]) -> Placing | None:
+    def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return one job that starts now, or ``None``; asked again until it is ``None``.
 
         Args:

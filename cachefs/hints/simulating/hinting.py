@@ -11,7 +11,7 @@ front of the line with all places (:mod:`cachefs.core.hints.matching`), keeps wh
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -27,7 +27,6 @@ from cachefs.core.hints.reserving import Asker, Reservation, Reservations
 from cachefs.core.hints.scoring import ordered
 from cachefs.core.hints.slots import Slots
 from cachefs.core.hints.waiting import WAITS_MAX
-from cachefs.errors import check
 from cachefs.hints.simulating.choosing import Placing
 from cachefs.hints.simulating.links import NEVER
 from cachefs.hints.simulating.seeing import Sight, row_name
@@ -53,7 +52,7 @@ class Hinting:
         self._sizes: dict[str, float] = {}
         self._told: dict[int, Breakdown] = {}
 
-    def choose(self, waiting: Mapping[int, Job]) -> Placing | None:
+    def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return the first job that fits somewhere."""
         self.hear(waiting)
         slot = self.slots.openings(_ONE, now=self.world.now).seconds
@@ -67,14 +66,14 @@ class Hinting:
                 return self.start(job, gpus, found)
         return None
 
-    def hear(self, waiting: Mapping[int, Job]) -> None:
+    def hear(self, waiting: dict[int, Job]) -> None:
         """Take in who has come."""
         for job in reversed(waiting.values()):
             if job.number <= self._newest:
                 break
             self.demand.asked(job.model, now=self.world.now)
             self._sizes[job.model] = job.size
-        self._newest = max(self._newest, *waiting)
+        self._newest = max(self._newest, next(reversed(waiting)))
 
     def links(self) -> Links:
         """Return the links as they are at the moment, with what was learned of them."""
@@ -183,9 +182,20 @@ class Reserving(Hinting):
         self._found: dict[str, Estimate] = {}
         self._line: dict[int, float] = {}
 
-    def choose(self, waiting: Mapping[int, Job]) -> Placing | None:
-        """Return a job that starts now. All that start at one moment are matched at once."""
+    def choose(self, waiting: dict[int, Job]) -> Placing | None:
+        """Return a job that starts now. All that start at one moment are matched at once.
+
+        A job that wants several accelerators is no match for one: it is sent to the best node that has
+        so many free, as without reservations.
+        """
         self.hear(waiting)
+        wide = {number: job for number, job in waiting.items() if job.request.gpus > 1}
+        if wide and (placing := super().choose(wide)) is not None:
+            return placing
+        narrow = {number: job for number, job in waiting.items() if number not in wide}
+        return self._choose_matched(narrow) if narrow else None
+
+    def _choose_matched(self, waiting: dict[int, Job]) -> Placing | None:
         now = self.world.now
         if self._planned_at != now or not self._plan:
             self._plan = self._match(waiting)
@@ -204,7 +214,7 @@ class Reserving(Hinting):
         held = self.reservations.held(now=self.world.now)
         return min((each.expires_at for each in held if not each.claimed), default=NEVER)
 
-    def _match(self, waiting: Mapping[int, Job]) -> list[tuple[Job, Match]]:
+    def _match(self, waiting: dict[int, Job]) -> list[tuple[Job, Match]]:
         now = self.world.now
         jobs = list(islice(waiting.values(), WINDOW))
         self._line_up(jobs)
@@ -241,11 +251,9 @@ class Reserving(Hinting):
         held = self.reservations.of(str(job.number), now=now)
         if held is not None and held.places[0].node == name:
             return True
-        node = self.sight.fleet.node(name)
-        check(node is not None, "every place is in the fleet")
         made = self.reservations.try_reserve(
             Asker(job=str(job.number), wanted=_ONE),
-            [(node, 1)],
+            [(self.sight.fleet.at(self.sight.row[gpu]), 1)],
             token=f"r{job.number}",
             now=now,
             runs_seconds=self.lessons.runs.of(job.model),

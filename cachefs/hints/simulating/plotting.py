@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from cachefs.errors import ConfigError
 
@@ -51,7 +51,7 @@ def plot_waits(path: Path, title: str, waits: Mapping[str, Sequence[float]]) -> 
         pyplot.close(figure)
 
 
-def _pyplot() -> ModuleType:
+def _pyplot() -> Any:  # Any: a module that may not be installed
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra that only plots need
         from matplotlib import pyplot as plt  # noqa: PLC0415

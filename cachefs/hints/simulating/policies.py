@@ -5,7 +5,7 @@ decides by nodes alone gets any free accelerator of the node, as device plugins 
 policy knows what accelerators hold, the best one is taken.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Spread(Unlearning):
         self.world = world
         self._drawn = np.random.default_rng([seed, 0x7135])
 
-    def choose(self, waiting: Mapping[int, Job]) -> Placing | None:
+    def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return the first job that fits somewhere."""
         for job in list(waiting.values())[:WINDOW]:
             roomy = with_room(self.world, job)

@@ -232,7 +232,7 @@ class World:
         )
         self._transfer(fill, job, machine, (machine.disk_link,), nvme)
         for sender in senders:
-            way = (sender.nic_out, machine.nic_in)
+            way: tuple[int, ...] = (sender.nic_out, machine.nic_in)
             if sender.memory.held(job.model) < job.size and job.model not in sender.fills:
                 way = (sender.disk_link, *way)
             self._transfer(fill, job, machine, way, from_peers / len(senders))

@@ -20,7 +20,7 @@ def test_a_program_that_holds_all_bytes_in_its_accelerator_need_not_start_again(
     found, (there, elsewhere) = ready_of(spread)
 
     assert there == 0
-    assert elsewhere == 20e9 / 20e9 * 12 / 20 + 12e9 / 12e9 + 4
+    assert elsewhere == 12e9 / 20e9 + 12e9 / 12e9 + 4
     assert found.breakdown(0, "n1", ("", "")).init == 0
     assert found.breakdown(1, "n2", ("", "")).init == 4
 
