@@ -132,10 +132,10 @@ def test_a_reader_that_raises_what_is_none_of_our_errors_is_found():
 class ManyFlightsFiller(Filler):
     """Does not find the fill that is under way."""
 
-    def _join(self, file, index):
+    def _join(self, file, index, terms):
         with self._lock:
             self._fills.pop(BlockId(file.entry.file_version, index), None)
-        return super()._join(file, index)
+        return super()._join(file, index, terms)
 
 
 def test_a_filler_without_single_flight_is_found():

@@ -1,11 +1,13 @@
 """Each checker of what workers hold, lend and hand over finds the bug that it is there for."""
 
+from cachefs.core.blocks import BlockId
 from cachefs.testing.simulation.cluster import Parts
 from cachefs.testing.simulation.world.local import SimHandout
 from cachefs.transport.connections import Patience
 from cachefs.transport.local import LocalNode
 from cachefs.workers.drain import Drain
 from cachefs.workers.filling.filler import Filler
+from cachefs.workers.serving.spreading import Spreading
 from cachefs.workers.storage.scrub import Scrubber
 from cachefs.workers.storage.store import TieredStore
 from tests.simulation.finding import find, parts_of_worker
@@ -69,6 +71,43 @@ def test_a_store_that_keeps_what_has_expired_is_found():
         parts_of_worker(store=TimelessStore), where=lambda plan: plan.cluster.ttl_seconds == 2.0
     )
     assert "which has expired" in said
+
+
+class HospitableStore(TieredStore):
+    """Never tells a guest to go."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.guests.settle = lambda *_, **__: 0
+
+
+def is_crowded(plan):
+    return plan.cluster.heat.askers_limit == 1 and plan.cluster.workers > 1
+
+
+def test_a_store_that_keeps_the_copies_of_a_crowd_that_has_gone_is_found():
+    said = find(parts_of_worker(store=HospitableStore), calm=True, where=is_crowded)
+    assert "that nobody reads" in said
+
+
+class RashSpreading(Spreading):
+    """Refers everybody, also those who wait for the first fill."""
+
+    def refer(self, file, index, zone):
+        replicas = self._replicas(file, BlockId(file.entry.file_version, index), zone)
+        return replicas[0] if replicas else None
+
+
+class ObligingFiller(Filler):
+    """Asks the origin for a copy that no worker has."""
+
+    def obtain(self, *args, from_peers=False, **kwargs):
+        return super().obtain(*args, **kwargs)
+
+
+def test_replicas_that_fill_from_the_origin_are_found():
+    broken = parts_of_worker(spreading=RashSpreading, filler=ObligingFiller)
+    assert "from the origin" in find(broken, calm=True, where=is_crowded)
 
 
 class RuthlessStore(TieredStore):

@@ -98,7 +98,14 @@ def test_what_happens_in_calm_and_in_trouble_is_worth_checking():
     reports = [simulate(seed) for seed in range(200, 260)]
     assert sum(report.local_bytes for report in reports) > 0
     assert sum(report.evictions for report in reports) > 0
+    assert sum(report.referrals for report in reports) > 0
     assert sum(report.drained for report in reports) > 0
+
+
+def test_some_calm_seeds_have_a_crowd():
+    """There, what is promised of the origin is checked to the byte."""
+    crowded = (seed for seed in range(300, 500) if plan_of(seed).calm)
+    assert any(simulate(seed).referrals for seed in crowded)
 
 
 def test_most_reads_succeed_under_faults_and_some_do_not():
