@@ -144,8 +144,9 @@ class _Device:
         if wanted.mig_profile is not None:
             self._take_slice(wanted.mig_profile.lower(), until, at_once=at_once)
             return
-        busy = self.share < 1 - ROUNDING
-        self.moment = max(self.moment, until) if at_once and busy else until
+        full = self.memory >= self.gpu.memory_bytes * MEMORY_SLACK
+        busy = self.share < 1 - ROUNDING or not full
+        self.moment = max(self.moment, until) if busy else until
         if wanted.fraction is not None and at_once:
             self.share -= wanted.fraction
             self.memory -= _bytes_needed(wanted) or self.gpu.memory_bytes * wanted.fraction
@@ -161,7 +162,7 @@ class _Device:
         elif self.slices_used[profile] > 1:
             self.slices_used[profile] -= 1
         else:
-            self.moment = until
+            self.moment = max(self.moment, until)
 
 
 def suits(gpu: Gpu, wanted: WantedGpu) -> bool:
@@ -189,7 +190,10 @@ def _take(devices: Sequence[_Device], wanted: WantedGpu, until: float) -> None:
     free = [device for device, offered in offers if offered.now]
     # The fullest device that has room is what schedulers of fractions take; whole ones are all alike.
     free.sort(key=lambda device: device.share)
-    later = [pair for pair in offers if not pair[1].now and pair[1].later]
+    # What was promised when its end was known, and is not any more, is promised no longer.
+    later = [
+        pair for pair in offers if not pair[1].now and pair[1].later and pair[1].moment < NEVER
+    ]
     later.sort(key=lambda pair: pair[1].moment)
     chosen = [(device, True) for device in free] + [(device, False) for device, _ in later]
     if len(chosen) >= needed(wanted):

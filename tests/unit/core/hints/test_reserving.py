@@ -420,7 +420,7 @@ class Line(RuleBasedStateMachine):
 
 
 TestLine = pytest.mark.slow(Line.TestCase)
-TestLine.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLine.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 
 
 def test_a_wide_job_gets_its_turn_among_a_stream_of_narrow_ones():

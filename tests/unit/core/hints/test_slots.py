@@ -40,7 +40,7 @@ def _check(fleet: Fleet, slots: Slots, wanted: WantedGpu, taken: dict, now: floa
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_the_columns_follow_every_change_of_nodes_and_promises(data):
     fleet = Fleet()
