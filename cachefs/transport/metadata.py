@@ -37,6 +37,8 @@ from cachefs.wire.http import (
 
 _MANIFESTS_LIMIT = 16
 """A manifest of 100,000 files takes some 50 MB as objects."""
+_HEADS_LIMIT = 4096
+"""Answers kept for when nobody answers: each is one of a version, by its id or as it was asked for."""
 _DIGEST_LISTS_LIMIT = 4096
 _IDLE_LIMIT = 2
 """Idle connections kept for each process."""
@@ -78,7 +80,7 @@ class HttpMetadata:
         self._view = EMPTY_VIEW
         self._coordinator_down_until = 0.0
         self._manifests: OrderedDict[VersionId, Manifest] = OrderedDict()
-        self._heads: dict[tuple[DatasetName, str], VersionHead] = {}
+        self._heads: OrderedDict[tuple[DatasetName, str], VersionHead] = OrderedDict()
         self._digests: OrderedDict[str, list[bytes | None]] = OrderedDict()
 
     def view(self, *, deadline: float) -> View:
@@ -111,8 +113,11 @@ class HttpMetadata:
             head = known
         manifest = self._manifest(head.version, deadline)
         with self._lock:
-            self._heads[asked] = head
-            self._heads[name, head.version] = head
+            for key in (asked, (name, head.version)):
+                self._heads[key] = head
+                self._heads.move_to_end(key)
+            while len(self._heads) > _HEADS_LIMIT:
+                self._heads.popitem(last=False)
         return head.with_manifest(manifest)
 
     def digests(self, file: FileRef, *, deadline: float) -> Sequence[bytes | None]:

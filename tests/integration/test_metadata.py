@@ -1,6 +1,7 @@
 """Metadata and the API client over real connections: who is asked, and what is believed."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,21 @@ def test_the_last_known_version_answers_when_nobody_else_does(cluster, metadata)
     assert (
         metadata.resolve(NAME, known.manifest.id, deadline=soon(cluster)).manifest is known.manifest
     )
+
+
+def test_only_the_answers_used_last_are_kept(cluster, metadata, monkeypatch):
+    monkeypatch.setattr("cachefs.transport.metadata._HEADS_LIMIT", 4)
+    names = [DatasetName.parse(f"d{number}") for number in range(3)]
+    for name in names:
+        cluster.workers[0].versions[str(name)] = replace(cluster.version, dataset=name)
+    for name in (names[0], names[1], names[0], names[2]):
+        metadata.resolve(name, None, deadline=soon(cluster))
+    for worker in cluster.workers:
+        worker.close()
+    for name in (names[0], names[2]):
+        assert metadata.resolve(name, None, deadline=soon(cluster)).dataset == name
+    with pytest.raises(CoordinatorUnavailableError):
+        metadata.resolve(names[1], None, deadline=soon(cluster))
 
 
 def test_nobody_at_all_is_an_error_that_names_whom_it_asked(cluster, metadata):
