@@ -94,6 +94,13 @@ class Known:
         )
         self.revision += 1
 
+    def arrive(self, dataset, total, name, *, seconds):
+        """Say that all of a dataset is on its way to a node, and nowhere else."""
+        nodes = {name: Seen(Split(arriving=total), seconds)}
+        spread = Spread(total=total, nodes=nodes, elsewhere=Seen(Split(origin=total)), origin="s3")
+        self.found[dataset] = Found(dataset=dataset, version=VERSION, spread=spread, files=1)
+        self.revision += 1
+
     def find(self, reading):
         self.asked.append(reading)
         if self.is_down:

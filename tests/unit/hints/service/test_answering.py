@@ -13,7 +13,9 @@ from cachefs.core.hints.asking import (
     Reading,
     WantedGpu,
 )
+from cachefs.core.hints.spread import Split
 from cachefs.core.names import DatasetName
+from cachefs.hints.bodies import NodeBody
 from cachefs.hints.deciding import NO_ACCELERATORS
 from tests.unit.hints.service.known import DISK, LLAMA, LOAD, SIZE, VERSION, Site, names
 
@@ -241,3 +243,30 @@ def test_what_was_learned_of_a_part_changes_what_is_said(site):
         site.service.outcome(hint.id, "n2", 30.0, {"data": 2 * SIZE / DISK})
         hint = site.ask(candidates=("n2",))
     assert hint.nodes[0].breakdown.data == pytest.approx(2 * SIZE / DISK, rel=0.05)
+
+
+def test_a_rank_that_reads_a_share_is_ready_sooner_than_one_that_reads_all(site):
+    whole = site.ask(Reading(dataset=LLAMA), gang=Gang(size=4)).nodes[0]
+    share = site.ask(Reading(dataset=LLAMA, by_rank=True), gang=Gang(size=4)).nodes[0]
+    assert share.split.total == pytest.approx(whole.split.total / 4)
+    assert share.breakdown.data == pytest.approx(whole.breakdown.data / 4, abs=0.01)
+
+
+def test_what_is_on_its_way_is_told_by_dataset_and_charged_to_nobody(site):
+    site.known.arrive(LLAMA, SIZE, "n1", seconds=3.0)
+    node = next(each for each in site.ask().nodes if each.node == "n1")
+    assert node.breakdown.data == pytest.approx(3.0, abs=0.01)
+    assert node.breakdown.bottleneck == "arriving:n1"
+    (transfer,) = node.transfers
+    assert (transfer.id, transfer.size, transfer.seconds) == (f"llama@{VERSION}>n1", SIZE, 3.0)
+    shown = NodeBody.of(node)
+    assert shown.bytes.inflight == shown.bytes.total == SIZE
+    assert shown.inflight[0].eta_s == 3.0
+    assert not site.ask(candidates=("n1",)).actions
+
+
+def test_memory_behind_another_numa_node_is_memory_all_the_same(site):
+    node = site.ask().nodes[0]
+    far = replace(node, split=Split(dram=1.0, dram_far=2.0, nvme=4.0))
+    shown = NodeBody.of(far).bytes
+    assert (shown.dram, shown.dram_far, shown.nvme, shown.total) == (3, 2, 4, 7)
