@@ -56,6 +56,9 @@ def show(worker: Worker, state: options.State = None, as_json: options.Json = Fa
     if as_json:
         print_json(member)
     else:
+        traffic = member.get("statistics", {}).get("traffic", {})
+        if "awaited" in traffic:  # which blocks of which files is for programs
+            traffic["awaited"] = f"{len(traffic['awaited'])} files"
         print_facts(_facts("", member))
 
 
