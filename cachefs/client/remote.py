@@ -223,7 +223,11 @@ class RemoteFile(Closing):
             until = min(deadline, now + _DIGESTS_SECONDS)
             known = self._parts.metadata.digests(self._ref, deadline=until)
         except CacheFSError:
-            return known  # Without them, the digests that come with the blocks are used.
+            # Without them, the digests that come with the blocks are used. Who was waited for in vain
+            # is not asked by the next read already, or every read would wait.
+            with self._guard:
+                self._digests_asked_at = self._parts.runtime.monotonic()
+            return known
         with self._guard:
             self._digests = known
         return known

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from cachefs.client import remote
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import (
     CapacityError,
+    CoordinatorUnavailableError,
     DeadlineError,
     DeniedError,
     IntegrityError,
@@ -17,6 +19,7 @@ from cachefs.errors import (
     WorkerUnavailableError,
 )
 from cachefs.testing.memory.cluster import DATASET, MemoryCluster
+from cachefs.transport.metadata import HttpMetadata
 
 BLOCK = 4096
 CONTENT = random.Random(3).randbytes(12 * BLOCK + 5)
@@ -133,6 +136,23 @@ def test_the_deadline_holds_however_slowly_bytes_drip(cluster):
     with pytest.raises(DeadlineError):
         file.read(0, 10)
     assert cluster.runtime.monotonic() - began < 2.5
+
+
+def test_digests_that_nobody_tells_in_time_are_not_waited_for_by_every_read(cluster, monkeypatch):
+    asked = []
+
+    def wait_in_vain(self, file, *, deadline):
+        asked.append(file)
+        cluster.runtime.sleep(deadline - cluster.runtime.monotonic())
+        raise CoordinatorUnavailableError("its store stands still")
+
+    monkeypatch.setattr(HttpMetadata, "digests", wait_in_vain)
+    monkeypatch.setattr(remote, "_DIGESTS_SECONDS", 0.6)
+    config = ReaderConfig(view_seconds=0.5, block_cache_bytes=0, readahead_bytes=0)
+    file = cluster.reader(config).open(DATASET).file("a")
+    for _ in range(5):
+        assert file.read(0, 10) == CONTENT[:10]
+    assert len(asked) == 1
 
 
 def test_a_slow_owner_is_overtaken_by_the_next_that_holds_the_block(cluster):

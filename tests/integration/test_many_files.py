@@ -1,5 +1,6 @@
 """A dataset of 100,000 files is listed whole, found by name, and read."""
 
+import os
 import random
 
 import pytest
@@ -16,13 +17,19 @@ def name(number):
     return f"part-{number % FOLDERS:03}/sample-{number:06}"
 
 
+def content(number):
+    """Return what a file holds: the same as all others of its folder, of which it is a link."""
+    return f"sample of folder {number % FOLDERS}".encode()
+
+
 @pytest.fixture
 def data(tmp_path):
     folder = tmp_path / "data"
     for number in range(FOLDERS):
         (folder / f"part-{number:03}").mkdir(parents=True)
-    for number in range(COUNT):
-        (folder / name(number)).write_bytes(str(number).encode())
+        (folder / name(number)).write_bytes(content(number))
+    for number in range(FOLDERS, COUNT):
+        os.link(folder / name(number % FOLDERS), f"{folder}/{name(number)}")
     return folder
 
 
@@ -38,7 +45,7 @@ def test_100_000_files_are_listed_opened_and_read(tmp_path, data):
             assert len(dataset.files) == COUNT
             assert {entry.path for entry in dataset.files} == {name(at) for at in range(COUNT)}
             for number in random.Random(5).sample(range(COUNT), 100):
-                assert dataset.read(name(number)) == str(number).encode()
+                assert dataset.read(name(number)) == content(number)
         system.kill("coordinator")
         system.restart("coordinator")
         with system.open("many") as dataset:

@@ -13,7 +13,7 @@ import pytest
 
 from cachefs.config.schema import TierConfig
 from cachefs.errors import CacheFSError
-from tests.integration.systems import MIB, PacedOrigin, Readers, System, wait_for
+from tests.integration.systems import MIB, Readers, System, wait_for
 
 BLOCK = 64 * 1024
 COUNT = 64
@@ -87,28 +87,37 @@ def _run(*command):
 
 
 @pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "origin"
+def files(origin):
+    """Return the origin, with two files in a folder of this test alone."""
+    folder = origin.folder / f"{len(list(origin.folder.iterdir()))}"
     folder.mkdir()
     (folder / "weights.bin").write_bytes(CONTENT)
     (folder / "part.bin").write_bytes(CONTENT[:MIB])
-    with PacedOrigin(folder) as origin:
-        yield origin
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coordinated(tmp_path_factory):
+    with System(tmp_path_factory.mktemp("tiers"), block_size=BLOCK) as system:
+        system.start_coordinator()
+        yield system
 
 
 @pytest.fixture
-def build(tmp_path, origin):
-    """Return a function that starts a worker on tiers, and declares a dataset."""
-    with System(tmp_path, block_size=BLOCK) as system:
+def build(coordinated, origin, files):
+    """Return a function that starts a worker on tiers, and declares the dataset ``m``."""
 
-        def start(*tiers, **options):
-            system.start_coordinator()
-            system.start_worker("w1", tiers=tiers, **options)
-            system.settle("w1")
-            system.add("m", f"{origin.url}/")
-            return system
+    def start(*tiers, **options):
+        coordinated.start_worker("w1", tiers=tiers, **options)
+        coordinated.settle("w1")
+        coordinated.add("m", f"{origin.url}/{files.name}/")
+        return coordinated
 
-        yield start
+    yield start
+    if "w1" in coordinated.processes:
+        coordinated.processes["w1"].stop()  # so that it leaves
+    wait_for(lambda: not coordinated.members())
+    coordinated.forget()
 
 
 def tier(folder, medium="disk", *, capacity=64 * MIB):
@@ -132,16 +141,12 @@ def tiers_of(system):
     return member["statistics"]["tiers"]
 
 
-def is_running(system):
-    return system.processes["w1"]._popen.poll() is None
-
-
 def test_a_disk_that_is_smaller_than_the_tier_believes_serves_files_larger_than_it(build, disk):
     system = build(tier(disk))
     for local in (True, False):
         read(system, "weights.bin", CONTENT, local=local)
     assert used(disk) <= DISK_BYTES
-    assert is_running(system)
+    assert system.is_running("w1")
     assert system.members() == {"w1"}
 
 
@@ -184,7 +189,7 @@ def test_a_disk_that_turns_read_only_is_read_and_no_more(build, broken_disk, ori
         read(system, "part.bin", CONTENT[:MIB], local=local)
     assert origin.bytes_asked == asked, "what is there is served"
     read(system, "weights.bin", CONTENT, local=False)
-    assert is_running(system)
+    assert system.is_running("w1")
     assert system.members() == {"w1"}
     system.kill("w1")
     mend()
@@ -204,7 +209,7 @@ def test_a_disk_that_is_taken_away_costs_fills_and_no_wrong_byte(build, disk, or
         assert held.read_at(0, MIB) == CONTENT[:MIB], "who has it open still has it"
         read(system, "part.bin", CONTENT[:MIB], local=False)
         read(system, "weights.bin", CONTENT, local=False)
-    assert is_running(system)
+    assert system.is_running("w1")
     system.kill("w1")
     mount(disk)
     system.restart("w1")
@@ -220,13 +225,13 @@ def test_a_worker_that_starts_on_a_disk_that_is_full_serves_and_says_so(build, d
     wait_for(lambda: tiers_of(system)[0]["lacking_bytes"] > 0)
 
 
-def test_memory_and_disk_together_hold_what_neither_holds_alone(build, disk, memory, origin):
+def test_memory_and_disk_together_hold_what_neither_holds_alone(build, disk, memory, origin, files):
     system = build(
         tier(memory, "memory", capacity=DISK_BYTES), tier(disk, capacity=DISK_BYTES - 4 * BLOCK)
     )
     half = CONTENT[: 2 * MIB]
     for name in ("one.bin", "two.bin"):
-        (origin.folder / name).write_bytes(half)
+        (files / name).write_bytes(half)
     system.api.post("/v1/datasets/default/m/update")
     for name in ("one.bin", "two.bin"):
         job = system.api.post("/v1/warm", {"dataset": "m", "paths": [name]})["id"]

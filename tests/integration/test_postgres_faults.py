@@ -16,23 +16,23 @@ DEADLINE_SECONDS = 8.0
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres():
     with Postgres(find_postgres()) as server:
         yield server
 
 
-@pytest.fixture
-def system(tmp_path, postgres):
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def system(tmp_path_factory, postgres):
+    folder = tmp_path_factory.mktemp("faults")
+    data = folder / "data"
     data.mkdir()
     (data / "weights.bin").write_bytes(CONTENT)
-    url = postgres.make_database("faults")
-    with System(tmp_path, block_size=BLOCK, store_url=url) as system:
+    with System(folder, block_size=BLOCK, store_url=postgres.make_database("faults")) as system:
         system.start_coordinator()
         for name in ("w1", "w2"):
             system.start_worker(name)
-        system.wait_for_members("w1", "w2")
+        system.settle("w1", "w2")
         system.add("model", f"file://{data}")
         assert system.wait_for_job(system.warm("model"))["state"] == "done"
         yield system

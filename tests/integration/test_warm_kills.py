@@ -1,4 +1,4 @@
-"""Warm-ups while processes are killed and stopped: each block is asked of the origin once, or the end is clear.
+"""Warm-ups, also while processes are killed and stopped: each block is asked of the origin once, or the end is clear.
 
 The origin is slow, so that each of these happens in the middle.
 """
@@ -123,6 +123,19 @@ def test_an_origin_that_stands_still_stops_the_warm_up_but_no_read_of_what_is_he
     origin.pause_seconds = 0.0
     origin.gate.set()
     assert system.wait_for_job(job)["state"] == "done"
+
+
+def test_a_warm_up_keeps_its_rate_over_all_workers(system, origin, name):
+    system.add(name, f"{origin.url}/{name}.bin")
+    body = {"dataset": name, "rate": 20 * BLOCK, "key": "slowly"}
+    began = RUNTIME.monotonic()
+    job = system.api.post("/v1/warm", body)
+    assert system.api.post("/v1/warm", body)["id"] == job["id"]
+    assert system.wait_for_job(job["id"])["state"] == "done"
+    took = RUNTIME.monotonic() - began
+    # Each worker begins with one block at once, and none catches up on what another did not use.
+    assert took > (COUNT - len(WORKERS)) / 20 - 0.2, took
+    assert origin.bytes_asked == len(CONTENT)
 
 
 def test_all_end_in_time_when_they_are_told_in_the_middle(system, origin, name):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.integration.systems import RUNTIME, PacedOrigin, Readers, System, wait_for
+from tests.integration.systems import Readers, System, wait_for
 from tests.integration.workers.conftest import BLOCK
 
 COUNT = 60
@@ -21,17 +21,9 @@ CONFIG = {
 
 
 @pytest.fixture
-def origin(tmp_path):
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    (folder / "weights.bin").write_bytes(CONTENT)
-    with PacedOrigin(folder) as origin:
-        yield origin
-
-
-@pytest.fixture
 def grow(tmp_path, origin):
     """Return what makes a system of some workers, each of which holds what it owns of one file."""
+    (origin.folder / "weights.bin").write_bytes(CONTENT)
     with System(tmp_path, block_size=BLOCK) as system:
 
         def make(*names, **options):
@@ -155,22 +147,3 @@ def test_what_moves_is_throttled_and_reads_are_not(grow, origin):
     # Two blocks a second: at that pace what was read would have taken a quarter of a minute.
     assert origin.bytes_asked == len(CONTENT)
     wait_until_moved(system, "w2")
-
-
-@pytest.mark.slow
-def test_a_warm_up_keeps_its_rate_over_all_workers(tmp_path, origin):
-    with System(tmp_path, block_size=BLOCK) as system:
-        system.start_coordinator()
-        for name in ("w1", "w2"):
-            system.start_worker(name)
-        system.settle("w1", "w2")
-        system.add("m", f"{origin.url}/weights.bin")
-        body = {"dataset": "m", "rate": 20 * BLOCK, "key": "slowly"}
-        began = RUNTIME.monotonic()
-        job = system.api.post("/v1/warm", body)
-        assert system.api.post("/v1/warm", body)["id"] == job["id"]
-        assert system.wait_for_job(job["id"])["state"] == "done"
-        took = RUNTIME.monotonic() - began
-        # Each worker begins with one block at once, and none catches up on what another did not use.
-        assert took > (COUNT - 2) / 20 - 0.2, took
-        assert origin.bytes_asked == len(CONTENT)
