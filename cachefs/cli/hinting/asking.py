@@ -192,13 +192,15 @@ def _answer(state: options.State, question: Document) -> Document:
     """Ask, or return what an answer without an opinion looks like."""
     from cachefs.cli.hinting.questions import no_opinion
     from cachefs.cli.session import Session
-    from cachefs.errors import CoordinatorUnavailableError
+    from cachefs.errors import CacheFSError, ConfigError, DeniedError
 
     try:
         found: Document = Session(state).api.post(
             "/v1/hints", question, timeout_seconds=_TIMEOUT_SECONDS
         )
-    except CoordinatorUnavailableError as error:
+    except (ConfigError, DeniedError):
+        raise  # whoever asks can mend that
+    except CacheFSError as error:
         return no_opinion(question, str(error))
     return found
 

@@ -1,5 +1,7 @@
 """Reservations and lessons in a store: over restarts, between coordinators, and when it fails."""
 
+import threading
+
 import pytest
 
 from cachefs.coordinator.store.engine import Store
@@ -10,14 +12,25 @@ from cachefs.core.hints.reserving import GRACE_SECONDS, Asker, Reservation
 from cachefs.errors import CoordinatorUnavailableError
 from cachefs.hints.keeping import Keeper, load_lessons, save_lessons
 from tests.integration.coordinator.conftest import SkippingRuntime
+from tests.integration.databases import Postgres, find_postgres
 
 WHOLE = WantedGpu(count=8)
 NODE = Node(name="n1", gpus=tuple(Gpu(index=index) for index in range(8)))
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path}/store.db")
+@pytest.fixture(scope="module")
+def postgres():
+    with Postgres(find_postgres()) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store(request, tmp_path):
+    url = f"sqlite:///{tmp_path}/store.db"
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        url = server.make_database(f"test_{abs(hash(request.node.nodeid)):x}")
+    store = Store(url)
     yield store
     store.close()
 
@@ -83,6 +96,34 @@ def test_two_coordinators_never_promise_one_place_to_two_jobs(store, runtime):
     assert isinstance(keep(first, runtime, "one"), Reservation)
 
 
+def test_many_who_ask_two_coordinators_at_once_get_one_place(store, runtime):
+    keepers = [Keeper(store, runtime) for _ in range(2)]
+    made = []
+
+    def ask(number):
+        made.append(keep(keepers[number % 2], runtime, f"j{number}"))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30.0)
+    assert len(made) == 8
+    (kept,) = [each for each in made if isinstance(each, Reservation)]
+    for keeper in keepers:
+        keeper.refresh()
+    with keepers[0].changing():
+        pass
+    assert jobs(keepers[0]) == jobs(Keeper(store, runtime)) == [kept.job]
+
+
+def test_a_coordinator_on_a_shared_store_sees_what_another_keeps(store, runtime):
+    first, second = Keeper(store, runtime), Keeper(store, runtime)
+    keep(first, runtime, "one")
+    second.refresh()
+    assert jobs(second) == (["one"] if store.is_shared else [])
+
+
 def test_what_has_expired_leaves_the_store(store, runtime):
     keeper = Keeper(store, runtime)
     keep(keeper, runtime, "one", seconds=5.0)
@@ -106,7 +147,8 @@ def test_a_change_that_fails_has_not_been(store, runtime):
     assert jobs(Keeper(store, runtime)) == ["one"]
 
 
-def test_without_a_store_nothing_is_kept(store, runtime, tmp_path):
+def test_without_a_store_nothing_is_kept(runtime, tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/store.db")
     keeper = Keeper(store, runtime)
     store.close()
     for file in tmp_path.glob("store.db*"):

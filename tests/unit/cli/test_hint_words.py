@@ -3,11 +3,13 @@
 import pytest
 from typer.testing import CliRunner
 
+from cachefs.cli.exits import exit_code
 from cachefs.cli.hinting import questions
 from cachefs.cli.hinting.commands import app
 from cachefs.cli.hinting.showing import cached, print_answer, why
 from cachefs.cli.hinting.telling import _nodes
-from cachefs.errors import ConfigError
+from cachefs.config.secrets import make_token
+from cachefs.errors import ClusterError, ConfigError, DeniedError, NotKnownError
 from cachefs.hints.questions import QuestionBody
 
 
@@ -182,6 +184,31 @@ def test_without_a_coordinator_every_form_is_the_one_that_changes_nothing(tmp_pa
     assert run("llama", "--format", "ray").stdout.strip() == "{}"
     assert run("llama", "--format", "extender").stdout.strip() == "[]"
     assert '"degraded"' in run("llama", "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotKnownError("not found"), 0),  # an older coordinator
+        (ClusterError("the coordinator met a bug"), 0),
+        (DeniedError("the token is missing or wrong"), 9),
+        (ConfigError("that makes no sense"), 2),
+    ],
+)
+def test_only_what_the_asker_can_mend_is_a_failure(tmp_path, monkeypatch, error, code):
+    def fail(*_, **__):
+        raise error
+
+    make_token(tmp_path / "token")
+    monkeypatch.setenv("CACHEFS_COORDINATOR", "127.0.0.1:1")
+    monkeypatch.setenv("CACHEFS_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setattr("cachefs.transport.api.Api.fetch", fail)
+    found = CliRunner().invoke(app, ["llama"])
+    if code:
+        assert exit_code(found.exception) == code
+    else:
+        assert (found.exit_code, found.stdout) == (0, "")
+        assert f"no opinion: {error}" in found.stderr
 
 
 def test_the_nodes_of_a_gang_are_counted():
