@@ -308,8 +308,8 @@ def _data_process(making: _Making) -> list[Json]:
             )
         given["mounts"] = [mount]
         spec.note(
-            "mounts are for clusters: where processes run on the coordinator's machine, "
-            "`cachefs mount` the dataset there and leave them out"
+            "where processes run on the coordinator's machine, the dataset is mounted there, at the same path: "
+            "the folder must be empty, or one that the coordinator's user may make"
         )
     return [{"kind": "process", "with": given}]
 

@@ -207,6 +207,7 @@ class MountOf:
 
     dataset: DatasetRef = option(shapes.dataset)
     path: str = option(shapes.text)
+    """Absolute; or, where processes run on the coordinator's machine, below the folder that it runs in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

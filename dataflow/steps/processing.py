@@ -6,21 +6,22 @@ step that is cancelled or out of time ends its own, with all that it had started
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 
 from cachefs.core.names import printable
 from cachefs.dataflow.ports import Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
-from cachefs.dataflow.spec.arguments import Process, RunInstead
+from cachefs.dataflow.spec.arguments import MountOf, Process, RunInstead
 from cachefs.dataflow.spec.model import Value
+from cachefs.dataflow.steps.choosing import name_of
 from cachefs.dataflow.steps.programs.places import Places
 from cachefs.dataflow.steps.programs.rooms import Found, look, tail
 from cachefs.errors import (
     CapacityError,
-    ConfigError,
     DeadlineError,
     FlowError,
     LeaseExpiredError,
@@ -68,20 +69,7 @@ class ProcessStep(StepKind):
     def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
         """Have it run, and wait for its end."""
         wanted: Process = kinds.check("process", arguments)
-        if wanted.mounts:
-            raise ConfigError(
-                "processes on the coordinator's machine have no mounts",
-                subject=context.step,
-                hint="`cachefs mount` shows datasets as folders; programs can also use the SDK",
-            )
-        secrets = {name: self._places.revealed(text) for name, text in wanted.secrets.items()}
-        run(
-            self._places,
-            context,
-            wanted.command,
-            workdir=wanted.workdir,
-            variables={**wanted.env, **secrets},
-        )
+        self._run(context, wanted, wanted.command)
 
     def compensate(
         self, context: StepContext, arguments: Mapping[str, Value], how: Mapping[str, Value]
@@ -89,11 +77,20 @@ class ProcessStep(StepKind):
         """Run the other program."""
         back: RunInstead = kinds.check_compensation("process", how)
         wanted: Process = kinds.check("process", arguments)
-        secrets = {name: self._places.revealed(text) for name, text in wanted.secrets.items()}
-        variables = {**wanted.env, **secrets}
-        run(self._places, context, back.command, workdir=wanted.workdir, variables=variables)
+        self._run(context, wanted, back.command)
         room = self._places.room(context)
         judge(context, room, look(room), Codes(retry=wanted.retry_codes))
+
+    def _run(self, context: StepContext, wanted: Process, command: tuple[str, ...]) -> None:
+        secrets = {name: self._places.revealed(text) for name, text in wanted.secrets.items()}
+        run(
+            self._places,
+            context,
+            command,
+            workdir=wanted.workdir,
+            variables={**wanted.env, **secrets},
+            mounts=wanted.mounts,
+        )
 
 
 def run(
@@ -104,6 +101,7 @@ def run(
     workdir: str,
     variables: Mapping[str, str],
     room: Path | None = None,
+    mounts: Sequence[MountOf] = (),
 ) -> None:
     """Have a program run once, and return when it has ended, however.
 
@@ -114,8 +112,10 @@ def run(
         workdir: The folder that it runs in; empty for its room.
         variables: Of its environment.
         room: Where it runs; the attempt's own, if nothing else is said.
+        mounts: What it finds as folders; those that are not absolute are below the folder it runs in.
 
     Raises:
+        ConfigError: Nothing can be mounted here.
         DeadlineError: It was ended, because the attempt's time is over.
         StepCancelledError: Likewise, because nobody wants it any more; unless the step was abandoned:
             then it goes on.
@@ -127,7 +127,14 @@ def run(
     if look(room).standing == "none":
         context.tell(f"it runs {printable(Path(command[0]).name)}")
     given = {"CACHEFS_OUTPUTS": str(room / OUTPUTS), **variables}
-    program = places.program(context, command, workdir=Path(workdir or room), variables=given)
+    folder = Path(workdir or room)
+    program = places.program(
+        context,
+        command,
+        workdir=folder,
+        variables=given,
+        mounts={normpath(folder / one.path): _whole(context, one) for one in mounts},
+    )
     places.rooms.begin(room, program)
     try:
         pause = _LOOK_SECONDS
@@ -139,6 +146,13 @@ def run(
         if places.tethered or not context.abandoned:
             places.rooms.stop([room])
         raise
+
+
+def _whole(context: StepContext, mount: MountOf) -> str:
+    """Return a dataset as it is mounted, with its namespace: it may be called ``list``."""
+    name = name_of(context, mount.dataset)
+    version = f"@{mount.dataset.version}" if mount.dataset.version else ""
+    return f"{name.namespace}/{name.name}{version}"
 
 
 def judge(context: StepContext, room: Path, found: Found, codes: Codes) -> None:

@@ -28,6 +28,7 @@ from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
 from cachefs.dataflow.steps.programs.rooms import Rooms
 from cachefs.dataflow.steps.registry import Parts, open_kinds
 from cachefs.dataflow.triggers.store import find
+from cachefs.fuse.keeping.servers import CODE, module_command
 from cachefs.hints.duty import HintDuty
 from cachefs.transport.running import main
 
@@ -74,6 +75,8 @@ def _program_settings(parts: Surroundings) -> ProgramSettings:
         log_bytes=parts.config.flows.process_log_bytes,
         kept_seconds=parts.config.flows.runs_kept_seconds,
         tethered=parts.store.is_shared,
+        mounting=(*module_command("cachefs.cli"), "mount", "--foreground"),
+        code=CODE,
     )
 
 

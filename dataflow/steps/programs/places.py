@@ -5,18 +5,23 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cachefs.core.names import printable
 from cachefs.dataflow.ports import StepContext
 from cachefs.dataflow.spec.references import looks_secret
-from cachefs.dataflow.steps.programs.rooms import Program, Rooms, tail
+from cachefs.dataflow.steps.programs.rooms import MountFor, Program, Rooms, tail
+from cachefs.dataflow.steps.programs.runner import mounted
 from cachefs.errors import ConfigError
 from cachefs.ports import Runtime
 
 _SECRET_BYTES_MAX = 64 * 1024
 _TRIM_SECONDS = 3600.0
 _OWN = "CACHEFS_"
+_PASSED = ("CACHEFS_RUN",)
+"""Where mounts are known: those of programs are listed with all others."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,10 @@ class ProgramSettings:
     """Rooms of runs are removed when nothing happened in them for so long."""
     tethered: bool
     """Whether programs end with this process: where another machine may go on with its runs."""
+    mounting: tuple[str, ...] = ()
+    """The command that mounts ``DATASET FOLDER`` and serves it; none where nothing can be mounted."""
+    code: Path = Path("/")
+    """Where that command is run."""
 
 
 class StepLog(NamedTuple):
@@ -122,6 +131,7 @@ class Places:
         variables: Mapping[str, str],
         ready_line: str = "",
         ready_after: float = 0.0,
+        mounts: Mapping[str, str] = _NOTHING,
     ) -> Program:
         """Return a program with all that it is given.
 
@@ -132,6 +142,7 @@ class Places:
             variables: Its own, over those that all have.
             ready_line: What it writes when it is ready; empty if it says nothing.
             ready_after: Seconds that it lives until it is ready, then.
+            mounts: Folder → dataset that is mounted on it.
         """
         return Program(
             command=command,
@@ -148,7 +159,17 @@ class Places:
             ready_after=ready_after,
             log_bytes=self._settings.log_bytes,
             tethered=self.tethered,
+            mounts=tuple(self._mount_for(path, dataset) for path, dataset in mounts.items()),
         )
+
+    def _mount_for(self, path: str, dataset: str) -> MountFor:
+        if not self._settings.mounting:
+            raise ConfigError(
+                "nothing can be mounted for programs here",
+                hint="programs can use the SDK, or what `cachefs mount` has mounted before",
+            )
+        command = (*self._settings.mounting, dataset, path)
+        return MountFor(path, command, os.fspath(self._settings.code))
 
     def revealed(self, reference: str) -> str:
         """Return the secret that a reference leads to on this machine.
@@ -165,7 +186,10 @@ class Places:
             return
         self._trimmed_at = now
         before = self._runtime.wall() - self._settings.kept_seconds
+        elsewhere = mounted()
         for run in (self.folder() / "runs").iterdir():
+            if any(path.startswith(f"{run}/") for path in elsewhere):
+                continue  # it lives, or has left what must be taken off first
             newest = max((file.lstat().st_mtime for file in run.rglob("*")), default=0.0)
             if newest < before:
                 shutil.rmtree(run, ignore_errors=True)
@@ -174,7 +198,7 @@ class Places:
         given = {
             name: value
             for name, value in self._settings.environment.items()
-            if not name.startswith(_OWN) and not looks_secret(name)
+            if (not name.startswith(_OWN) or name in _PASSED) and not looks_secret(name)
         }
         if self._settings.state is not None:
             given["CACHEFS_STATE"] = os.fspath(self._settings.state)

@@ -6,6 +6,7 @@ To begin a room's program twice starts it once, because only one runner can clai
 has not been claimed yet claims it, so that a runner which comes late finds the place taken.
 """
 
+import ctypes
 import fcntl
 import json
 import os
@@ -17,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cachefs.core.names import printable
+from cachefs.dataflow.steps.programs.runner import detach, mounted
 from cachefs.errors import ClusterError
 from cachefs.ports import Closing, Runtime
 
@@ -31,6 +33,17 @@ _LOOK_SECONDS = 0.01
 _MARK = "CACHEFS_ROOM"
 
 Standing = Literal["none", "starting", "running", "ended", "lost"]
+
+
+class MountFor(NamedTuple):
+    """A dataset that a program finds as a folder."""
+
+    path: str
+    """Absolute; made if it is missing."""
+    command: tuple[str, ...]
+    """What mounts it, and serves it until it is asked to end."""
+    folder: str
+    """Where that is run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +61,8 @@ class Program:
     log_bytes: int = 4 * 1024 * 1024
     tethered: bool = False
     """Whether it ends with the process that began it."""
+    mounts: tuple["MountFor", ...] = ()
+    """What is mounted before it begins, and goes when it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +129,7 @@ class Rooms(Closing):
                 "ready_after": program.ready_after,
                 "log_bytes": program.log_bytes,
                 "tethered": program.tethered,
+                "mounts": [one._asdict() for one in program.mounts],
                 "notes": dict(notes or {}),
             }
             _write(room / "start.json", document)
@@ -238,14 +254,25 @@ def clear_up(rooms: Sequence[Path]) -> None:
                 if marks & set((process / "environ").read_bytes().split(b"\0")):
                     os.kill(int(process.name), signal.SIGKILL)
     for room in rooms:
+        for mount in (_read(room / "start.json") or {}).get("mounts", ()):
+            detach(mount["path"], ctypes.CDLL(None))
         if not (room / "ended.json").exists():
             _write_stopped(room)
 
 
+def rooms_in(folder: Path) -> list[Path]:
+    """Return the rooms below a folder; looks into nothing that is mounted there."""
+    found, elsewhere = [], mounted()
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if f"{here}/{name}" not in elsewhere]
+        if "start.json" in files:
+            found.append(Path(here))
+    return found
+
+
 def stop_all(runtime: Runtime, folder: Path) -> int:
     """End every program of a folder of rooms; return how many ran. For whoever ends the whole system."""
-    rooms = [file.parent for file in folder.rglob("start.json")]
-    active = [room for room in rooms if look(room).active]
+    active = [room for room in rooms_in(folder) if look(room).active]
     with Rooms(runtime) as owned:
         owned.stop(active)
     return len(active)

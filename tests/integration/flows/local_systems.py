@@ -9,7 +9,7 @@ import sys
 
 from cachefs.cli.system.statefolder import StateFolder
 from cachefs.config.secrets import read_token
-from cachefs.dataflow.steps.programs.rooms import look, notes_of
+from cachefs.dataflow.steps.programs.rooms import look, notes_of, rooms_in
 from cachefs.errors import CacheFSError
 from cachefs.transport.api import Api
 from cachefs.transport.processes import ProcessRecord
@@ -31,6 +31,7 @@ class LocalSystem:
         self.environment = {
             **clean,
             "CACHEFS_STATE": str(self.state.path),
+            "CACHEFS_RUN": str(folder / "run"),
             "CACHEFS_CLUSTER__BLOCK_SIZE": str(BLOCK_SIZE),
             "CACHEFS_CLUSTER__LEASE_SECONDS": "2",
             "HOOK_URL": "",
@@ -113,7 +114,7 @@ class LocalSystem:
 
     def live_replicas(self):
         """Return the rooms of the replicas that live."""
-        rooms = [file.parent for file in self.state.programs.rglob("start.json")]
+        rooms = rooms_in(self.state.programs)
         return [room for room in rooms if notes_of(room) and look(room).active]
 
     def process(self, name):

@@ -69,9 +69,9 @@ def test_what_was_fluids_runs(system):
     text = FLUID.replace("FOLDER", str(system.folder)).replace("PYTHON", sys.executable)
     imported = read_fluid(text, file="fluid.yaml")
     document = imported.document
-    assert "leave them out" in "\n".join(imported.notes)
+    assert "the dataset is mounted there" in "\n".join(imported.notes)
     steps = {step["id"]: step for step in document["spec"]["steps"]}
-    del steps["count"]["with"]["mounts"]  # as the note says: there is no cluster here
+    del steps["count"]["with"]["mounts"]  # they need FUSE, and have tests of their own
     kept = {"keep_to": f"file://{system.folder}/kept"}
     status = system.wait(system.submit(yaml.safe_dump(document), kept))
     assert status["run"]["failure"] == ""

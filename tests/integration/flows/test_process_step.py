@@ -319,9 +319,9 @@ def test_where_programs_are_not_allowed_none_runs(open_places, settings, match):
         carry_out(ProcessStep(open_places(**settings)), Steps().attempt(), sh("true"))
 
 
-def test_mounts_are_refused(places):
+def test_mounts_are_refused_where_nothing_can_be_mounted(places):
     arguments = sh("true", mounts=[{"dataset": "llama", "path": "/model"}])
-    with pytest.raises(ConfigError, match="no mounts"):
+    with pytest.raises(ConfigError, match="nothing can be mounted"):
         carry_out(ProcessStep(places), Steps().attempt(), arguments)
 
 
