@@ -17,7 +17,8 @@ How to use it::
 """
 
 from cachefs.hints.inventory.facts import Facts
-from cachefs.hints.inventory.inventory import Found, Inventory
+from cachefs.hints.inventory.found import Found
+from cachefs.hints.inventory.inventory import Inventory
 from cachefs.hints.inventory.sources import Listing, NodeSource
 
 __all__ = ["Facts", "Found", "Inventory", "Listing", "NodeSource"]

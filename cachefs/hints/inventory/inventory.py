@@ -14,7 +14,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from cachefs.coordinator.duties import Surroundings
@@ -24,12 +23,13 @@ from cachefs.core.hints.asking import Reading
 from cachefs.core.hints.estimate import Links
 from cachefs.core.hints.fleet import Fleet
 from cachefs.core.hints.spread import Spread, nowhere
-from cachefs.core.hints.spreading import Place, credited, scaled
+from cachefs.core.hints.spreading import Place, credited
 from cachefs.core.manifest import FileEntry, VersionId
 from cachefs.core.names import DatasetName, WorkerId
 from cachefs.errors import CacheFSError, NotKnownError
 from cachefs.hints.inventory import fluid, linking
 from cachefs.hints.inventory.awaiting import Awaiting
+from cachefs.hints.inventory.found import Found
 from cachefs.hints.inventory.hearing import Heard, Hearing
 from cachefs.hints.inventory.machines import Machines
 from cachefs.hints.inventory.nodesfile import NodesFile
@@ -44,7 +44,9 @@ _LOG = logging.getLogger("cachefs.coordinator")
 
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 0.25
-"""How often the store is looked at."""
+"""How often the store is looked at, if that takes no time."""
+_LOOKS_BETWEEN = 4
+"""So many times as long as a look took lies between two: of many thousand members, or on a busy machine."""
 SOURCE_SECONDS = 1.0
 AT_ONCE_FILES = 2_000
 """So many files are sorted in the asker's thread: some 20 milliseconds."""
@@ -53,25 +55,6 @@ _WAITING_LIMIT = 1_000
 _OLD_SECONDS = 600.0
 """A version that is not current any more is forgotten when nobody has asked for it for so long."""
 _CLOSE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Where the bytes are that a reading names."""
-
-    dataset: DatasetName
-    version: VersionId
-    spread: Spread
-    """``spread.origin`` is the key of ``links.origins``."""
-    files: int
-    """How many are read."""
-    exact: bool = True
-    """``False``: the files that the patterns choose are still being sorted out, which takes long only for
-    many thousands; meanwhile the spread is that of all files."""
-    revision: int = 0
-    """Grows whenever what is found for this reading changes: for whoever watches it."""
-    looked_at: float = 0.0
-    """The monotonic moment at which the spread was made."""
 
 
 class Inventory(Closing):
@@ -118,7 +101,7 @@ class Inventory(Closing):
         self._followed = -1
         self._fleet_revision = 0
         self._labels_of = -1
-        self._looked_at = self._sources_at = float("-inf")
+        self._looked_at = self._sources_at = self._look_due = float("-inf")
         self._store_problem = ""
         self._waiting: OrderedDict[Choice, Named] = OrderedDict()
         self._chosen: tuple[tuple[VersionId, tuple[str, ...]], Sequence[FileEntry]] | None = None
@@ -240,7 +223,7 @@ class Inventory(Closing):
             if named.files <= AT_ONCE_FILES:
                 kept = self._sort(choice, named)
         if kept is not None:
-            return _found(named, kept)
+            return Found.of(named, kept)
         with self._news:
             self._waiting[choice] = named
             self._waiting.move_to_end(choice)
@@ -250,7 +233,7 @@ class Inventory(Closing):
         if whole is None:
             unknown = nowhere(named.size, named.origin)
             whole = Kept(unknown, named.files, 0, self._looked_at)
-        return _found(named, whole, exact=False, share=1 / place[1])
+        return Found.of(named, whole, exact=False, share=1 / place[1])
 
     def spread(self, reading: Reading) -> Spread | None:
         """Return :meth:`find`'s spread."""
@@ -314,8 +297,10 @@ class Inventory(Closing):
             now = self._runtime.monotonic()
             changed = False
             awaited: frozenset[FileVersionId] = frozenset()
-            if now - self._looked_at >= LOOK_SECONDS:
+            if now >= self._look_due:
                 changed, awaited = self._look(now)
+                took = self._runtime.monotonic() - now
+                self._look_due = now + max(LOOK_SECONDS, _LOOKS_BETWEEN * took)
             changed |= self._follow(awaited)
             with self._turn:
                 fleet_revision = self._fleet.revision
@@ -480,18 +465,6 @@ class Inventory(Closing):
         with self._news:
             self._revision += 1
             self._news.notify_all()
-
-
-def _found(named: Named, kept: Kept, *, exact: bool = True, share: float = 1.0) -> Found:
-    return Found(
-        dataset=named.dataset,
-        version=named.id,
-        spread=kept.spread if share == 1 else scaled(kept.spread, share),
-        files=kept.files,
-        exact=exact,
-        revision=kept.revision,
-        looked_at=kept.made_at,
-    )
 
 
 def _only(heard: Mapping[WorkerId, Heard], known: Collection[WorkerId]) -> dict[WorkerId, Heard]:
