@@ -30,6 +30,7 @@ from cachefs.core.hints.asking import LEVELS
 from cachefs.core.hints.capacities import EVER, ROUNDING, Capacities, fewest
 from cachefs.core.hints.fleet import Column, Rows
 from cachefs.core.hints.joint import Joint, Placement, Uplinks, data_of, seconds_of
+from cachefs.core.hints.nodes import NEVER
 from cachefs.core.hints.slots import Counts
 
 CLUSTER = "cluster"
@@ -78,7 +79,8 @@ class Level:
     def solve(self, limit: float) -> tuple[Placement, float] | None:
         """Return the best placement in a domain of the level that is quicker than a limit."""
         best: tuple[Placement, float] | None = None
-        limit = min(limit, self._enough() + 2 * EXACT_SECONDS)
+        if limit == NEVER:
+            limit = self._enough() + 2 * EXACT_SECONDS
         while len(self._at):
             low, high, domain, at = self._halve(limit - EXACT_SECONDS)
             if domain < 0:

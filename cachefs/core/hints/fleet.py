@@ -32,6 +32,7 @@ class Fleet:
         self._nodes: list[Node] = []
         self._racks: dict[tuple[str, str], int] = {}
         self._zones: dict[str, int] = {}
+        self._regions: dict[str, int] = {}
         self._revision = 0
         self._by_name: Rows = np.empty(0, dtype=np.intp)
         self._columns: dict[str, NDArray[Any]] = {}
@@ -58,6 +59,7 @@ class Fleet:
         self._columns["alive"][row] = True
         self._columns["schedulable"][row] = node.schedulable
         self._columns["zone"][row] = self._zones.setdefault(node.zone, len(self._zones))
+        self._columns["region"][row] = self._regions.setdefault(node.region, len(self._regions))
         place = (node.zone, node.rack)
         self._columns["rack"][row] = self._racks.setdefault(place, len(self._racks))
         for link in _LINKS:
@@ -101,8 +103,9 @@ class Fleet:
     def column(self, name: str) -> NDArray[Any]:
         """Return a column, to read and, but for those of :meth:`put`, to write.
 
-        ``alive`` and ``schedulable`` (truths), ``heard_at`` (moment), ``zone`` and ``rack`` (numbers
-        of :meth:`places`), ``nic``, ``disk``, ``memory``, ``numa``, ``load`` (nominal rates),
+        ``alive`` and ``schedulable`` (truths), ``heard_at`` (moment), ``zone``, ``rack`` and
+        ``region`` (numbers, those of :attr:`zones` and :attr:`racks`), ``nic``, ``disk``, ``memory``,
+        ``numa``, ``load`` (nominal rates),
         ``efficiency_nic`` … (learned efficiencies, 1 to begin with), ``streams_in``, ``streams_out``,
         ``streams_disk`` (transfers running), ``queued_in``, ``queued_disk`` (bytes promised ahead).
         """
@@ -150,6 +153,7 @@ class Fleet:
             "heard_at": (np.float64, -NEVER),
             "changed_at": (np.int64, 0),
             "zone": (np.intp, 0),
+            "region": (np.intp, 0),
             "rack": (np.intp, 0),
             **dict.fromkeys(_LINKS, (np.float64, 1.0)),
             **{f"efficiency_{link}": (np.float64, 1.0) for link in _LINKS},

@@ -97,7 +97,7 @@ def solve(joint: Joint) -> GangChoice | NoPlace:
             best = _Found(found[0], level, found[1])
     if best is None:
         return NoPlace(_why_none(joint))
-    best = replace(best, placement=_sooner(joint, best))
+    best = replace(best, placement=_sooner(joint, capacities, best))
     seconds = seconds_of(joint, best.placement, best.island)
     breakdown, slowest = breakdown_of(joint, best.placement, best.island)
     return GangChoice(
@@ -142,11 +142,11 @@ def _shared_on_one(joint: Joint, at: Rows) -> Column:
     return np.maximum(shared, joint.links_least(members))
 
 
-def _sooner(joint: Joint, found: _Found) -> Placement:
+def _sooner(joint: Joint, capacities: Capacities, found: _Found) -> Placement:
     """Return an equally quick placement in the same domain, on nodes that are ready sooner by themselves."""
     if found.level in _ON_ONE:
         return found.placement
-    level = Level(joint, Capacities(joint), found.level)
+    level = Level(joint, capacities, found.level)
     domain = level.domain[next(iter(found.placement))]
     at = np.flatnonzero(level.domain == domain)
     further = joint.further(len(found.placement), joint.least)
@@ -167,6 +167,8 @@ def _sooner(joint: Joint, found: _Found) -> Placement:
 def _more(joint: Joint, found: _Found) -> dict[int, int]:
     """Return places for the members beyond those that are enough, where they are ready next."""
     spare = joint.gang.size - joint.least
+    if not spare:
+        return {}
     level = joint.gang.required_topology or CLUSTER
     island = found.island if level == "island" else None
     domain = domains_of(joint, "node" if level == "island" else level)

@@ -158,8 +158,6 @@ def joined(
     card = card / (fleet.column("streams_in")[rows] + 1)
     afar = every[_AFAR].sum(axis=0)
     weight = shares[_PEERS].sum(axis=0) / gang.size / _peers_rate(one, work)
-    places = [fleet.at(row) for row in rows.tolist()]
-    regions: dict[str, int] = {}
     rack, zone = fleet.column("rack")[rows], fleet.column("zone")[rows]
     far = every[_BEYOND_RACK].sum(axis=0), shares[_BEYOND_RACK].sum(axis=0) / gang.size
     farther = every[_BEYOND_ZONE].sum(axis=0), shares[_BEYOND_ZONE].sum(axis=0) / gang.size
@@ -179,9 +177,7 @@ def joined(
         chained_members=bool(weight.any() and afar.any()),
         rack=rack,
         zone=zone,
-        region=np.array(
-            [regions.setdefault(node.region, len(regions)) for node in places], dtype=np.intp
-        ),
+        region=fleet.column("region")[rows],
         racks=_uplinks(work.links.racks, fleet.racks, rack, *far),
         zones=_uplinks(work.links.zones, fleet.zones, zone, *farther),
         origins=_origins(work, rows, gang.size),
@@ -385,16 +381,14 @@ def _uplinks(
     share: Column,
 ) -> Uplinks:
     """Return the seconds of uplinks. Any node behind one tells which bytes come from beyond it."""
-    base, slope = np.zeros(len(numbers) or 1), np.zeros(len(numbers) or 1)
+    base, slope, most_every, most_share = np.zeros((4, len(numbers) or 1))
+    np.maximum.at(most_every, number, every)
+    np.maximum.at(most_share, number, share)
     for place, link in links.items():
         at = numbers.get(place)
-        behind = np.flatnonzero(number == at) if at is not None else ()
-        if at is None or not len(behind):
-            continue
-        bytes_every, bytes_share = float(every[behind].max()), float(share[behind].max())
-        if bytes_every + bytes_share > 0:
-            base[at] = (bytes_every + link.queued) / link.share
-            slope[at] = bytes_share / link.share
+        if at is not None and most_every[at] + most_share[at] > 0:
+            base[at] = (most_every[at] + link.queued) / link.share
+            slope[at] = most_share[at] / link.share
     return Uplinks(base, slope)
 
 
