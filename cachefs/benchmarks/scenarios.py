@@ -9,6 +9,7 @@ from cachefs.benchmarks.endpoints import endpoint
 from cachefs.benchmarks.filling import cold, cold_eight, cold_link
 from cachefs.benchmarks.flows import flow
 from cachefs.benchmarks.footprint import imports, memory
+from cachefs.benchmarks.hints import hints
 from cachefs.benchmarks.links import netns
 from cachefs.benchmarks.loaders.apart import load_second
 from cachefs.benchmarks.loaders.cold import load_cold
@@ -25,6 +26,7 @@ from cachefs.benchmarks.moving import drain, join
 from cachefs.benchmarks.outcomes import hint_outcomes
 from cachefs.benchmarks.planning import flow_plan
 from cachefs.benchmarks.reading import local, remote
+from cachefs.benchmarks.scheduling import hint_extender
 from cachefs.errors import CacheFSError, NotKnownError
 
 SCENARIOS: dict[str, Scenario] = {
@@ -42,7 +44,9 @@ SCENARIOS: dict[str, Scenario] = {
     "join": join,
     "drain": drain,
     "flow": flow,
+    "hints": hints,
     "flow-plan": flow_plan,
+    "hint-extender": hint_extender,
     "hint-outcomes": hint_outcomes,
     "load": load,
     "load-remote": load_remote,
