@@ -30,67 +30,84 @@ class What(StrEnum):
     EVICTION = "eviction"
 
 
-def simulate(  # noqa: PLR0917 - each is an option
-    trace: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TRACE",
-            help="GenTD26's lora_request_trace.csv or openb's openb_pod_list_default.csv.",
-        ),
-    ],
-    what: Annotated[
-        What, typer.Option("--what", help="Where jobs start, or what a cache would have hit.")
-    ] = What.PLACEMENT,
-    policies: Annotated[
-        str, typer.Option("--policy", metavar="NAME,…", help="Who decides where jobs start.")
-    ] = _POLICIES,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many nodes.")] = 16,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Accelerators of each node.")] = 4,
-    node_list: Annotated[
-        Path | None,
-        typer.Option("--node-list", metavar="FILE", help="openb's list of nodes, instead."),
-    ] = None,
-    speedup: Annotated[
-        float, typer.Option("--speedup", min=0.001, help="Arrivals come closer by this factor.")
-    ] = 15.0,
-    requests: Annotated[
-        int | None, typer.Option("--requests", min=1, help="At most so many of the trace.")
-    ] = None,
-    skip: Annotated[
-        int, typer.Option("--skip", min=0, help="Leave out so many at the beginning.")
-    ] = 0,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="How often models get other sizes.")
-    ] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed.")] = 0,
-    model_bytes: Annotated[
-        str, typer.Option("--model-sizes", metavar="FROM-TO", help="Sizes are drawn between.")
-    ] = "4GB-64GB",
-    origin: Annotated[str, typer.Option("--origin", help="The origin's link.")] = "20Gbit",
-    nic: Annotated[str, typer.Option("--nic", help="Each node's network card.")] = "25Gbit",
-    disk: Annotated[str, typer.Option("--disk", help="Each node's disk.")] = "3GB/s",
-    load: Annotated[str, typer.Option("--load", help="Into a node's accelerators.")] = "20GB/s",
-    init: Annotated[str, typer.Option("--init", help="What a program takes to start.")] = "4s",
-    memory: Annotated[str, typer.Option("--memory", help="Each memory tier.")] = "96GB",
-    disk_tier: Annotated[str, typer.Option("--disk-tier", help="Each disk tier.")] = "400GB",
-    peers: Annotated[
-        bool, typer.Option("--peers/--no-peers", help="Do nodes read from one another?")
-    ] = True,
-    against: Annotated[
-        str, typer.Option("--against", metavar="POLICY", help="What to compare with.")
-    ] = _AGAINST,
-    capacity: Annotated[
-        str, typer.Option("--capacity", metavar="SIZE,…", help="With --what eviction.")
-    ] = "500GB,1TB,2TB",
-    eviction: Annotated[
-        str, typer.Option("--eviction", metavar="NAME,…", help="With --what eviction.")
-    ] = "lru,tinylfu,size",
-    block: Annotated[
-        str, typer.Option("--block", metavar="SIZE", help="With --what eviction.")
-    ] = "1GiB",
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw a picture: chart.png.")
-    ] = None,
+_TracePath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRACE",
+        help="GenTD26's lora_request_trace.csv or openb's openb_pod_list_default.csv.",
+    ),
+]
+_Asked = Annotated[
+    What, typer.Option("--what", help="Where jobs start, or what a cache would have hit.")
+]
+_Names = Annotated[
+    str, typer.Option("--policy", metavar="NAME,…", help="Who decides where jobs start.")
+]
+_Nodes = Annotated[int, typer.Option("--nodes", min=1, help="How many nodes.")]
+_Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Accelerators of each node.")]
+_NodeList = Annotated[
+    Path | None, typer.Option("--node-list", metavar="FILE", help="openb's list of nodes, instead.")
+]
+_Speedup = Annotated[
+    float, typer.Option("--speedup", min=0.001, help="Arrivals come closer by this factor.")
+]
+_Requests = Annotated[
+    int | None, typer.Option("--requests", min=1, help="At most so many of the trace.")
+]
+_Skip = Annotated[int, typer.Option("--skip", min=0, help="Leave out so many at the beginning.")]
+_Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How often models get other sizes.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
+_Sizes = Annotated[
+    str, typer.Option("--model-sizes", metavar="FROM-TO", help="Sizes are drawn between these.")
+]
+_Origin = Annotated[str, typer.Option("--origin", metavar="RATE", help="The origin's link.")]
+_Nic = Annotated[str, typer.Option("--nic", metavar="RATE", help="Each node's network card.")]
+_Disk = Annotated[str, typer.Option("--disk", metavar="RATE", help="Each node's disk.")]
+_Load = Annotated[str, typer.Option("--load", metavar="RATE", help="Into a node's accelerators.")]
+_Init = Annotated[str, typer.Option("--init", metavar="TIME", help="For a program to start.")]
+_Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Each memory tier.")]
+_DiskTier = Annotated[str, typer.Option("--disk-tier", metavar="SIZE", help="Each disk tier.")]
+_Peers = Annotated[bool, typer.Option("--peers/--no-peers", help="Nodes read from one another.")]
+_Against = Annotated[str, typer.Option("--against", metavar="POLICY", help="What to compare with.")]
+_Capacities = Annotated[
+    str, typer.Option("--capacity", metavar="SIZE,…", help="With --what eviction.")
+]
+_Evictions = Annotated[
+    str, typer.Option("--eviction", metavar="NAME,…", help="With --what eviction.")
+]
+_Block = Annotated[str, typer.Option("--block", metavar="SIZE", help="With --what eviction.")]
+_Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw a picture: waits.png.")
+]
+
+
+def simulate(
+    trace: _TracePath,
+    *,
+    what: _Asked = What.PLACEMENT,
+    policies: _Names = _POLICIES,
+    nodes: _Nodes = 16,
+    gpus: _Gpus = 4,
+    node_list: _NodeList = None,
+    speedup: _Speedup = 15.0,
+    requests: _Requests = None,
+    skip: _Skip = 0,
+    seeds: _Seeds = 5,
+    seed: _Seed = 0,
+    model_sizes: _Sizes = "4GB-64GB",
+    origin: _Origin = "20Gbit",
+    nic: _Nic = "25Gbit",
+    disk: _Disk = "3GB/s",
+    load: _Load = "20GB/s",
+    init: _Init = "4s",
+    memory: _Memory = "96GB",
+    disk_tier: _DiskTier = "400GB",
+    peers: _Peers = True,
+    against: _Against = _AGAINST,
+    capacity: _Capacities = "500GB,1TB,2TB",
+    eviction: _Evictions = "lru,tinylfu,size",
+    block: _Block = "1GiB",
+    plot: _Plot = None,
     as_json: options.Json = False,
 ) -> None:
     """Replay a trace of requests against policies, or against caches.
@@ -103,7 +120,7 @@ def simulate(  # noqa: PLR0917 - each is an option
     from cachefs.hints.simulating.world import Site
 
     known = read_trace(trace, speedup=speedup, first=skip, limit=requests, seed=seed)
-    smallest, largest = _bounds(model_bytes, parse_size)
+    smallest, largest = _bounds(model_sizes, parse_size)
     run = _Run(known, list(range(seed, seed + seeds)), smallest, largest, speedup)
     if what is What.EVICTION:
         capacities = [parse_size(each) for each in _words(capacity)]

@@ -1,3 +1,5 @@
+"""A program that holds its bytes in an accelerator runs already."""
+
 import numpy as np
 
 from cachefs.core.hints.estimate import Links, estimate, locate

@@ -1,3 +1,5 @@
+"""What share of the bytes a cache of some size would have served."""
+
 import pytest
 
 from cachefs.errors import ConfigError

@@ -1,3 +1,5 @@
+"""Reading traces: in order, complete, and refused with a reason if they are none."""
+
 import pytest
 
 from cachefs.errors import ConfigError
