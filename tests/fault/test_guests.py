@@ -21,12 +21,13 @@ def invite(bench, file, *indexes):
         bench.store.mark_guest(file.entry.file_version, index)
 
 
-def settle(bench, *, later=IDLE_SECONDS + 1.0, own=(), unknown=()):
+def settle(bench, *, later=IDLE_SECONDS + 1.0, own=(), unknown=(), all_of_them=False):
     now = bench.store._runtime.monotonic() + later
     return bench.store.guests.settle(
         lambda _, index: None if index in unknown else index in own,
         now=now,
         idle_seconds=IDLE_SECONDS,
+        all_of_them=all_of_them,
     )
 
 
@@ -52,6 +53,16 @@ def test_a_guest_that_has_become_the_workers_own_is_a_block_like_any_other(bench
     assert settle(bench, own=[1]) == 1
     assert bench.resident(file) == [1]
     assert settle(bench) == 0
+
+
+def test_when_the_members_have_changed_also_guests_that_are_read_become_the_workers_own(
+    bench, file
+):
+    invite(bench, file, 1, 2)
+    settle(bench, later=0.0, own=[1])
+    assert len(bench.store.guests) == 2
+    settle(bench, later=0.0, own=[1], all_of_them=True)
+    assert len(bench.store.guests) == 1
 
 
 def test_a_guest_stays_while_nobody_can_say_whose_it_is(bench, file):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from cachefs.config.schema import HeatConfig
 from cachefs.core import placement
-from cachefs.core.blocks import BlockId
+from cachefs.core.blocks import BlockId, FileVersionId
 from cachefs.core.heat import Crowd
 from cachefs.core.membership import Member
 from cachefs.core.names import WorkerId
@@ -28,7 +28,7 @@ from cachefs.workers.storage.cachedfile import CachedFile
 from cachefs.workers.storage.store import TieredStore
 
 METADATA_SECONDS = 2.0
-"""Longest wait to learn whose a guest's file is."""
+"""Longest wait to learn whose the guests are; much less than a lease."""
 
 
 class Spreading:
@@ -52,6 +52,7 @@ class Spreading:
         self._lock = threading.Lock()
         self._crowds: dict[BlockId, Crowd] = {}
         self._referred = 0
+        self._settled_epoch = -1
 
     @property
     def referred(self) -> int:
@@ -108,25 +109,37 @@ class Spreading:
         return is_here or self._store.guests.may_come(share)
 
     def expire(self) -> None:
-        """Let the guests go that nobody reads any more."""
-        members = self._knowledge.view(deadline=0.0).members
+        """Let the guests go that nobody reads any more; waits :data:`METADATA_SECONDS` at most."""
+        view = self._knowledge.view(deadline=0.0)
+        now = self._runtime.monotonic()
+        files: dict[FileVersionId, FileRef | None] = {}
 
         def is_own(cached: CachedFile, index: int) -> bool | None:
-            deadline = self._runtime.monotonic() + METADATA_SECONDS
             name = cached.file_version
-            try:
-                file = self._knowledge.file(cached.dataset, cached.version, name, deadline=deadline)
-            except NotKnownError:
-                return False  # nobody wants that version any more
-            except CacheFSError:
+            if name not in files:
+                files[name] = self._file(cached, now + METADATA_SECONDS)
+            file = files[name]
+            if file is None:
                 return None
-            owners = placement.owners(
-                BlockId(name, index), members, pool=file.pool, replicas=file.replicas
-            )
+            block = BlockId(name, index)
+            owners = placement.owners(block, view.members, pool=file.pool, replicas=file.replicas)
             return any(owner.worker == self._own for owner in owners)
 
-        now = self._runtime.monotonic()
-        self._store.guests.settle(is_own, now=now, idle_seconds=self._config.idle_seconds)
+        # Placing a block costs a hash for each member; who owns it changes with them only.
+        changed, self._settled_epoch = view.epoch != self._settled_epoch, view.epoch
+        idle_seconds = self._config.idle_seconds
+        self._store.guests.settle(is_own, now=now, idle_seconds=idle_seconds, all_of_them=changed)
+
+    def _file(self, cached: CachedFile, deadline: float) -> FileRef | None:
+        """Return what a cached file is; ``None`` if nobody can say."""
+        try:
+            return self._knowledge.file(
+                cached.dataset, cached.version, cached.file_version, deadline=deadline
+            )
+        except NotKnownError:  # that version is gone, and another one may have the file
+            return self._knowledge.known_file(cached.file_version)
+        except CacheFSError:
+            return None
 
     def _replicas(self, file: FileRef, block: BlockId, zone: str) -> list[Member]:
         """Return who may send a block besides us, the best first; nobody if we do not own it."""

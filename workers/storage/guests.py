@@ -2,7 +2,7 @@
 
 A guest goes when nobody has read it for a while, and before that when room is needed: before any other
 block, also one of a pinned file, for pins keep what the owners hold. Guests take a share of the tiers at
-most; one more is not let in. Whether a block is a guest is known in memory only: after a restart it is a
+most, but for those on their way; one more is not let in. Whether a block is a guest is known in memory only: after a restart it is a
 block like any other, and grows old.
 """
 
@@ -46,7 +46,12 @@ class Guests:
                     tier.books.set_guest(file, index, guest=True)
 
     def settle(
-        self, is_own: Callable[[CachedFile, int], bool | None], *, now: float, idle_seconds: float
+        self,
+        is_own: Callable[[CachedFile, int], bool | None],
+        *,
+        now: float,
+        idle_seconds: float,
+        all_of_them: bool,
     ) -> int:
         """Keep those that are ours by now, and evict those that nobody reads; return how many.
 
@@ -55,17 +60,20 @@ class Guests:
                 known, ``None``, and the guest stays.
             now: On the runtime's clock.
             idle_seconds: One that was not read for so long goes, unless somebody has it open.
+            all_of_them: Look also at those that are read: the members have changed.
         """
         with self._lock:
-            present = [
-                (tier, tier.books.files[block.file_version], block)
+            looked_at = [
+                (tier, file, block)
                 for tier in self._tiers
                 for block in tier.books.guests
+                for file in (tier.books.files[block.file_version],)
+                if all_of_them or file.blocks[block.index].read_at <= now - idle_seconds
             ]
-        owned = {block: is_own(file, block.index) for _, file, block in present}
+        owned = {block: is_own(file, block.index) for _, file, block in looked_at}
         leaving: dict[tuple[Tier, CachedFile], list[int]] = defaultdict(list)
         with self._lock:
-            for tier, file, block in present:
+            for tier, file, block in looked_at:
                 if file.gone or block not in tier.books.guests:
                     continue
                 if owned[block]:
