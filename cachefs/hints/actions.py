@@ -8,7 +8,7 @@ data can use the time.
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cachefs.core.hints.answer import Action, Hint
@@ -80,9 +80,15 @@ def lacking(decided: Decided, row: int, node: str, share: float) -> tuple[Action
 class Prefetches:
     """Starts what hints assume. Safe from any thread."""
 
-    def __init__(self, warm: Warm) -> None:
-        """Start nothing yet."""
+    def __init__(self, warm: Warm, nodes: Callable[[], Collection[str]]) -> None:
+        """Start nothing yet.
+
+        Args:
+            warm: Starts one.
+            nodes: Returns the nodes that keep data; it does not wait.
+        """
         self._warm = warm
+        self.nodes = nodes
         self.started = 0
         """How many were begun."""
 

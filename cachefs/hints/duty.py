@@ -68,7 +68,7 @@ class HintDuty(Duty):
                 remembered_nodes=config.remembered_nodes,
                 block_bytes=parts.cluster.block_size,
             ),
-            prefetches=Prefetches(wishes.warm),
+            prefetches=Prefetches(wishes.warm, wishes.nodes),
         )
         self._watchers = Watchers(self.service, parts.runtime, limit=config.watchers_limit)
         self._callers = Watchers(self.service, parts.runtime, limit=_CALLERS_WATCHING)

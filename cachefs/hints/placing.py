@@ -7,6 +7,7 @@ One member goes to the best node; the members of a gang go where they are ready 
 
 import secrets
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from cachefs.core.hints.answer import Action, GangHint, Wait
@@ -43,11 +44,26 @@ class Placed:
 class Placer:
     """Places jobs; with the inventory's turn only."""
 
-    def __init__(self, fleet: Fleet, lessons: Lessons, *, block_bytes: int) -> None:
-        """Place jobs on the nodes of a fleet."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        lessons: Lessons,
+        *,
+        block_bytes: int,
+        keeping: Callable[[], Collection[str]],
+    ) -> None:
+        """Place jobs on the nodes of a fleet.
+
+        Args:
+            fleet: The nodes.
+            lessons: What outcomes have taught.
+            block_bytes: The unit in which bytes are handed from node to node.
+            keeping: Returns the nodes that keep data: those with workers.
+        """
         self._fleet = fleet
         self._lessons = lessons
         self._block_bytes = block_bytes
+        self._keeping = keeping
 
     def place(self, decided: Decided) -> Placed:
         """Return where the job would go."""
@@ -120,11 +136,11 @@ class Placer:
 
     def _on(self, decided: Decided, nodes: tuple[str, ...]) -> Placed:
         """Return a placement on some nodes, with what they lack."""
-        size = len(nodes)
+        size, keeping = len(nodes), self._keeping()
         actions: list[Action] = []
         for node, members in list(Counter(nodes).items())[:NODES_MAX]:
             row = self._fleet.row(node)
-            if row is not None:
+            if row is not None and node in keeping:
                 actions += lacking(decided, row, node, members / size)
         return Placed(nodes=nodes, lacking=tuple(actions))
 

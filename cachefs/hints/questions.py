@@ -191,6 +191,7 @@ class QuestionBody(Body):
             staleness_seconds_max=self.max_staleness_s,
             reserve_seconds=None if self.reserve is None else self.reserve.ttl_s,
             limit=self.limit,
+            every=self.renderings is None or bool(self.renderings),  # some score all candidates
             explain=self.explain,
             prefetch=self.prefetch,
             dry_run=self.dry_run,

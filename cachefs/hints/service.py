@@ -89,7 +89,12 @@ class HintService:
         self._counts = _Counts()
         with inventory.turn():
             self._decider = Decider(inventory.fleet, lessons, rules.prices)
-            self._placer = Placer(inventory.fleet, lessons, block_bytes=rules.block_bytes)
+            self._placer = Placer(
+                inventory.fleet,
+                lessons,
+                block_bytes=rules.block_bytes,
+                keeping=prefetches.nodes,
+            )
 
     # ---- questions ----------------------------------------------------------------------------
 

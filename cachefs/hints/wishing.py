@@ -24,6 +24,16 @@ class Wishes:
         """Ask nothing yet."""
         self._coordinator = coordinator
         self._inventory = inventory
+        self._found: tuple[object, object, frozenset[str]] = (None, None, frozenset())
+
+    def nodes(self) -> frozenset[str]:
+        """Return the nodes that workers run on; does not wait."""
+        view, heard = self._coordinator.members.view, self._inventory.heard()
+        seen_view, seen_heard, nodes = self._found
+        if view is not seen_view or heard is not seen_heard:
+            nodes = frozenset(_node_of(each, heard.get(each.worker)) for each in view.members)
+            self._found = view, heard, nodes
+        return nodes
 
     def warm(self, found: Found, wanted: Wanted) -> WarmJob:
         """Have what a job reads brought to a node; who asks for the same again gets the same warm-up.

@@ -9,6 +9,7 @@ Document = dict[str, Any]  # Any: a JSON document
 
 _HEADINGS = ("RANK>", "NODE", "READY IN>", "90 %>", "CACHED>", "BOTTLENECK", "WHY")
 _VERSION_DIGITS = 12
+_ACTIONS_SHOWN = 4
 _PARTS = (
     ("slot_s", "SLOT>"),
     ("image_s", "IMAGE>"),
@@ -105,7 +106,7 @@ def _print_more(answer: Document) -> None:
     kept = answer["reservation"]
     if kept is not None:
         facts.append(("kept", f"{kept['token']} until {kept['expires_at']}"))
-    facts += [("prefetch", _action(action)) for action in answer["actions"]]
+    facts += [("prefetch", told) for told in _prefetches(answer["actions"])]
     if answer["hint_id"]:
         facts.append(("hint", answer["hint_id"]))
     if facts:
@@ -130,6 +131,17 @@ def _spans(numbers: list[int]) -> str:
         else:
             spans.append([number, number])
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def _prefetches(actions: list[Document]) -> list[str]:
+    """Return a line for each of few actions, or one for all of many."""
+    if len(actions) <= _ACTIONS_SHOWN:
+        return [_action(action) for action in actions]
+    size = format_size(sum(action["bytes"] for action in actions))
+    begun = sum(bool(action["job"]) for action in actions)
+    nodes = len({action["node"] for action in actions})
+    told = f"{begun} of {len(actions)} have begun" if begun else "--prefetch begins it"
+    return [f"{size} to {nodes} nodes; {told}"]
 
 
 def _action(action: Document) -> str:

@@ -48,7 +48,7 @@ from cachefs.hints.renderings.affinity import (
 from cachefs.hints.renderings.holding import PATIENCE_SECONDS, seconds_missing, should_wait
 from cachefs.hints.renderings.kai import NAMESPACE, SCHEDULERS, worker_terms
 from cachefs.hints.renderings.marks import HINT_ID
-from cachefs.hints.renderings.scales import hosts, is_required
+from cachefs.hints.renderings.scales import binds, hosts, is_required
 
 _ASKER = "admission"
 
@@ -156,7 +156,7 @@ class Admission:
             limit=1,
         )
         hint = self.ask(held)
-        return [] if hint.degraded else hosts(hint)
+        return hosts(hint) if binds(hint, held) and not hint.degraded else []
 
 
 def _required(asked: Question) -> tuple[Any, ...]:  # Any: readings

@@ -13,7 +13,7 @@ from typing import Any
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.hints.renderings.marks import HOSTNAME
-from cachefs.hints.renderings.scales import hosts, is_required, weighted
+from cachefs.hints.renderings.scales import binds, hosts, weighted
 
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -52,7 +52,7 @@ def node_affinity(hint: Hint, question: Question) -> dict[str, Any]:
     terms = preferred_terms(hint)
     if terms:
         affinity[PREFERRED] = terms
-    admitted = hosts(hint) if is_required(question) else []
+    admitted = hosts(hint) if binds(hint, question) else []
     if admitted:
         expressions = [hostname_expression(admitted)]
         affinity[REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": expressions}]}

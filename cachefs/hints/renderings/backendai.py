@@ -4,7 +4,7 @@ from typing import Any
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
-from cachefs.hints.renderings.scales import TERMS_MAX, is_required, tells_apart
+from cachefs.hints.renderings.scales import TERMS_MAX, binds, tells_apart
 
 
 def backendai(hint: Hint, question: Question) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def backendai(hint: Hint, question: Question) -> dict[str, Any]:
     Agents are named as hints know their nodes: an inventory for Backend.AI names nodes by agent
     (``i-node1``).
     """
-    required = is_required(question)
+    required = binds(hint, question)
     if hint.gang is not None:
         agents = list(dict.fromkeys(hint.gang.assignment))
     elif required or tells_apart(hint):

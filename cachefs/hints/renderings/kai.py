@@ -12,7 +12,7 @@ from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.hints.renderings.affinity import PREFERRED, REQUIRED, node_affinity
 from cachefs.hints.renderings.marks import COMPONENT, HOSTNAME, WORKER_NODE
-from cachefs.hints.renderings.scales import is_required, weighted
+from cachefs.hints.renderings.scales import binds, weighted
 
 SCHEDULERS = frozenset({"kai-scheduler", "runai-scheduler"})
 """The names by which pods ask to be placed by KAI."""
@@ -23,9 +23,8 @@ _LABEL_LENGTH_MAX = 63
 
 def kai(hint: Hint, question: Question, *, namespace: str = NAMESPACE) -> dict[str, Any]:
     """Return ``affinity`` for a pod that has none; empty without an opinion."""
-    if is_required(question):
-        required = node_affinity(hint, question).get(REQUIRED)
-        return {"nodeAffinity": {REQUIRED: required}} if required else {}
+    if binds(hint, question):
+        return {"nodeAffinity": {REQUIRED: node_affinity(hint, question)[REQUIRED]}}
     terms = worker_terms(hint, namespace=namespace)
     return {"podAffinity": {PREFERRED: terms}} if terms else {}
 

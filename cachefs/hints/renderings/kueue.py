@@ -18,7 +18,7 @@ from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.hints.renderings.holding import seconds_missing
 from cachefs.hints.renderings.marks import HINT_ID, ZONE
-from cachefs.hints.renderings.scales import is_required
+from cachefs.hints.renderings.scales import binds
 
 CHECK = "cachefs"
 """The name of the AdmissionCheck, unless it is called otherwise."""
@@ -88,7 +88,7 @@ def _update(hint: Hint, question: Question, pod_set: PodSet) -> dict[str, Any]:
 def _zone(hint: Hint, question: Question) -> str:
     """Return the one zone that a job which binds itself to a place should run in."""
     gang = question.gang
-    if not is_required(question) and (gang is None or gang.required_topology is None):
+    if not binds(hint, question) and (gang is None or gang.required_topology is None):
         return ""
     names = set(hint.gang.assignment if hint.gang is not None else [hint.nodes[0].node])
     zones = {each.zone for each in hint.nodes if each.node in names}

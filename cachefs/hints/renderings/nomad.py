@@ -10,7 +10,7 @@ from typing import Any
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
-from cachefs.hints.renderings.scales import hosts, is_required, weighted
+from cachefs.hints.renderings.scales import binds, hosts, weighted
 
 ATTRIBUTE = "${node.unique.name}"
 
@@ -21,7 +21,7 @@ def nomad(hint: Hint, question: Question) -> dict[str, Any]:
         {"LTarget": ATTRIBUTE, "RTarget": node, "Operand": "=", "Weight": weight}
         for node, weight in weighted(hint)
     ]
-    admitted = hosts(hint) if is_required(question) else []
+    admitted = hosts(hint) if binds(hint, question) else []
     constraints = []
     if admitted:
         pattern = f"^({'|'.join(re.escape(node) for node in sorted(admitted))})$"

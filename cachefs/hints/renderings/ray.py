@@ -13,7 +13,7 @@ from typing import Any
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.hints.renderings.marks import WORKER_NODE
-from cachefs.hints.renderings.scales import TERMS_MAX, groups, is_required, tells_apart
+from cachefs.hints.renderings.scales import TERMS_MAX, binds, groups, tells_apart
 
 _VALUE = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?", re.ASCII)
 """What Ray takes as a label's value."""
@@ -30,7 +30,8 @@ def ray(hint: Hint, question: Question, *, label: str = WORKER_NODE) -> dict[str
         names = hint.gang.assignment
         named = all(_VALUE.fullmatch(name) for name in names)
         return {"bundle_label_selector": [{label: name} for name in names]} if named else {}
-    if not (tells_apart(hint) or is_required(question)):
+    required = binds(hint, question)
+    if not (tells_apart(hint) or required):
         return {}
     selectors = [
         {label: _in(group)} for names in groups(hint.nodes[:TERMS_MAX]) if (group := _values(names))
@@ -38,7 +39,7 @@ def ray(hint: Hint, question: Question, *, label: str = WORKER_NODE) -> dict[str
     if not selectors:
         return {}
     fallbacks: list[dict[str, Any]] = [{"label_selector": each} for each in selectors[1:]]
-    if not is_required(question):
+    if not required:
         fallbacks.append({"label_selector": {}})
     return {"label_selector": selectors[0], "fallback_strategy": fallbacks}
 

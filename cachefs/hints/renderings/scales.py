@@ -70,8 +70,21 @@ def groups(nodes: Sequence[NodeHint]) -> list[list[str]]:
 
 
 def is_required(question: Question) -> bool:
-    """Return whether the job may go to no node that holds nothing of a dataset of its."""
+    """Return whether a job asks to go to no node that holds nothing of a dataset of its."""
     return any(each.affinity is Affinity.REQUIRED for each in question.readings)
+
+
+def holds_some(hint: NodeHint) -> bool:
+    """Return whether a node holds or awaits some of what is read."""
+    return hint.split.local > 0 or hint.split.arriving > 0
+
+
+def binds(hint: Hint, question: Question) -> bool:
+    """Return whether a required dataset binds: some node has to hold what others lack.
+
+    Where a dataset is not known, or empty, no node holds any, and all of them are in the hint.
+    """
+    return is_required(question) and any(map(holds_some, hint.nodes))
 
 
 def hosts(hint: Hint) -> list[str]:

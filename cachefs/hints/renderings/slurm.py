@@ -20,9 +20,8 @@ from typing import Any
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Affinity, Question
-from cachefs.core.hints.spread import Split
 from cachefs.core.names import DatasetName
-from cachefs.hints.renderings.scales import seconds_of
+from cachefs.hints.renderings.scales import binds, holds_some, seconds_of
 
 HOT = 0.95
 """The share of a dataset that a hot node holds: what is left is read in no time that matters."""
@@ -50,7 +49,8 @@ def slurm(hint: Hint, question: Question) -> dict[str, Any]:
     degree = _degree(hint, nodes=len(set(hint.gang.assignment)) if hint.gang is not None else 1)
     prefer = "&".join(feature(each, degree) for each in datasets) if degree else ""
     required = [each.dataset for each in question.readings if each.affinity is Affinity.REQUIRED]
-    constraint = "&".join(feature(each, "warm") for each in required) if hint.has_opinion else ""
+    binding = binds(hint, question)
+    constraint = "&".join(feature(each, "warm") for each in required) if binding else ""
     exclude = _too_late(hint, question)
     options = {"prefer": prefer, "constraint": constraint, "exclude": ",".join(exclude)}
     return {
@@ -62,22 +62,19 @@ def slurm(hint: Hint, question: Question) -> dict[str, Any]:
 
 def _degree(hint: Hint, *, nodes: int) -> str:
     """Return the degree to which so many nodes at least hold the data; empty for none."""
-    if sum(each.cached >= HOT for each in hint.nodes) >= nodes:
+    holders = [each for each in hint.nodes if holds_some(each)]
+    if sum(each.cached >= HOT for each in holders) >= nodes:
         return "hot"
-    return "warm" if sum(_holds_some(each.split) for each in hint.nodes) >= nodes else ""
+    return "warm" if len(holders) >= nodes else ""
 
 
 def _features(hint: Hint, dataset: DatasetName) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in hint.nodes:
-        if _holds_some(each.split):
+        if holds_some(each):
             degrees = ("hot", "warm") if each.cached >= HOT else ("warm",)
             found[each.node] = [feature(dataset, degree) for degree in degrees]
     return found
-
-
-def _holds_some(split: Split) -> bool:
-    return split.local > 0 or split.arriving > 0
 
 
 def _too_late(hint: Hint, question: Question) -> list[str]:

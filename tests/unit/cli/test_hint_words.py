@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from cachefs.cli.exits import exit_code
 from cachefs.cli.hinting import questions
 from cachefs.cli.hinting.commands import app
-from cachefs.cli.hinting.showing import cached, print_answer, why
+from cachefs.cli.hinting.showing import _prefetches, cached, print_answer, why
 from cachefs.cli.hinting.telling import _nodes
 from cachefs.config.secrets import make_token
 from cachefs.errors import ClusterError, ConfigError, DeniedError, NotKnownError
@@ -162,6 +162,17 @@ def test_an_answer_is_a_table_with_what_else_there_is_to_say(capsys):
         "n9       the node is not known",
     ):
         assert part in shown.out
+
+
+def test_many_prefetches_are_one_line():
+    actions = [
+        {"dataset": "d@1", "node": f"n{at}", "bytes": 1 << 30, "seconds": 1.0, "job": "j"[:begun]}
+        for at, begun in enumerate((1, 1, 0, 0, 0))
+    ]
+    assert _prefetches(actions) == ["5.00 GiB to 5 nodes; 2 of 5 have begun"]
+    idle = [{**action, "job": ""} for action in actions]
+    assert _prefetches(idle) == ["5.00 GiB to 5 nodes; --prefetch begins it"]
+    assert len(_prefetches(actions[:4])) == 4
 
 
 def test_no_opinion_is_said_with_its_reason(capsys):

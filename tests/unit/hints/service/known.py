@@ -155,6 +155,8 @@ class Site:
         self.memory = Memory(self.clock)
         self.lessons = Lessons()
         self.warmed = []
+        self.keeping = set()
+        """The nodes with workers; all for none."""
         self.service = HintService(
             self.known,
             self.memory,
@@ -168,7 +170,7 @@ class Site:
                 remembered_nodes=remembered_nodes,
                 block_bytes=8 << 20,
             ),
-            prefetches=Prefetches(self._warm),
+            prefetches=Prefetches(self._warm, lambda: self.keeping or self.known.fleet.names),
         )
 
     def _warm(self, found, wanted):

@@ -213,6 +213,13 @@ def test_a_prefetch_is_told_and_only_begun_for_whoever_asks(site):
     assert len(site.warmed) == 1
 
 
+def test_nothing_is_prefetched_to_a_node_that_keeps_nothing(site):
+    site.known.hold(LLAMA, SIZE, n2=0.75)
+    site.keeping = {"n1"}
+    hint = site.ask(prefetch=True)
+    assert (names(hint)[0], hint.actions, site.warmed) == ("n2", (), [])
+
+
 def test_what_is_there_already_needs_no_prefetch(site):
     assert site.ask(prefetch=True).actions == ()
 
