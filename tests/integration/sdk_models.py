@@ -3,19 +3,25 @@
 import json
 
 
-def save_llama(folder):
-    """Save a model of several shards with a tokenizer of two words; return it."""
+def save_weights(folder, *, shard_size="2MB", **sizes):
+    """Save a model of several shards, and nothing else; return it. The sizes are of its configuration."""
     import torch  # noqa: PLC0415
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
     torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=3,
-        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=64,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    small = {
+        "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "max_position_embeddings": 64,
+    }  # fmt: skip
+    model = LlamaForCausalLM(LlamaConfig(**small | sizes)).to(torch.bfloat16)
     model.generation_config = GenerationConfig(max_new_tokens=7, do_sample=False)
-    model.save_pretrained(folder, max_shard_size="2MB")
+    model.save_pretrained(folder, max_shard_size=shard_size)
+    return model
+
+
+def save_llama(folder):
+    """Save a model of several shards with a tokenizer of two words; return it."""
+    model = save_weights(folder)
     vocabulary = {"[UNK]": 0, "a": 1, "b": 2}
     tokenizer = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],

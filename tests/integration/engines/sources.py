@@ -28,3 +28,21 @@ def functions(file):
             if isinstance(each, ast.FunctionDef):
                 found[prefix + each.name] = [argument.arg for argument in each.args.args]
     return found
+
+
+def check_functions(package, expected):
+    """Fail if a module of a package lacks a function, or that has other parameters: module → name → them."""
+    for module, wanted in expected.items():
+        found = functions(package / module)
+        for name, parameters in wanted.items():
+            assert found.get(name) == parameters, f"{name} of {module}"
+
+
+def environment_of(system, place, **more):
+    """Return the environment of an engine that reads from a system, and keeps what it writes in a folder."""
+    clean = {name: value for name, value in os.environ.items() if "CACHEFS" not in name}
+    return clean | {
+        "CACHEFS_STATE": str(system.folder),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        **more,
+    }

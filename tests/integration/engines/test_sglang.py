@@ -7,7 +7,6 @@ lists.
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +15,13 @@ import pytest
 
 import cachefs
 from cachefs.sdk.folders import pin
-from tests.integration.engines.sources import functions, packages
-from tests.integration.sdk_systems import running
+from tests.integration.engines.sources import check_functions, environment_of, packages
 
 pytestmark = [pytest.mark.slow, pytest.mark.frameworks, pytest.mark.timeout(300)]
 
 ROOT = Path(cachefs.__file__).parent.parent
 LOAD = "tests.integration.engines.sglang_load"
+SIZES = {"num_hidden_layers": 3}
 EXPECTED = {
     "srt/plugins/hook_registry.py": {
         "HookRegistry.register": ["cls", "target", "hook", "hook_type"]
@@ -57,10 +56,7 @@ def can_import():
 
 @pytest.mark.parametrize("package", packages("sglang"), ids=lambda each: each and each.parent.name)
 def test_what_the_plug_in_builds_on_is_there(package):
-    for module, wanted in EXPECTED.items():
-        found = functions(package / module)
-        for name, parameters in wanted.items():
-            assert found.get(name) == parameters, f"{name} of {module}"
+    check_functions(package, EXPECTED)
     arguments = (package / "srt/server_args.py").read_text()
     assert "add_load_format_choices" in arguments
     assert "def __post_init__(self)" in arguments or "def resolve_once(self)" in arguments
@@ -69,56 +65,32 @@ def test_what_the_plug_in_builds_on_is_there(package):
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+def sglang():
     if not can_import():
         pytest.skip("SGLang cannot be imported")
-    folder = tmp_path_factory.mktemp("origin")
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=3,
-        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=64,
-    )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
-    model.save_pretrained(folder, max_shard_size="2MB")
-    return folder
 
 
 @pytest.fixture(scope="module")
-def whole(origin, tmp_path_factory):
-    run = tmp_path_factory.mktemp("whole")
-    with running(run, {"llama": origin}, ("llama",)) as system:
-        yield system
-
-
-@pytest.fixture(scope="module")
-def spread(origin, tmp_path_factory):
-    """Of two workers, each has some blocks."""
-    run = tmp_path_factory.mktemp("spread")
-    with running(run, {"llama": origin}, ("llama",), workers=2) as system:
-        yield system
+def origin(sglang, origin):
+    """Return the folder of a model, which is not made in vain."""
+    return origin
 
 
 def load(system, place, **arguments):
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    environment = {name: value for name, value in os.environ.items() if "CACHEFS" not in name}
-    environment |= {"CACHEFS_STATE": str(system.folder), "XDG_CACHE_HOME": str(place / "cache")}
     done = subprocess.run(
         [sys.executable, "-m", LOAD, str(place), json.dumps(arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200,
+        cwd=ROOT, env=environment_of(system, place), capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((place / "told.json").read_text()), load_file(place / "given.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["whole", "spread"])
-def test_tensors_and_configuration_are_the_dataset_s(request, origin, tmp_path, kind):
+def test_tensors_and_configuration_are_the_dataset_s(system, origin, tmp_path):
     import torch  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    system = request.getfixturevalue(kind)
     extra = {"memory_bytes": 4 * 2**20, "concurrency": 2}
     told, given = load(
         system, tmp_path, model_path="cachefs://llama", load_format="cachefs",

@@ -7,7 +7,6 @@ whatever versions CACHEFS_VLLM_SOURCES lists.
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,15 +16,17 @@ import pytest
 
 import cachefs
 from cachefs.sdk.folders import pin
-from tests.integration.engines.sources import functions, packages
-from tests.integration.sdk_systems import running
+from tests.integration.engines.sources import check_functions, environment_of, packages
 
 pytestmark = [pytest.mark.slow, pytest.mark.frameworks, pytest.mark.timeout(300)]
 
 ROOT = Path(cachefs.__file__).parent.parent
 RANK = "tests.integration.engines.vllm_rank"
-HEADS, KEY_HEADS, LAYERS = 8, 4, 2
-
+LAYERS = 2
+SIZES = {
+    "vocab_size": 2048, "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": LAYERS,
+    "num_key_value_heads": 4, "shard_size": "6MB",
+}  # fmt: skip
 
 needs_vllm = pytest.mark.skipif(
     not importlib.util.find_spec("vllm"), reason="vLLM is not installed"
@@ -57,10 +58,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("package", packages("vllm"), ids=lambda each: each and each.parent.name)
 def test_what_the_plug_in_builds_on_is_there(package):
-    for module, wanted in EXPECTED.items():
-        found = functions(package / module)
-        for name, parameters in wanted.items():
-            assert found.get(name) == parameters, f"{name} of {module}"
+    check_functions(package, EXPECTED)
     arguments = (package / "engine/arg_utils.py").read_text()
     assert "if not is_cloud_storage(self.model)" in arguments
     loader = (package / "model_executor/model_loader/default_loader.py").read_text()
@@ -71,55 +69,23 @@ def test_what_the_plug_in_builds_on_is_there(package):
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("origin")
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=2048, hidden_size=512, intermediate_size=1024, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, num_key_value_heads=KEY_HEADS, max_position_embeddings=64,
-    )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
-    model.save_pretrained(folder, max_shard_size="6MB")
-    (folder / "pickled").mkdir()
-    shutil.copy(folder / "config.json", folder / "pickled")
-    torch.save(model.state_dict(), folder / "pickled/pytorch_model.bin")
-    return folder
+def origin(origin):
+    """Return the folder of the model, which is a pickle in ``pickled``, too."""
+    import torch  # noqa: PLC0415
+    from transformers import LlamaForCausalLM  # noqa: PLC0415
 
-
-@pytest.fixture(scope="module")
-def whole(origin, tmp_path_factory):
-    """With one worker, files are whole on this node."""
-    run = tmp_path_factory.mktemp("whole")
-    with running(run, {"llama": origin}, ("llama",)) as system:
-        yield system
-
-
-@pytest.fixture(scope="module")
-def spread(origin, tmp_path_factory):
-    """Of two workers, each has some blocks."""
-    run = tmp_path_factory.mktemp("spread")
-    with running(run, {"llama": origin}, ("llama",), workers=2) as system:
-        yield system
-
-
-@pytest.fixture(params=["whole", "spread"])
-def system(request):
-    return request.getfixturevalue(request.param)
+    model = LlamaForCausalLM.from_pretrained(origin, dtype=torch.bfloat16)
+    (origin / "pickled").mkdir()
+    shutil.copy(origin / "config.json", origin / "pickled")
+    torch.save(model.state_dict(), origin / "pickled/pytorch_model.bin")
+    return origin
 
 
 def load(system, place, ranks=1, **arguments):
     """Load as so many ranks; return what each says, and its parameters."""
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    environment = {name: value for name, value in os.environ.items() if "CACHEFS" not in name}
-    environment |= {
-        "CACHEFS_STATE": str(system.folder),
-        "XDG_CACHE_HOME": str(place / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
+    environment = environment_of(system, place, HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     arguments = {"load_format": "cachefs", **arguments}
     command = [sys.executable, "-m", RANK]
     processes = [
