@@ -37,9 +37,13 @@ class Knowing:
         seconds = {name: self.seconds[name] for name in may}
         best = sorted(seconds, key=lambda name: seconds[name])[: question.limit]
         refused = dict.fromkeys(named, "it holds nothing of a dataset that is required")
+
+        def held(name: str) -> float:
+            return 50.0 if any(name in nodes for nodes in self.held.values()) else 0.0
+
         facts = {"degraded": "" if may else "no node can take the job", **self.facts}
         return hint(
-            *(node(name, seconds[name]) for name in best),
+            *(node(name, seconds[name], held=held(name)) for name in best),
             seconds=seconds if question.every else {},
             refused={name: why for name, why in refused.items() if name not in seconds},
             **facts,

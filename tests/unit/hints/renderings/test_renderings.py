@@ -6,6 +6,7 @@ import json
 import pytest
 
 from cachefs.core.hints.answer import Action, Hint
+from cachefs.core.hints.spread import Split
 from cachefs.core.names import DatasetName
 from cachefs.hints.renderings import RENDERINGS
 from cachefs.hints.renderings.affinity import PREFERRED, hostname_expression, node_affinity
@@ -141,7 +142,7 @@ def test_nomads_strings_cannot_be_left():
 
 
 def test_a_nomad_constraint_admits_a_name_and_no_pattern():
-    told = hint(node("n.1", 3.0), node("n2", 90.0))
+    told = hint(node("n.1", 3.0, held=1), node("n2", 90.0, held=1))
     pattern = nomad(told, question(required=("llama",)))["Constraints"][0]["RTarget"]
     assert pattern == r"^(n\.1|n2)$"
 
@@ -158,6 +159,15 @@ def test_slurm_is_told_of_two_required_datasets_as_and():
     tokens = feature(DatasetName("team-a", "tokens"), "warm")
     assert rendered["constraint"] == f"{feature(LLAMA, 'warm')}&{tokens}"
     assert rendered["features"] == {}
+
+
+def test_a_required_dataset_that_is_not_known_or_is_empty_binds_nobody():
+    empty = [dataclasses.replace(each, split=Split()) for each in THREE.nodes]
+    for told in (hint(*empty), hint(node("n1", 5.0), node("n2", 90.0))):
+        for name in RENDERINGS:
+            bound = RENDERINGS[name](told, question(required=("llama",)))
+            assert bound == RENDERINGS[name](told, question("llama"))
+        assert slurm(told, question(required=("llama",)))["arguments"] == []
 
 
 def test_slurm_excludes_nodes_that_are_too_late_unless_all_are():
