@@ -23,6 +23,7 @@ from cachefs.cli import (
     endpoints,
     exits,
     explain,
+    kubernetes,
     policies,
     reading,
     rendering,
@@ -131,6 +132,7 @@ app.command(rich_help_panel=_DATA)(warming.pin)
 app.command(rich_help_panel=_DATA)(warming.unpin)
 app.command(rich_help_panel=_DATA)(warming.evict)
 app.command(rich_help_panel=_OPERATION)(explain.explain)
+app.add_typer(kubernetes.app, rich_help_panel=_OPERATION)
 app.add_typer(worker.app, rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(scaling.scale)
 app.add_typer(scaling.pool_app, rich_help_panel=_OPERATION)

@@ -1,0 +1,95 @@
+"""What runs first in a pod: ``python -m cachefs.k8s.starting worker``.
+
+A process is told what it is by a configuration file. Of that file, a config map holds what all pods have
+in common, and the environment what this one knows of itself. The token comes from a secret, whose file the
+whole pod may read; processes insist on one that only they may. So both are written anew, into memory, and
+this process becomes the one that was asked for.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cachefs.config.files import from_document
+from cachefs.config.schema import ClusterConfig, CoordinatorConfig, WorkerConfig
+from cachefs.errors import CacheFSError, ConfigError
+from cachefs.k8s.manifests.parts import CONFIG_FOLDER, RUN_FOLDER, TOKEN_FOLDER
+
+_PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
+    "coordinator": ("cachefs.cli.system.coordinating", CoordinatorConfig),
+    "worker": ("cachefs.workers", WorkerConfig),
+}
+
+
+def prepare(
+    component: str, environment: Mapping[str, str], root: Path = Path("/")
+) -> tuple[list[str], dict[str, str]]:
+    """Write the files that a process needs; return its command and its environment.
+
+    Args:
+        component: ``coordinator`` or ``worker``.
+        environment: ``POD_NAME``, ``POD_IP`` and ``NODE_NAME``; ``CACHEFS_STORE_URL`` for a coordinator
+            whose store is elsewhere.
+        root: What the folders of the pod are below.
+
+    Raises:
+        ConfigError: Something is missing, or makes no sense.
+    """
+    if component not in _PROGRAMS:
+        raise ConfigError("no such component", subject=component, hint=", ".join(_PROGRAMS))
+    program, form = _PROGRAMS[component]
+    config, token, run = (
+        root / each.lstrip("/") for each in (CONFIG_FOLDER, TOKEN_FOLDER, RUN_FOLDER)
+    )
+    document = _read(config / f"{component}.json")
+    own = document.setdefault(component, {})
+    own["host"] = _needed(environment, "POD_IP")
+    if component == "worker":
+        own["name"] = _needed(environment, "POD_NAME")
+        own["node_name"] = _needed(environment, "NODE_NAME")
+        for folder in (own["state_folder"], *(tier["folder"] for tier in own["tiers"])):
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not own.get("store_url"):
+        own["store_url"] = _needed(environment, "CACHEFS_STORE_URL")
+    from_document(ClusterConfig, document["cluster"], where="cluster.")
+    from_document(form, own, where=f"{component}.")
+    file = run / f"{component}.json"
+    _write(file, json.dumps(document))
+    _write(run / "token", (token / "token").read_text())
+    command = [sys.executable, "-m", program, "--config", str(file), "--log-json"]
+    kept = {name: value for name, value in environment.items() if name != "CACHEFS_STORE_URL"}
+    return command, {**kept, "CACHEFS_TOKEN_FILE": str(run / "token")}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError("cannot read the file", subject=str(path), hint=str(error)) from error
+    return document
+
+
+def _needed(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise ConfigError("the environment lacks a value", subject=name)
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only we may read; it holds a password, or may."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    try:
+        words, variables = prepare(sys.argv[1] if len(sys.argv) > 1 else "", os.environ)
+    except (CacheFSError, OSError) as error:
+        sys.exit(f"{error}")
+    os.execve(words[0], words, variables)  # noqa: S606 - no shell: it becomes the process

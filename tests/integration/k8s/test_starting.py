@@ -1,0 +1,143 @@
+"""What is rendered for pods starts real processes, with nothing but what a pod would be given."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from cachefs.benchmarks.nginx import free_port
+from cachefs.benchmarks.processes import Process
+from cachefs.config.schema import GIB
+from cachefs.config.secrets import Secret
+from cachefs.errors import ConfigError
+from cachefs.k8s.installation import Installation
+from cachefs.k8s.manifests import documents
+from cachefs.k8s.starting import prepare
+from cachefs.sdk import open_dataset
+from cachefs.transport.api import Api
+from tests.integration.systems import wait_for
+
+TOKEN = "dummy-token-of-a-test"
+WANTED = Installation(image="example/cachefs:1", disk_bytes=GIB)
+
+
+class Pods:
+    """Folders as pods see them, and what runs there."""
+
+    def __init__(self, folder, stack):
+        self.folder = folder
+        self._stack = stack
+        self._configs = {
+            each["metadata"]["name"].removeprefix("cachefs-"): each["data"]
+            for each in documents(WANTED)
+            if each["kind"] == "ConfigMap"
+        }
+
+    def root(self, component, name, changes):
+        """Return a pod's root, with the volumes that the manifests give it."""
+        root = self.folder / name
+        for folder in ("etc/cachefs", "etc/cachefs-token", "run/cachefs", "var/lib/cachefs"):
+            (root / folder).mkdir(parents=True)
+        document = json.loads(self._configs[component][f"{component}.json"])
+        own = document[component]
+        if component == "worker":
+            own["state_folder"] = f"{root}{own['state_folder']}"
+            for tier in own["tiers"]:
+                tier["folder"] = f"{root}{tier['folder']}"
+        else:
+            own["store_url"] = own["store_url"].replace("sqlite:///", f"sqlite:///{root}")
+        own.update(changes)
+        (root / f"etc/cachefs/{component}.json").write_text(json.dumps(document))
+        (root / "etc/cachefs-token/token").write_text(TOKEN)
+        return root
+
+    def start(self, component, name, **changes):
+        """Start a pod's process; return its addresses."""
+        root = self.root(component, name, changes)
+        told = {"POD_NAME": name, "POD_IP": "127.0.0.1", "NODE_NAME": f"node-of-{name}"}
+        command, environment = prepare(component, {**os.environ, **told}, root)
+        process = Process(command, log=root / "log", environment=environment)
+        self._stack.callback(process.stop)
+        return process.addresses
+
+
+@pytest.mark.slow
+def test_a_coordinator_and_workers_start_as_pods_and_serve(tmp_path):
+    origin = tmp_path / "model"
+    origin.mkdir()
+    (origin / "weights.bin").write_bytes(os.urandom(3_000_000))
+    with ExitStack() as stack:
+        pods = Pods(tmp_path / "pods", stack)
+        ports = {"http_port": free_port(), "control_port": free_port()}
+        coordinator = pods.start("coordinator", "cachefs-coordinator-0", **ports)
+        for at in range(2):
+            place = {"coordinator": coordinator["control"], "data_port": 0, "control_port": 0}
+            pods.start("worker", f"cachefs-worker-{at}", **place)
+        api = Api(coordinator["http"], Secret(TOKEN))
+        wait_for(lambda: len(api.get("/v1/view")["members"]) == 2)
+        api.post("/v1/datasets", {"name": "model", "origin": {"url": f"file://{origin}"}})
+        token = tmp_path / "token"
+        token.touch(0o600)
+        token.write_text(TOKEN)
+        with open_dataset("model", coordinator=coordinator["http"], token_file=token) as dataset:
+            assert dataset.read("weights.bin") == (origin / "weights.bin").read_bytes()
+        nodes = {f"node-of-cachefs-worker-{at}" for at in range(2)}
+        question = {"datasets": [{"name": "model"}]}
+        wait_for(
+            lambda: {each["node"] for each in api.post("/v1/hints", question)["nodes"]} == nodes
+        )
+
+
+def test_files_of_a_pod_are_readable_by_nobody_else(tmp_path):
+    with ExitStack() as stack:
+        root = Pods(tmp_path, stack).root("worker", "w", {})
+    told = {"POD_NAME": "w", "POD_IP": "127.0.0.1", "NODE_NAME": "n"}
+    for _ in range(2):  # a container that starts again finds what it wrote
+        command, environment = prepare("worker", told, root)
+    config = json.loads(Path(command[command.index("--config") + 1]).read_text())
+    assert (config["worker"]["name"], config["worker"]["node_name"]) == ("w", "n")
+    assert TOKEN not in json.dumps(config)
+    for file in (root / "run/cachefs").iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert Path(environment["CACHEFS_TOKEN_FILE"]).read_text() == TOKEN
+
+
+def test_the_stores_password_is_in_no_environment_of_the_process(tmp_path):
+    with ExitStack() as stack:
+        root = Pods(tmp_path, stack).root("coordinator", "c", {"store_url": ""})
+    url = "postgresql://user:dummy@db/cachefs"
+    command, environment = prepare(
+        "coordinator", {"POD_IP": "127.0.0.1", "CACHEFS_STORE_URL": url}, root
+    )
+    assert url not in environment.values()
+    assert url not in command
+    assert (
+        json.loads((root / "run/cachefs/coordinator.json").read_text())["coordinator"]["store_url"]
+        == url
+    )
+
+
+@pytest.mark.parametrize("lacking", ["POD_NAME", "POD_IP", "NODE_NAME"])
+def test_what_a_pod_does_not_know_of_itself_is_named(tmp_path, lacking):
+    with ExitStack() as stack:
+        root = Pods(tmp_path, stack).root("worker", "w", {})
+    told = {"POD_NAME": "w", "POD_IP": "127.0.0.1", "NODE_NAME": "n"}
+    del told[lacking]
+    with pytest.raises(ConfigError, match=lacking):
+        prepare("worker", told, root)
+
+
+def test_a_wrong_component_ends_with_a_line_and_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "cachefs.k8s.starting", "mount"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no such component" in done.stderr
+    assert "Traceback" not in done.stderr
