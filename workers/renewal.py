@@ -144,8 +144,8 @@ class Renewal:
         return True
 
     def _note_fill(self, warmed: bool) -> None:  # noqa: FBT001 - the filler's callback
-        pause = max(REPORT_SECONDS, _ANSWERS_BETWEEN_REPORTS * self._answer_seconds)
-        soon = self._runtime.monotonic() + (0.0 if warmed else pause)
+        pause = 0.0 if warmed else report_pause(self._answer_seconds)
+        soon = self._runtime.monotonic() + pause
         with self._changed:
             if soon < self._due and not self._failing:
                 self._due = soon
@@ -329,6 +329,11 @@ class Renewal:
             names = [FileVersionId(name) for name in answer.dropped]
             self._store.drop(names)
             self._prover.drop(names)
+
+
+def report_pause(answer_seconds: float) -> float:
+    """Return the seconds between something new and its report, given how long the last answer took."""
+    return max(REPORT_SECONDS, _ANSWERS_BETWEEN_REPORTS * answer_seconds)
 
 
 def _residency(each: FileResidency, part: Reportable) -> pb.Residency:
