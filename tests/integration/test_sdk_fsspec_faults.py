@@ -20,12 +20,26 @@ def write(folder, files):
     return folder
 
 
-@pytest.fixture
-def changing(tmp_path):
-    origin = write(tmp_path / "origin", {"a": b"a1" * BLOCK, "b": b"b1" * BLOCK})
-    with running(tmp_path, {"data": origin}, ("data",), workers=2) as system:
-        system.origin = origin
+FIRST = {"a": b"a1" * BLOCK, "b": b"b1" * BLOCK}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("changing")
+    with running(folder, {"data": write(folder / "origin", FIRST)}, workers=2) as system:
+        system.origin = folder / "origin"
         yield system
+
+
+@pytest.fixture
+def changing(shared):
+    """Return a system of two workers, of which each holds its part of what the dataset was at first."""
+    shared.mend("w0", "w1")
+    (shared.origin / "c").unlink(missing_ok=True)
+    write(shared.origin, FIRST)
+    shared.api.post("/v1/datasets/default/data/update")
+    assert shared.wait_for_job(shared.warm("data"))["state"] == "done"
+    return shared
 
 
 def test_a_file_system_stays_at_a_version_when_the_dataset_changes(changing):
