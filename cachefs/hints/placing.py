@@ -76,7 +76,17 @@ class Placer:
     def keep(self, decided: Decided, placed: Placed, reservations: Reservations) -> Placed:
         """Keep that place for the job, or a better one that it has to wait for."""
         asker = _asker(decided)
+        self._follow(reservations, decided.now)
         reservations.line_up(asker, now=decided.now)
+        kept = self._keep_best(decided, placed, reservations, asker)
+        if not decided.asked.question.job:
+            # Nobody can ask again for a job without a name, and so it cannot stand in line.
+            reservations.leave(asker.job)
+        return kept
+
+    def _keep_best(
+        self, decided: Decided, placed: Placed, reservations: Reservations, asker: Asker
+    ) -> Placed:
         if placed.gang is not None or decided.asked.question.gang is not None:
             return self._keep(decided, placed, reservations, asker)
         offered = offer(
@@ -94,6 +104,12 @@ class Placer:
             return replace(placed, notes=(*placed.notes, f"no place is kept: {note}"))
         best = self._on(decided, (self._fleet.names[free],))
         return self._keep(decided, best, reservations, asker)
+
+    def _follow(self, reservations: Reservations, now: float) -> None:
+        """Move what is kept to when its nodes, as they are now, will have room for it."""
+        names = {place.node for each in reservations.held(now=now) for place in each.places}
+        nodes = {name: node for name in names if (node := self._fleet.node(name)) is not None}
+        reservations.follow(nodes, now=now)
 
     def _place_gang(self, decided: Decided) -> Placed:
         question = decided.asked.question

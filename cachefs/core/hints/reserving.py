@@ -193,8 +193,8 @@ class Reservations:
         taken = self.taken(now=now, but_for=asker.job)
         free_at = _free_at(asker.wanted, where, taken, now)
         if free_at - now > AHEAD_SECONDS_MAX:
-            reason = "no place will be free" if free_at == NEVER else "its place is free only later"
-            return Refusal(f"{reason} within {AHEAD_SECONDS_MAX:.0f} s")
+            when = "never, as far as is known" if free_at == NEVER else f"in {free_at - now:.0f} s"
+            return Refusal(f"its place is free {when}, {AHEAD_SECONDS_MAX:.0f} s are the most")
         self._drop(own)
         for each in earlier if own is None else ():
             each.passed += 1

@@ -64,6 +64,15 @@ def test_a_place_to_wait_for_that_is_taken_is_not_offered_to_the_next(site):
     assert site.service.kept(second).nodes == ("n1",)
 
 
+def test_who_waits_for_a_release_that_slips_keeps_the_place(site):
+    site.known.put("n2", busy=8, free_in=2.0)
+    first = site.ask(gpu=WHOLE, job="one", reserve_seconds=5)
+    site.known.put("n2", busy=8, free_in=60.0)
+    site.ask(gpu=WHOLE, job="two", reserve_seconds=5)
+    site.clock.now += 2.0 + GRACE_SECONDS
+    assert site.service.kept(first).nodes == ("n2",)
+
+
 def test_with_nothing_free_and_no_end_in_sight_no_place_is_kept(site):
     for name in ("n1", "n2"):
         site.known.put(name, busy=8)
@@ -80,7 +89,7 @@ def test_a_gang_keeps_all_its_places_or_none(site):
     assert site.service.kept(hint).nodes == hint.gang.assignment
     other = site.ask(job="h", **gang)
     assert (other.reservation, other.wait) == ("", None)
-    assert "its place is free only later within 3600 s" in other.degraded
+    assert "its place is free in 7200 s, 3600 s are the most" in other.degraded
     assert len(site.service.reservations()) == 1
 
 
@@ -137,6 +146,7 @@ def test_jobs_without_a_name_are_not_taken_for_one(site):
     site.ask(gpu=WHOLE, reserve_seconds=30)
     site.ask(gpu=WHOLE, reserve_seconds=30)
     assert sorted(kept.nodes[0] for kept in site.service.reservations()) == ["n1", "n2"]
+    assert site.memory.state._line == {}
 
 
 def test_who_names_every_node_there_is_stands_in_line_for_all(site):
