@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cachefs.errors import ConfigError
+from cachefs.hints.simulating.asking import Asking
 from cachefs.hints.simulating.choosing import Policy
 from cachefs.hints.simulating.hinting import Hinting, Reserving
 from cachefs.hints.simulating.links import NEVER
@@ -17,6 +18,7 @@ POLICIES: Mapping[str, Callable[[World, int], Policy]] = {
     "label+warm": WarmLabel,
     "serverlessllm": ServerlessLlm,
     "hint": Hinting,
+    "hint+ask": Asking,
     "hint+reserve": Reserving,
 }
 """By the name that the command line knows, with the world and the seed."""
