@@ -9,7 +9,7 @@ come: it is observed, and applied if need be. A step has succeeded when ``observ
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cachefs.core.coverage import Coverage
 from cachefs.core.jobs import WarmJob
@@ -228,3 +228,33 @@ class Cache(Protocol):
     def scale(self, pool: str, workers: int, *, by_zone: Mapping[str, int]) -> None:
         """Say how many workers a pool shall have; returns at once. Leaving ones drain first."""
         ...
+
+
+class Soonest(NamedTuple):
+    """Where a reader of a dataset would be ready soonest."""
+
+    node: str
+    seconds: float
+    """By half of all chances."""
+    bottleneck: str
+    """What it would wait for: ``nvme:n1``, ``nic:n1``, ``origin`` …"""
+
+
+class Hints(Protocol):
+    """What steps ask of whoever reckons how soon something is ready where."""
+
+    def soonest(self, name: DatasetName, version: str | None) -> Soonest | None:
+        """Say where a reader of a dataset would be ready soonest; changes nothing.
+
+        ``None`` for no opinion: nobody knows the dataset or the nodes, or not well enough.
+        """
+        ...
+
+
+class NoHints(Hints):
+    """Stands where nobody answers for hints."""
+
+    def soonest(self, name: DatasetName, version: str | None) -> Soonest | None:
+        """Have no opinion."""
+        del name, version
+        return None

@@ -44,7 +44,7 @@ MEANINGS = {
     5: "the origin did not give what was asked",
     6: "bytes do not match their digest",
     7: "a deadline passed",
-    8: "a limit was reached: a tier, a disk, a queue",
+    8: "a limit was reached: a tier, a disk, a queue, the budget of a flow",
     9: "the token is missing or wrong",
     10: "it exists already, is in use, or is running already",
     RUN_FAILED: "the run of a flow has failed, or was rolled back",

@@ -269,11 +269,12 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutHint:
-    """What schedulers are told beforehand."""
+    """What must be so before a batch begins, as far as anybody can tell."""
 
     deadline: float | None = option(shapes.duration, None)
-    """Seconds within which a replica wants to be ready: it goes where the model is."""
+    """Seconds within which a replica would be ready on the node that is nearest to the model."""
     dataset: DatasetRef | None = option(shapes.dataset, None)
+    """What replicas read; without it nothing is asked."""
 
 
 _TARGETS = ("deployment", "statefulset", "local")

@@ -8,7 +8,7 @@ from cachefs.core.urls import HostRules
 from cachefs.dataflow.copying.datasets import DataPlane
 from cachefs.dataflow.copying.ends import Sites
 from cachefs.dataflow.engine.service import FlowService
-from cachefs.dataflow.ports import Cache, StepKind
+from cachefs.dataflow.ports import Cache, Hints, NoHints, StepKind
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.steps.backing_up import BackupStep
 from cachefs.dataflow.steps.evicting import EvictStep
@@ -40,6 +40,8 @@ class Parts:
     config: CoordinatorConfig
     environment: Mapping[str, str]
     """Where secrets are looked up."""
+    hints: Hints = field(default_factory=NoHints)
+    """Whether replicas would be ready in time."""
     cluster: Targets = field(default_factory=NoCluster)
     """Finds the targets that are not of this machine."""
 
@@ -72,6 +74,8 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
         "evict": EvictStep(parts.cache),
         "notify": NotifyStep(addresses, parts.environment, summarise),
         "process": ProcessStep(parts.places),
-        "rollout": RolloutStep(LocalTargets(parts.places, parts.cluster), parts.places),
+        "rollout": RolloutStep(
+            LocalTargets(parts.places, parts.cluster), parts.places, parts.hints
+        ),
         "flow": FlowStep(parts.service, parts.registered),
     }

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from cachefs.dataflow.ports import Observed, StepContext, StepKind
+from cachefs.dataflow.ports import Hints, Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import Health, RollBack, Rollout
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.steps import processing
+from cachefs.dataflow.steps.choosing import name_of
 from cachefs.dataflow.steps.programs.places import Places
 from cachefs.dataflow.steps.programs.rooms import look
 from cachefs.dataflow.steps.rollouts import shaping
@@ -23,6 +24,8 @@ from cachefs.dataflow.steps.rollouts.targets import Replica, RolloutTarget, Targ
 from cachefs.errors import FlowError
 
 _LOOK_SECONDS = 0.1
+_HINT_SECONDS = 1.0
+"""How often a hint is asked for again that says: not in time."""
 _PASSED = "passed"
 """In the checkpoint: batches that have passed; it is there as soon as the first one begins."""
 _BEGAN = "began"
@@ -37,15 +40,17 @@ _BEFORE = "before"
 class RolloutStep(StepKind):
     """Done when all replicas are ready, none is of another revision, and each batch has passed."""
 
-    def __init__(self, targets: Targets, places: Places) -> None:
+    def __init__(self, targets: Targets, places: Places, hints: Hints) -> None:
         """Roll out to targets.
 
         Args:
             targets: Finds them.
             places: Where programs run that say whether all is well.
+            hints: Whether replicas would be ready in time.
         """
         self._targets = targets
         self._places = places
+        self._hints = hints
 
     def observe(self, context: StepContext, arguments: Mapping[str, Value]) -> Observed:
         """Count the replicas."""
@@ -83,6 +88,7 @@ class RolloutStep(StepKind):
         while (passed := int(context.checkpoint()[_PASSED])) < len(goals):
             wait = float(context.checkpoint()[_NEXT]) - context.runtime.wall()
             context.sleep(min(max(0.0, wait), wanted.interval))
+            self._await_hint(context, wanted)
             size = goals[passed] - (goals[passed - 1] if passed else 0)
             self._batch(context, target, wanted, revision, goal=goals[passed], size=size)
             self._ask(context, wanted.health, passed, revision=revision, replicas=goals[passed])
@@ -142,6 +148,26 @@ class RolloutStep(StepKind):
             if shape != has or any(not one.started_at for one in replicas):
                 target.reshape(context, shape)
             context.sleep(_LOOK_SECONDS)
+
+    def _await_hint(self, context: StepContext, wanted: Rollout) -> None:
+        """Wait until a replica would be ready in time somewhere; not, if nobody can tell."""
+        deadline, dataset = wanted.hint.deadline, wanted.hint.dataset
+        if deadline is None or dataset is None:
+            return
+        told = False
+        while True:
+            found = self._hints.soonest(name_of(context, dataset), dataset.version)
+            if found is None or found.seconds <= deadline:
+                return
+            note = (
+                f"a replica would be ready in {found.seconds:.3g} s, on {found.node}, which waits for "
+                f"{found.bottleneck}; {deadline:g} s are allowed"
+            )
+            context.report(Progress(total=wanted.replicas, unit="replicas", note=note))
+            if not told:
+                context.tell(note)
+                told = True
+            context.sleep(_HINT_SECONDS)
 
     def _ask(
         self, context: StepContext, health: Health, number: int, *, revision: str, replicas: int

@@ -6,7 +6,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cachefs.config.discovery import FLOWS_FOLDER
@@ -20,8 +20,9 @@ from cachefs.dataflow.copying.ends import Place, Sites
 from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.incoordinator import CoordinatorCache
+from cachefs.dataflow.inhints import ServiceHints
 from cachefs.dataflow.planning.planner import CachePlanner
-from cachefs.dataflow.ports import StepKind
+from cachefs.dataflow.ports import Hints, StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
 from cachefs.dataflow.spec.arguments import Backup, Migrate
 from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
@@ -35,10 +36,20 @@ from cachefs.transport.running import main
 
 def run_with_duties(config: CoordinatorConfig, cluster: ClusterConfig, token: Secret) -> int:
     """Run a coordinator that carries out flows and answers for hints, too; return the exit status."""
-    return run(config, cluster, token, duties=(_flows, HintDuty))
+    return run(config, cluster, token, duties=_duties())
 
 
-def _flows(parts: Surroundings) -> Duty:
+def _duties() -> Sequence[Callable[[Surroundings], Duty]]:
+    opened: list[HintDuty] = []
+
+    def hints(parts: Surroundings) -> Duty:
+        opened.append(HintDuty(parts))
+        return opened[0]
+
+    return (hints, lambda parts: _flows(parts, ServiceHints(opened[0].service)))
+
+
+def _flows(parts: Surroundings, hints: Hints) -> Duty:
     cache = CoordinatorCache(parts.coordinator)
     plane = DataPlane(cache, parts.cluster, parts.token)
     places = Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts))
@@ -53,6 +64,7 @@ def _flows(parts: Surroundings) -> Duty:
                 plane=plane,
                 config=parts.config,
                 environment=os.environ,
+                hints=hints,
             )
         )
 

@@ -2,11 +2,12 @@
 
 import pytest
 
+from cachefs.dataflow.ports import NoHints, Soonest
 from cachefs.dataflow.steps.programs.rooms import look, notes_of, tail
 from cachefs.dataflow.steps.rollingout import RolloutStep
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster
-from cachefs.errors import ConfigError, FlowError, StepCancelledError
+from cachefs.errors import ConfigError, DeadlineError, FlowError, StepCancelledError
 from tests.integration.flows.places import places_in, until
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps, carry_out
 
@@ -14,9 +15,10 @@ from tests.unit.dataflow.steps.contexts import RUNTIME, Steps, carry_out
 class Coordinator:
     """What rolls out; another one on the same folder goes on where it was."""
 
-    def __init__(self, open_places, folder):
+    def __init__(self, open_places, folder, hints=None):
         self.places = open_places()
-        self.step = RolloutStep(LocalTargets(self.places, NoCluster()), self.places)
+        targets = LocalTargets(self.places, NoCluster())
+        self.step = RolloutStep(targets, self.places, hints or NoHints())
         self._folder = folder
 
     def roll(self, context, replicas, revision="v1", *, text="exec sleep 600", **arguments):
@@ -45,7 +47,7 @@ def given(replicas, revision="v1", *, text="exec sleep 600", **arguments):
 @pytest.fixture
 def open_coordinator(tmp_path):
     with places_in(tmp_path) as open_:
-        yield lambda: Coordinator(open_, tmp_path)
+        yield lambda **given: Coordinator(open_, tmp_path, **given)
 
 
 @pytest.fixture
@@ -69,6 +71,60 @@ def test_a_hundred_replicas_start_in_batches(coordinator):
     coordinator.roll(Steps("down").attempt(), 0)
     assert RUNTIME.monotonic() - began < 8.0
     assert coordinator.live() == []
+
+
+class Foresight:
+    """Hints whose seconds are those that the test says, one after the other; the last stays."""
+
+    def __init__(self, *seconds):
+        self.left = list(seconds)
+        self.asked = []
+
+    def soonest(self, name, version):
+        self.asked.append((str(name), version))
+        seconds = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        return None if seconds is None else Soonest("n1", seconds, "nvme:n1")
+
+
+IN_TIME = {"hint": {"dataset": "llama@v2", "deadline": "10s"}}
+
+
+def test_a_batch_waits_until_a_replica_would_be_ready_in_time(open_coordinator):
+    hints = Foresight(95.0, 40.0, 9.0, 9.5, 30.0, 1.0)
+    coordinator = open_coordinator(hints=hints)
+    seen = []
+    context = Steps().attempt(meanwhile=lambda: seen.append(coordinator.live()))
+    coordinator.roll(context, 2, batch=[1, 2], **IN_TIME)
+    assert seen[:2] == [[], []]
+    assert set(hints.asked) == {("team/llama", "v2")}
+    assert hints.left == [
+        30.0,
+        1.0,
+    ]  # of two batches: three times for the first, once for the other
+    told = [message for _, message in context.take_told()]
+    assert told[0] == (
+        "a replica would be ready in 95 s, on n1, which waits for nvme:n1; 10 s are allowed"
+    )
+    assert len(told) == 3
+
+
+def test_a_batch_that_would_never_be_ready_in_time_is_out_of_time_and_says_why(open_coordinator):
+    coordinator = open_coordinator(hints=Foresight(95.0))
+    context = Steps().attempt(seconds=1.5)
+    with pytest.raises(DeadlineError):
+        coordinator.roll(context, 1, **IN_TIME)
+    assert "waits for nvme:n1" in context.progress.note
+    assert coordinator.live() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hint"),
+    [(None, IN_TIME), (95.0, {}), (95.0, {"hint": {"deadline": "10s"}})],
+    ids=["no opinion", "no hint", "no dataset"],
+)
+def test_who_has_no_opinion_or_is_not_asked_keeps_no_batch_waiting(open_coordinator, seconds, hint):
+    coordinator = open_coordinator(hints=Foresight(seconds))
+    assert coordinator.roll(Steps().attempt(), 1, **hint).done
 
 
 def test_a_replica_knows_its_number_and_revision(coordinator):

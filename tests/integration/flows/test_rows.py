@@ -170,6 +170,30 @@ def test_row_7_a_program_goes_on_when_the_coordinator_is_killed_and_is_not_start
     assert "run-taken-up" in [event["kind"] for event in system.events(run)]
 
 
+def test_row_11_a_rollout_begins_where_and_when_hints_say_that_it_is_ready_in_time(system, dataset):
+    def roll(dataset, replicas, rest=""):
+        return (
+            f"id: a, kind: rollout, with: {{target: local/hinted, command: {json.dumps(SERVE)}, "
+            f"ready: {{line: ready}}, replicas: {replicas}, health: {{ready_p95: 20s}}, "
+            f"hint: {{dataset: {dataset}, deadline: 30s}}{rest}}}"
+        )
+
+    huge = system.folder / "huge"
+    huge.mkdir()
+    with (huge / "model.bin").open("wb") as file:
+        file.truncate(4 * 10**12)  # of holes; nobody will read it
+    system.api.post("/v1/datasets", {"name": "huge", "origin": {"url": f"file://{huge}"}})
+    status = system.wait(system.submit(steps(f"{roll('huge', 4)}, timeout: 5s")))
+    assert step_of(status, "a")["state"] == "TimedOut"
+    assert "30 s are allowed" in step_of(status, "a")["progress"]["note"]
+    assert system.live_replicas() == []
+    good = f"{roll(dataset, 4, ', batch: [1, 4]')}, needs: [warm]"
+    status = system.wait(system.submit(steps(warm(dataset, rate="100MB/s"), good)))
+    assert status["run"]["state"] == "Succeeded", step_of(status, "a")["failure"]
+    assert step_of(status, "a")["outputs"]["ready_p95"] <= 20.0
+    assert system.wait(system.submit(steps(roll(dataset, 0))))["run"]["state"] == "Succeeded"
+
+
 def test_row_11_batches_stop_where_replicas_are_not_healthy(system):
     good = f"target: local/eleven, command: {json.dumps(SERVE)}, ready: {{line: ready}}"
     rolled = system.submit(
