@@ -37,7 +37,13 @@ def up(
     *,
     state: options.State = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Worker processes. (default: 1)")
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Worker processes, at least: those from before stay, but for `cachefs scale`. "
+            "(default: 1)",
+        ),
     ] = None,
     memory: Annotated[
         str | None,

@@ -68,9 +68,11 @@ def gang_of(size: int | None, least: int | None, topology: str | None) -> Docume
     """Return who starts together.
 
     Raises:
-        ConfigError: There is no such level of topology.
+        ConfigError: There is no such level of topology, or no gang.
     """
     if size is None:
+        if least is not None or topology is not None:
+            raise ConfigError("--least and --topology are of a gang", hint="give --gang N, too")
         return None
     return {"size": size, "min_available": least, "topology": topology_of(topology)}
 

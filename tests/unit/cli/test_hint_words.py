@@ -92,7 +92,10 @@ def test_the_rest_of_a_question_is_understood():
     assert questions.topology_of("rack") == {"preferred": "rack"}
     assert questions.topology_of("required:zone") == {"required": "zone"}
     assert questions.gang_of(8, None, "rack")["topology"] == {"preferred": "rack"}
-    assert questions.gang_of(None, 3, "rack") is None
+    assert questions.gang_of(None, None, None) is None
+    for least, topology in ((3, None), (None, "rack")):
+        with pytest.raises(ConfigError, match="of a gang"):
+            questions.gang_of(None, least, topology)
     assert questions.loader_of("lazy:0.2") == {"mode": "lazy", "required_fraction": 0.2}
     assert questions.labels_of(["a=b", "c="]) == {"a": "b", "c": ""}
     (reading,) = questions.readings_of(["team/a@v2"], ["*.bin"], by_rank=True, required=True)
