@@ -8,16 +8,17 @@ take: ``cachefs.io/hold: 10m`` on its PodGroup or its pods. Else, and whenever w
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from cachefs.core.hints.asking import Gang, Question
+from cachefs.core.hints.asking import GANG_LIMIT, Gang, Question
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
-from cachefs.hints.consumers.fields import document, field, objects, text
+from cachefs.hints.consumers.fields import document, field, objects, text, texts
 from cachefs.hints.consumers.pods import HOLD, duration_of, marks_of, question_of
 from cachefs.hints.renderings.holding import should_wait
 from cachefs.hints.renderings.volcano import node_scores
@@ -60,20 +61,48 @@ def volcano_routes(ask: Ask) -> APIRouter:
 
 def job_vote(job: Any, ask: Ask) -> int:  # Any: JSON
     """Return the vote on a job: to reject it for now while its data comes, or none."""
-    pods = [field(each, "Pod") for each in _tasks(job)]
-    if not pods:
-        return ABSTAIN
-    marks = marks_of(field(job, "PodGroup"), pods[0])
-    patience = duration_of(marks, HOLD)
-    asked = question_of(pods[0], namespace=text(job, "Namespace"))
+    template, members = _template(job)
+    patience = duration_of(marks_of(template), HOLD)
+    asked = question_of(template, namespace=text(job, "Namespace"))
     if asked is None or not patience:
         return ABSTAIN
     least = field(job, "MinAvailable")
-    least = min(max(least, 1), len(pods)) if isinstance(least, int) else len(pods)
-    gang = Gang(size=len(pods), least=least) if len(pods) > 1 else None
+    least = min(max(least, 1), members) if isinstance(least, int) else members
+    gang = Gang(size=members, least=least) if members > 1 else None
     hint = ask(replace(asked, job=f"{asked.tenant}/{text(job, 'Name')}", gang=gang, prefetch=True))
     held = hint.generated_at - moment(text(job, "CreationTimestamp"), otherwise=0.0)
     return REJECT if should_wait(hint, held_seconds=held, patience_seconds=patience) else ABSTAIN
+
+
+def _template(job: Any) -> tuple[Mapping[str, Any], int]:  # Any: JSON
+    """Return what a job's pods are like, and how many there are.
+
+    Before a job is enqueued, Volcano has usually made none of its pods. Then its PodGroup, which has the
+    annotations of the job, speaks for them, and its least resources are those of its least members. It
+    has the last word in any case. Its metadata are fields of its own in Volcano's types.
+    """
+    group = field(job, "PodGroup")
+    metadata = field(group, "metadata") or group
+    pods = [field(each, "Pod") for each in _tasks(job)]
+    pod = pods[0] if pods else {"spec": _spec(group)}
+    least = field(job, "MinAvailable")
+    members = len(pods) or (least if isinstance(least, int) and least > 0 else 1)
+    marks = {
+        kind: {**texts(pod, "metadata", kind), **texts(metadata, kind)}
+        for kind in ("annotations", "labels")
+    }
+    return {"metadata": marks, "spec": field(pod, "spec")}, min(members, GANG_LIMIT)
+
+
+def _spec(group: Any) -> Mapping[str, Any]:  # Any: JSON
+    """Return a pod's specification with a member's part of a group's least resources."""
+    members = field(group, "Spec", "MinMember")
+    members = members if isinstance(members, int) and members > 0 else 1
+    share: dict[str, float] = {}
+    for resource, amount in (field(group, "Spec", "MinResources") or {}).items():
+        with suppress(ValueError, TypeError):  # memory, and what else is not counted
+            share[resource] = float(amount) // members
+    return {"containers": [{"resources": {"requests": share}}]}
 
 
 def moment(written: str, *, otherwise: float) -> float:

@@ -57,7 +57,8 @@ def job(annotations=None, group=None, tasks=2, since=0.0, **facts) -> dict:
         "MinAvailable": tasks,
         "Tasks": {f"t{index}": {"Pod": pod(annotations)} for index in range(tasks)},
         "CreationTimestamp": created,
-        "PodGroup": {"metadata": {"annotations": group or {}}, "Version": "v1beta1"},
+        # Go writes an embedded struct without a name for it as fields of its own.
+        "PodGroup": {"name": "job", "annotations": group or {}, "Spec": {}, "Version": "v1beta1"},
         **facts,
     }
 
@@ -75,6 +76,23 @@ def coming(question):
 
 def test_a_job_is_kept_out_of_the_queue_while_its_data_comes():
     assert vote(coming, job(HOLD)) == -1
+
+
+def test_a_job_whose_pods_are_not_made_yet_is_known_by_its_group():
+    spec = {"MinMember": 4, "MinResources": {"nvidia.com/gpu": "32", "memory": "8Gi", "cpu": "16"}}
+    group = {"annotations": HOLD, "labels": {}, "Spec": spec, "Status": {"Phase": "Pending"}}
+    made = job(tasks=0, MinAvailable=4) | {"PodGroup": group}
+    assert vote(coming, made) == -1
+    knowing = Knowing()
+    vote(knowing, made)
+    (asked,) = knowing.asked
+    assert asked.gpu is not None
+    assert asked.gang is not None
+    assert (asked.gpu.count, asked.gang.size, asked.gang.least) == (8, 4, 4)
+
+
+def test_a_group_of_older_volcanos_has_metadata():
+    assert vote(coming, job() | {"PodGroup": {"metadata": {"annotations": HOLD}}}) == -1
 
 
 def test_the_pod_group_may_say_so_for_its_pods():
@@ -103,7 +121,9 @@ def test_a_job_that_says_not_since_when_it_waits_is_not_kept():
     assert vote(coming, job(HOLD) | {"CreationTimestamp": None}) == 0
 
 
-@pytest.mark.parametrize("odd", [None, [], {}, {"Tasks": []}, {"Tasks": {"t": 3}}])
+@pytest.mark.parametrize(
+    "odd", [None, [], {}, {"Tasks": []}, {"Tasks": {"t": 3}}, {"PodGroup": 3, "MinAvailable": "x"}]
+)
 def test_a_job_of_a_strange_shape_is_not_kept(odd):
     assert vote(coming, odd) == 0
 
