@@ -322,14 +322,16 @@ class Inventory(Closing):
             self._sources_at = now
             self._listings = tuple(source.look() for source in self._sources)
         heard = self._hearing.workers
-        moved = self._machines.survey(view, heard, news.moved, self._listings)
+        known = self._residency.known(view)
+        moved = self._machines.survey(
+            view, heard, news.moved | (known - self._known), self._listings, known=known
+        )
         self._machines.hear_workers(news.heard, heard)
         if is_time:
             self._machines.hear(self._listed_only(), now=now)
         renamed = self._versions.follow(news.catalogue)
         if renamed:
             self._spreads.forget(self._is_gone)
-        known = self._residency.known(view)
         self._epoch = view.epoch
         labelled = self._look_at_labels()
         if moved or labelled or known != self._known:

@@ -51,14 +51,18 @@ class Machines:
         heard: Mapping[WorkerId, Heard],
         moved: Collection[WorkerId],
         listings: Sequence[Listing],
+        *,
+        known: Collection[WorkerId],
     ) -> bool:
         """Take in who is where, and write what has changed; return whether any place is another one.
 
         Args:
             view: The workers that are members.
             heard: What they said last.
-            moved: Those who said something else of their nodes than before.
+            moved: Those who said something else of their nodes than before, or are known since.
             listings: What the sources say, the one that is believed first in front.
+            known: Those who have reported what they hold. One that has not, and says nothing of its
+                node, has just registered: it is nowhere yet.
         """
         is_same_view = self._epoch == view.epoch
         same_listings = tuple(map(id, listings)) == tuple(map(id, self._listings))
@@ -74,6 +78,9 @@ class Machines:
             changed |= self._take_out(self._workers.keys() - here)
         for member in members:
             report = heard[member.worker].node if member.worker in heard else None
+            if report is None and member.worker not in known:
+                changed |= self._take_out([member.worker])
+                continue
             name = report.name if report is not None else member.node
             said = _Worker(name, report, member.zone)
             if member.worker in moved or self._workers.get(member.worker) != said:

@@ -153,6 +153,15 @@ def test_a_worker_that_says_nothing_of_its_node_is_on_the_one_that_it_registered
     assert world.seen("node").nvme == 100
 
 
+def test_a_worker_that_has_only_registered_is_nowhere_yet(world):
+    world.coordinator.members.register(member("w1"), CLUSTER.fingerprint())
+    world.look()
+    assert world.inventory.fleet.names == []
+    world.say("w1")
+    world.look()
+    assert world.inventory.fleet.names == ["w1"]
+
+
 def test_memory_behind_another_numa_node_is_told_apart(world):
     join(world.coordinator, "w1", "w2")
     for worker, bound in (("w1", 0), ("w2", 1)):
