@@ -82,7 +82,8 @@ def review(workload: Any, hint: Hint, *, check: str = CHECK) -> dict[str, Any]: 
 
     status = harmless(reviewed, none, asker="kueue")
     before = _entry(workload, check)
-    if text(before, "state") == status["state"] and text(before, "lastTransitionTime"):
+    stays = status["state"] != "Retry" and text(before, "state") == status["state"]
+    if stays and text(before, "lastTransitionTime"):  # Kueue counts the seconds of Retry from there
         status["lastTransitionTime"] = text(before, "lastTransitionTime")
     return status
 
@@ -127,5 +128,8 @@ def _patience(workload: Any) -> float:  # Any: JSON
 
 
 def _pod_set(pod_set: Any) -> PodSet:  # Any: JSON
-    selects = texts(pod_set, "template", "spec", "nodeSelector")
-    return PodSet(text(pod_set, "name"), frozenset(selects))
+    return PodSet(
+        text(pod_set, "name"),
+        selects=frozenset(texts(pod_set, "template", "spec", "nodeSelector")),
+        annotations=frozenset(texts(pod_set, "template", "metadata", "annotations")),
+    )

@@ -4,8 +4,8 @@ A workload that waits keeps its quota while the rest takes a minute or less (``P
 gives it back and is tried again when the data should be there (``Retry``). Whatever is not worth
 waiting for is ``Ready``: what Kueue admits is at worst slower. Nothing is ever ``Rejected``.
 
-``Ready`` pins pods to a zone where the job binds itself to a place, unless a pod set selects zones
-itself: Kueue rejects a workload for a node selector that contradicts.
+``Ready`` pins pods to a zone where the job binds itself to a place. What a pod set says itself is never
+said again: Kueue rejects a workload for an update of a key that is there.
 """
 
 import math
@@ -33,6 +33,8 @@ class PodSet:
     name: str
     selects: frozenset[str] = frozenset()
     """Labels that its node selector has a value for."""
+    annotations: frozenset[str] = frozenset()
+    """Those that its pods have already."""
 
 
 def check_status(
@@ -78,7 +80,9 @@ def timestamp(wall: float) -> str:
 
 
 def _update(hint: Hint, question: Question, pod_set: PodSet) -> dict[str, Any]:
-    update: dict[str, Any] = {"name": pod_set.name, "annotations": {HINT_ID: hint.id}}
+    update: dict[str, Any] = {"name": pod_set.name}
+    if HINT_ID not in pod_set.annotations:
+        update["annotations"] = {HINT_ID: hint.id}
     zone = _zone(hint, question)
     if zone and ZONE not in pod_set.selects:
         update["nodeSelector"] = {ZONE: zone}

@@ -122,3 +122,13 @@ def test_a_pod_set_that_selects_a_zone_keeps_it():
         "topology.kubernetes.io/zone": "b"
     }
     assert "nodeSelector" not in review(made, THREE)["podSetUpdates"][0]
+
+
+def test_what_pods_have_already_is_not_given_to_them_again():
+    made = workload({"cachefs.io/datasets": "llama", "cachefs.io/hint-id": "h-00"})
+    assert review(made, THREE)["podSetUpdates"] == [{"name": "main"}]
+
+
+def test_the_seconds_of_a_retry_begin_now():
+    status = review(workload(checks=[entry("Retry", since=20)]), LONG)
+    assert (status["state"], status["lastTransitionTime"]) == ("Retry", ago(0))
