@@ -1,12 +1,15 @@
 """``cachefs k8s``: the same processes as pods of a cluster."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cachefs.config.units import parse_size
 from cachefs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from yaml import SafeDumper, ScalarNode
 
 app = typer.Typer(name="k8s", help="Kubernetes: the same processes as pods.", no_args_is_help=True)
 
@@ -73,7 +76,20 @@ def render(
         store_secret=store_secret,
         origins_secret=origins_secret,
     )
-    yaml.safe_dump_all(documents(wanted), sys.stdout, sort_keys=False)
+    yaml.dump_all(documents(wanted), sys.stdout, Dumper=_dumper(), sort_keys=False)
+
+
+def _dumper() -> "type[SafeDumper]":
+    """Return what writes texts of several lines as a person would."""
+    from yaml import SafeDumper
+
+    class Dumper(SafeDumper):
+        def represent_str(self, data: str) -> "ScalarNode":
+            style = "|" if "\n" in data else None
+            return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    return Dumper
 
 
 def _pair(text: str) -> tuple[str, str]:

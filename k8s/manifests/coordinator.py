@@ -44,14 +44,15 @@ def documents(wanted: Installation) -> list[Document]:
             ],
         },
     }
-    found = [config_map("coordinator", wanted, config), service, _deployment(wanted, shared=shared)]
+    own = config_map("coordinator", wanted, config)
+    found = [own, service, _deployment(wanted, own, shared=shared)]
     if not shared:
         head = named("v1", "PersistentVolumeClaim", "coordinator", wanted)
         found.insert(0, {**head, "spec": claim("state", _STORE_BYTES, wanted)["spec"]})
     return found
 
 
-def _deployment(wanted: Installation, *, shared: bool) -> Document:
+def _deployment(wanted: Installation, config: Document, *, shared: bool) -> Document:
     volume: Document = {"name": "state", "emptyDir": {}}
     environment: list[Document] = []
     if shared:
@@ -62,6 +63,7 @@ def _deployment(wanted: Installation, *, shared: bool) -> Document:
     template = pod_template(
         "coordinator",
         wanted,
+        config=config,
         ports=_PORTS,
         ready="http",
         volumes=[volume],

@@ -1,11 +1,12 @@
 """What several manifests have in common."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachefs.config.files import to_document
-from cachefs.config.schema import ClusterConfig
+from cachefs.config.schema import GIB, MIB, ClusterConfig
 from cachefs.k8s.installation import Installation
 
 Document = dict[str, Any]
@@ -71,10 +72,19 @@ def config_map(component: str, wanted: Installation, config: Mapping[str, Any]) 
     }
 
 
+def quantity(size: int) -> str:
+    """Return bytes as Kubernetes writes them: ``100Gi``."""
+    for unit, name in ((GIB, "Gi"), (MIB, "Mi")):
+        if size % unit == 0:
+            return f"{size // unit}{name}"
+    return str(size)
+
+
 def pod_template(
     component: str,
     wanted: Installation,
     *,
+    config: Document,
     ports: Mapping[str, int],
     ready: str,
     volumes: Sequence[Document],
@@ -87,6 +97,7 @@ def pod_template(
     Args:
         component: ``coordinator`` or ``worker``.
         wanted: The installation.
+        config: The config map. Pods are made anew when it changes.
         ports: By name.
         ready: The name of the port that answers whether the process is well.
         volumes: Besides those that every pod has.
@@ -116,7 +127,10 @@ def pod_template(
     if wanted.origins_secret is not None:
         container["envFrom"] = [{"secretRef": {"name": wanted.origins_secret}}]
     return {
-        "metadata": {"labels": labels(component)},
+        "metadata": {
+            "labels": labels(component),
+            "annotations": {"cachefs.io/config": _digest(config)},
+        },
         "spec": {
             "serviceAccountName": f"cachefs-{component}",
             "automountServiceAccountToken": False,
@@ -138,11 +152,16 @@ def claim(name: str, size: int, wanted: Installation) -> Document:
     """Return a volume claim, for a template or for its own."""
     spec: Document = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": str(size)}},
+        "resources": {"requests": {"storage": quantity(size)}},
     }
     if wanted.storage_class is not None:
         spec["storageClassName"] = wanted.storage_class
     return {"metadata": {"name": name}, "spec": spec}
+
+
+def _digest(config: Document) -> str:
+    text = json.dumps(config["data"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _environment() -> list[Document]:

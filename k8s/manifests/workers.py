@@ -15,6 +15,7 @@ from cachefs.k8s.manifests.parts import (
     labels,
     named,
     pod_template,
+    quantity,
 )
 
 _MEMORY_FOLDER = "/var/lib/cachefs-memory"
@@ -42,7 +43,8 @@ def documents(wanted: Installation) -> list[Document]:
         **named("policy/v1", "PodDisruptionBudget", "worker", wanted),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels("worker")}},
     }
-    return [config_map("worker", wanted, _config(wanted)), service, budget, _stateful_set(wanted)]
+    config = config_map("worker", wanted, _config(wanted))
+    return [config, service, budget, _stateful_set(wanted, config)]
 
 
 def _config(wanted: Installation) -> dict[str, Any]:
@@ -71,17 +73,18 @@ def _config(wanted: Installation) -> dict[str, Any]:
     }
 
 
-def _stateful_set(wanted: Installation) -> Document:
+def _stateful_set(wanted: Installation, config: Document) -> Document:
     volumes: list[Document] = []
     mounts: list[Document] = [{"name": "state", "mountPath": STATE_FOLDER}]
     if wanted.memory_bytes:
-        room = {"medium": "Memory", "sizeLimit": str(wanted.memory_bytes + 64 * MIB)}
+        room = {"medium": "Memory", "sizeLimit": quantity(wanted.memory_bytes + 64 * MIB)}
         volumes.append({"name": "memory", "emptyDir": room})
         mounts.append({"name": "memory", "mountPath": _MEMORY_FOLDER})
-    memory = str(wanted.memory_bytes + _OWN_MEMORY)
+    memory = quantity(wanted.memory_bytes + _OWN_MEMORY)
     template = pod_template(
         "worker",
         wanted,
+        config=config,
         ports=_PORTS,
         ready="data",
         volumes=volumes,

@@ -1,6 +1,7 @@
 """What is rendered is what Kubernetes takes, and asks for no right and shows no secret."""
 
 import json
+from dataclasses import replace
 
 import kubernetes_validate
 import pytest
@@ -13,6 +14,7 @@ from cachefs.config.schema import GIB, ClusterConfig, CoordinatorConfig, WorkerC
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.parts import quantity
 
 PLAIN = Installation(image="example/cachefs@sha256:00")
 FULL = Installation(
@@ -33,6 +35,10 @@ def _pods(wanted):
     for document in documents(wanted):
         if document["kind"] in ("Deployment", "StatefulSet"):
             yield document, document["spec"]["template"]["spec"]
+
+
+def _bytes(quantity):
+    return int(quantity[:-2]) * {"Gi": 1 << 30, "Mi": 1 << 20}[quantity[-2:]]
 
 
 def _found(wanted, kind, name):
@@ -129,6 +135,25 @@ def test_control_is_open_to_the_other_component_alone():
     ]
 
 
+def test_pods_are_made_anew_when_their_configuration_changes_and_only_then():
+    def marks(wanted):
+        return [
+            workload["spec"]["template"]["metadata"]["annotations"] for workload, _ in _pods(wanted)
+        ]
+
+    assert marks(PLAIN) == marks(replace(PLAIN, workers=7))
+    larger = marks(replace(PLAIN, disk_bytes=200 * GIB))
+    assert larger[0] == marks(PLAIN)[0]
+    assert larger[1] != marks(PLAIN)[1]
+
+
+@pytest.mark.parametrize(
+    ("size", "written"), [(GIB, "1Gi"), (1 << 20, "1Mi"), (GIB + 1, str(GIB + 1)), (0, "0Gi")]
+)
+def test_sizes_are_written_as_kubernetes_does(size, written):
+    assert quantity(size) == written
+
+
 def test_a_shared_store_makes_two_coordinators_that_need_no_volume():
     assert _found(PLAIN, "Deployment", "cachefs-coordinator")["spec"]["replicas"] == 1
     assert _found(FULL, "Deployment", "cachefs-coordinator")["spec"]["replicas"] == 2
@@ -140,8 +165,8 @@ def test_tiers_fit_into_what_holds_them():
     memory, disk = json.loads(text)["worker"]["tiers"]
     pod = _found(FULL, "StatefulSet", "cachefs-worker")["spec"]["template"]["spec"]
     room = next(each["emptyDir"] for each in pod["volumes"] if each["name"] == "memory")
-    limit = int(pod["containers"][0]["resources"]["limits"]["memory"])
-    assert memory["capacity_bytes"] < int(room["sizeLimit"]) < limit
+    limit = _bytes(pod["containers"][0]["resources"]["limits"]["memory"])
+    assert memory["capacity_bytes"] < _bytes(room["sizeLimit"]) < limit
     assert disk["capacity_bytes"] < FULL.disk_bytes
 
 
@@ -166,6 +191,7 @@ def test_the_command_prints_what_kubectl_takes():
     words = "k8s render --image example/cachefs:1 --namespace models --workers 5 --memory 1GiB"
     done = CliRunner().invoke(main.app, [*words.split(), "--node-selector", "gpu=h100"])
     assert done.exit_code == 0, done.output
+    assert "    {\n" in done.stdout, "a configuration is written line by line"
     printed = list(yaml.safe_load_all(done.stdout))
     wanted = Installation(
         image="example/cachefs:1",
