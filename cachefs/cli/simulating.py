@@ -317,6 +317,29 @@ def _show_hits(run: _Run, rows: "Sequence[Hits]", *, as_json: bool) -> None:
             for row in rows
         ),
     )
+    print()
+    _show_mean_hits(rows)
+
+
+def _show_mean_hits(rows: "Sequence[Hits]") -> None:
+    kinds = dict.fromkeys((row.capacity_bytes, row.policy) for row in rows)
+    found = {
+        kind: [row for row in rows if (row.capacity_bytes, row.policy) == kind] for kind in kinds
+    }
+    print_table(
+        ("ALL SEEDS", "CAPACITY>", "HITS>", "LEAST>", "MOST>", "ORIGIN TB>"),
+        (
+            (
+                policy,
+                f"{capacity / 1e9:g} GB",
+                f"{sum(row.ratio for row in same) / len(same):.1%}",
+                f"{min(row.ratio for row in same):.1%}",
+                f"{max(row.ratio for row in same):.1%}",
+                f"{sum(row.read_bytes - row.hit_bytes for row in same) / len(same) / 1e12:.2f}",
+            )
+            for (capacity, policy), same in found.items()
+        ),
+    )
 
 
 def _words(text: str) -> list[str]:

@@ -1,14 +1,14 @@
 """Hits: what share of a trace's bytes a cache of some size would have served, under each eviction policy.
 
 The policies are those of the workers (:mod:`cachefs.core.eviction`), asked as a tier asks them: a block that
-is read is touched, or filled and added, and victims go until it fits. One cache stands for all; requests
-read their model whole, one after the other.
+is read is touched, or filled and added, and victims go until it fits. Blocks of the model that is being read
+are leased, and do not go. One cache stands for all; requests read their model whole, one after the other.
 
 Blocks are larger than the workers', so that a trace of some hundred terabytes takes seconds. That changes
 little for the order of models; ``tinylfu``'s sketch ages by what it notes, and so more slowly.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cachefs.core.blocks import BlockId, FileVersionId, block_count, block_range
@@ -63,11 +63,7 @@ def play_hits(
     read = hit = 0.0
     for request in trace.requests:
         size = int(sizes[request.model])
-        found = sum(
-            length
-            for block, length in _blocks(request.model, size, block_size)
-            if cache.read(block, length)
-        )
+        found = cache.read(request.model, list(_blocks(request.model, size, block_size)))
         read += size
         hit += found
         whole += found == size
@@ -89,20 +85,36 @@ class _Cache:
         self._room = capacity
         self._held: dict[BlockId, int] = {}
 
-    def read(self, block: BlockId, size: int) -> bool:
-        """Read a block, and fill it if it is not here; return whether it was."""
-        if block in self._held:
-            self._policy.touch(block)
-            return True
-        while self._room < size and self._held:
-            victim = next(self._policy.victims())
+    def read(self, model: str, blocks: Sequence[tuple[BlockId, int]]) -> int:
+        """Read a model's blocks, and fill those that are not here; return how many bytes were."""
+        missing = []
+        found = 0
+        for block, size in blocks:
+            if block in self._held:
+                self._policy.touch(block)
+                found += size
+            else:
+                missing.append((block, size))
+        self._make_room(sum(size for _, size in missing), model)
+        for block, size in missing:
+            if size <= self._room:
+                self._policy.add(block, size)
+                self._held[block] = size
+                self._room -= size
+        return found
+
+    def _make_room(self, size: int, model: str) -> None:
+        victims: list[BlockId] = []
+        room = self._room
+        for victim in self._policy.victims() if room < size else ():
+            if victim.file_version != model:
+                victims.append(victim)
+                room += self._held[victim]
+                if room >= size:
+                    break
+        for victim in victims:
             self._policy.remove(victim, evicted=True)
             self._room += self._held.pop(victim)
-        if self._room >= size:
-            self._policy.add(block, size)
-            self._held[block] = size
-            self._room -= size
-        return False
 
 
 def _blocks(model: str, size: int, block_size: int) -> Iterator[tuple[BlockId, int]]:
