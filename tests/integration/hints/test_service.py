@@ -7,15 +7,16 @@ import contextlib
 import http.client
 import json
 import os
-import subprocess
-import sys
 import threading
 
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from typer.testing import CliRunner
 
-from cachefs.errors import ConfigError, NotKnownError
+from cachefs.cli.exits import exit_code
+from cachefs.cli.hinting.commands import app
+from cachefs.errors import CacheFSError, ConfigError, NotKnownError
 from cachefs.hints.consumers.tokens import scheduler_token
 from cachefs.transport.control import coordinator_channel
 from cachefs.wire.proto import cachefs_pb2 as pb
@@ -57,15 +58,12 @@ def ask(system, *datasets, **facts):
 
 
 def run(system, *words):
-    clean = {name: value for name, value in os.environ.items() if "CACHEFS" not in name}
-    return subprocess.run(
-        [sys.executable, "-m", "cachefs.cli", *words],
-        env={**clean, "CACHEFS_STATE": str(system.folder)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    """Run a command of the group in this process; return its exit code and what it printed."""
+    found = CliRunner().invoke(app, [*words, "--state", str(system.folder)])
+    if isinstance(found.exception, CacheFSError):
+        return exit_code(found.exception), found.stdout
+    assert found.exit_code == 0, found.exception
+    return 0, found.stdout
 
 
 @contextlib.contextmanager
@@ -135,7 +133,7 @@ def test_schedulers_ask_with_a_token_of_their_own(system):
         answer = connection.getresponse()
         assert (path, answer.status) == (path, status)
         connection.close()
-    assert run(system, "hint", "token").stdout.strip() == token
+    assert run(system, "token")[1].strip() == token
 
 
 def test_a_watcher_is_told_when_a_prefetch_has_landed(system):
@@ -164,20 +162,19 @@ def test_a_watcher_is_told_when_a_prefetch_has_landed(system):
 
 
 def test_the_command_shows_a_table_and_each_scheduler_s_form(system):
-    shown = run(system, "hint", "cold", "--explain", "--deadline", "1ms")
-    assert shown.returncode == 0, shown.stderr
-    heading, *rows = shown.stdout.splitlines()
+    _, shown = run(system, "cold", "--explain", "--deadline", "1ms")
+    heading, *rows = shown.splitlines()
     assert heading.split()[:3] == ["RANK", "NODE", "READY"]
-    assert sorted(row.split()[1] for row in rows[:2]) == ["node-w1", "node-w2"]
+    assert {row.split()[1] for row in rows[:2]} == NODES
     assert "512 KiB from the origin" in rows[0]
-    assert run(system, "hint", "cold", "--format", "slurm").stdout == "\n"
-    assert json.loads(run(system, "hint", "cold", "--format", "extender").stdout)
-    nobody = run(system, "hint", "nobody-knows", "--json")
-    assert json.loads(nobody.stdout)["degraded"] == "there is no dataset nobody-knows"
-    full = run(system, "hint", "cold", "--candidates", "elsewhere")
-    assert (full.returncode, full.stderr) == (0, "no opinion: no node can take the job\n")
-    assert "the node is not known" in full.stdout
-    assert run(system, "hint", "cold", "--gpu", "H100:x").returncode == 2
+    assert run(system, "cold", "--format", "slurm") == (0, "\n")
+    assert json.loads(run(system, "cold", "--format", "extender")[1])
+    _, nobody = run(system, "nobody-knows", "--json")
+    assert json.loads(nobody)["degraded"] == "there is no dataset nobody-knows"
+    code, full = run(system, "cold", "--candidates", "elsewhere")
+    assert code == 0
+    assert "the node is not known" in full
+    assert run(system, "cold", "--gpu", "H100:x")[0] == 2
 
 
 def test_places_and_lessons_outlive_a_coordinator_that_is_killed(system):
@@ -200,11 +197,9 @@ def test_places_and_lessons_outlive_a_coordinator_that_is_killed(system):
     assert b"cachefs_hint_error_ratio" in system.api.fetch("GET", "/metrics")
     with pytest.raises(NotKnownError):
         system.api.post(f"/v1/hints/{other['hint_id']}/outcome", told)
-    shown = run(system, "hint", "reservations")
-    assert kept["token"] in shown.stdout
-    cancelled = run(system, "hint", "reservations", "--cancel", kept["token"])
-    assert cancelled.returncode == 0
-    assert run(system, "hint", "reservations", "--cancel", kept["token"]).returncode == 4
+    assert kept["token"] in run(system, "reservations")[1]
+    assert run(system, "reservations", "--cancel", kept["token"])[0] == 0
+    assert run(system, "reservations", "--cancel", kept["token"])[0] == 4
 
 
 def stored_lessons(system):
