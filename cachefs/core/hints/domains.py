@@ -16,8 +16,8 @@ raised from one until it suffices, which finds the least that does. If T is enou
 more is too, so the least T is found by halving, to a microsecond, and what is found is evaluated by
 the formula itself.
 
-All domains of a level are halved together with a relaxed test (as short a chain as may be, no load on
-peers' cards but the least possible); only the domain that would win is solved exactly, then those that
+All domains of a level are halved together with a relaxed test (uplinks, chain and peers' cards each as
+if the other two were not in the way); only the domain that would win is solved exactly, then those that
 could still be quicker. Everything is on columns of candidates.
 """
 
@@ -68,13 +68,15 @@ class Level:
         self.need = joint.least
         self.domain = domains_of(joint, level)
         self._count = int(self.domain.max(initial=-1)) + 1
-        self._at = np.flatnonzero(self.domain >= 0)
+        # By domain, and within it by the load on the peers' cards: every choice of them stays in order.
+        order = np.lexsort((joint.weight, self.domain))
+        self._at = order[self.domain[order] >= 0]
+        self._weighs = bool(joint.weight.any())
         self._caps_rack = level != "rack"
         self._caps_zone = level not in ("rack", "zone")
-        self._most = capacities.by(EVER, self._at, 0)
         self._bound = self._bounds()
-        nodes = fewest(self._most, self.domain[self._at], self._count, self.need)
-        self._nodes = nodes
+        most = capacities.by(EVER, self._at, 0)
+        self._nodes = fewest(most, self.domain[self._at], self._count, self.need)
 
     def solve(self, limit: float) -> tuple[Placement, float] | None:
         """Return the best placement in a domain of the level that is quicker than a limit."""
@@ -174,6 +176,10 @@ class Level:
             if not (passes & (more > nodes)).any():
                 break
             nodes = np.where(passes, more, nodes)
+        if self._weighs and passes.any():
+            taken = _within_sorted(count, domain, np.full(self._count, need))
+            load = np.bincount(domain, weights=joint.weight[at] * taken, minlength=self._count)
+            passes &= load + joint.tail <= seconds + ROUNDING
         if self._caps_rack and passes.any():
             members = self._nested(count, at, seconds, members)
             passes &= members >= need
@@ -211,17 +217,6 @@ class Level:
             if not caps and len(at):
                 seconds = (uplinks.base + uplinks.slope * need)[number[at]] + joint.tail
                 np.maximum.at(bound, self.domain[at], seconds)
-        if joint.weight.any() and len(at):
-            order = np.lexsort((joint.weight[at], self.domain[at]))
-            taken = _within_sorted(
-                self._most[order], self.domain[at][order], np.full(self._count, need)
-            )
-            load = np.bincount(
-                self.domain[at][order],
-                weights=joint.weight[at][order] * taken,
-                minlength=self._count,
-            )
-            np.maximum(bound, load + joint.tail, out=bound)
         return bound
 
     def _enough(self) -> float:

@@ -86,10 +86,8 @@ def solve(joint: Joint) -> GangChoice | NoPlace:
     """Find where the members of a gang would be ready together soonest."""
     best: _Found | None = None
     capacities = Capacities(joint)
-    for level in WIDTHS:
+    for level in _levels(joint):
         price = price_of(joint, level)
-        if price == NEVER:
-            break
         limit = NEVER if best is None else best.seconds + price_of(joint, best.level) - price
         if level in _ON_ONE:
             best = _on_one(joint, level, limit) or best
@@ -109,6 +107,20 @@ def solve(joint: Joint) -> GangChoice | NoPlace:
         breakdown=breakdown,
         slowest=joint.name(slowest),
     )
+
+
+def _levels(joint: Joint) -> Iterator[str]:
+    """Yield the levels that are to be searched: not those too wide, nor as wide as a closer one."""
+    narrower = 0
+    for level in WIDTHS:
+        if price_of(joint, level) == NEVER:
+            return
+        domain = domains_of(joint, level) if level not in _ON_ONE else np.full(1, -1)
+        count = len(np.unique(domain))
+        if count != narrower:
+            yield level
+        # Where some are in no domain, a wider level may have as many, and other ones.
+        narrower = 0 if (domain < 0).any() else count
 
 
 def _on_one(joint: Joint, level: str, limit: float) -> _Found | None:
