@@ -42,11 +42,16 @@ HOLD = "hold"
 """The mark ``cachefs.io/hold``: how long a job may wait for its data, where its scheduler can wait."""
 DATASETS_MAX = 64
 """Of one pod."""
+WEIGHT_MAX = 1e6
+YEAR_SECONDS = 365 * 86400.0
+"""Nobody waits, or runs, for longer."""
 
 Change = Callable[[Reading, str], Reading]
 """What a word of an annotation makes of a reading."""
 
 _FLUID = re.compile(r"fluid\.io/dataset\.([a-z0-9.-]+)\.sched", re.ASCII)
+_PLAIN = re.compile(r"\d+(\.\d+)?", re.ASCII)
+"""Seconds without a unit."""
 _GPU = "nvidia.com/gpu"
 _MIG = "nvidia.com/mig-"
 _FRACTION = "gpu-fraction"
@@ -100,9 +105,11 @@ def duration_of(marks: Mapping[str, str], name: str) -> float | None:
     if written is None:
         return None
     try:
-        seconds = float(written) if written.replace(".", "").isdigit() else parse_duration(written)
+        seconds = float(written) if _PLAIN.fullmatch(written) else parse_duration(written)
     except ConfigError as error:
         raise ConfigError(error.message, subject=PREFIX + name, hint=error.hint) from error
+    if seconds > YEAR_SECONDS:
+        raise ConfigError("longer than a year", subject=PREFIX + name)
     return seconds
 
 
@@ -116,18 +123,19 @@ def _readings(
 ) -> dict[DatasetName, Reading]:  # Any: JSON
     readings: dict[DatasetName, Reading] = {}
     named = [*_listed(marks.get("datasets", "")), *_mounted(pod)]
-    if len(named) > DATASETS_MAX:
-        raise ConfigError(
-            f"a pod names at most {DATASETS_MAX} datasets", subject=PREFIX + "datasets"
-        )
-    for written in named:
+    for written in named[: DATASETS_MAX + 1]:
         reading = _reading(written)
         readings.setdefault(reading.dataset, reading)
     for dataset, affinity in _fluid(pod, namespace):
-        # An annotation names it without the namespace that Fluid's label implies.
-        known = next((each for each in readings if each.name == dataset.name), dataset)
+        # An annotation may name it without the namespace that Fluid's label implies.
+        plain = DatasetName(DEFAULT_NAMESPACE, dataset.name)
+        known = plain if plain in readings else dataset
         reading = readings.get(known, Reading(dataset=known))
         readings[known] = replace(reading, affinity=affinity)
+    if len(readings) > DATASETS_MAX:
+        raise ConfigError(
+            f"a pod names at most {DATASETS_MAX} datasets", subject=PREFIX + "datasets"
+        )
     _apply(readings, marks, "affinity", _as_affinity)
     _apply(readings, marks, "weights", _as_weight)
     return readings
@@ -199,6 +207,8 @@ def _as_weight(reading: Reading, word: str) -> Reading:
         weight = float(word)
     except ValueError as error:
         raise ConfigError(f"not a weight: {printable(word)!r}") from error
+    if weight > WEIGHT_MAX:
+        raise ConfigError(f"a weight is at most {WEIGHT_MAX:,.0f}")
     return replace(reading, weight=weight)
 
 

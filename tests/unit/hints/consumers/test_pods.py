@@ -110,6 +110,21 @@ def test_fluids_label_binds_a_dataset_that_is_named_otherwise_too():
     assert found == (reading("llama", version="v2", affinity=Affinity.REQUIRED),)
 
 
+def test_fluids_label_binds_no_dataset_of_another_namespace():
+    labels = {"fluid.io/dataset.llama.sched": "required"}
+    found = readings({"cachefs.io/datasets": "team-b/llama"}, labels)
+    assert found == (
+        reading("team-b/llama"),
+        reading("team-a/llama", affinity=Affinity.REQUIRED),
+    )
+
+
+def test_fluids_labels_count_too():
+    labels = {f"fluid.io/dataset.d{index}.sched": "required" for index in range(DATASETS_MAX + 1)}
+    with pytest.raises(ConfigError, match="at most 64"):
+        readings(labels=labels)
+
+
 @pytest.mark.parametrize(
     ("mark", "value"),
     [
@@ -121,6 +136,12 @@ def test_fluids_label_binds_a_dataset_that_is_named_otherwise_too():
         ("weights", "llama=heavy"),
         ("weights", "0"),
         ("weights", "nan"),
+        ("weights", "inf"),
+        ("weights", "1000001"),
+        ("deadline", "1.2.3"),
+        ("deadline", "²"),
+        ("deadline", "9999d"),
+        ("deadline", "-3s"),
         ("deadline", "soon"),
         ("expected", "1y"),
         ("loader", "fast"),
