@@ -9,6 +9,7 @@ from cachefs.benchmarks.endpoints import endpoint
 from cachefs.benchmarks.filling import cold, cold_eight, cold_link
 from cachefs.benchmarks.flows import flow
 from cachefs.benchmarks.footprint import imports, memory
+from cachefs.benchmarks.freshness import hint_freshness
 from cachefs.benchmarks.hints import hints
 from cachefs.benchmarks.links import netns
 from cachefs.benchmarks.loaders.apart import load_second
@@ -48,6 +49,7 @@ SCENARIOS: dict[str, Scenario] = {
     "flow-plan": flow_plan,
     "hint-extender": hint_extender,
     "hint-outcomes": hint_outcomes,
+    "hint-freshness": hint_freshness,
     "load": load,
     "load-remote": load_remote,
     "load-cold": load_cold,
