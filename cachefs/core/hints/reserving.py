@@ -387,10 +387,11 @@ class Reservations:
     def _slipped(self, held: Reservation, free_at: float, now: float) -> Reservation | None:
         """Return what becomes of a reservation whose places will be free later than was expected."""
         standing = self._line.get(held.job)
-        asks = standing is not None and standing.heard_at + LINE_SECONDS > now
-        if not asks or free_at > held.made_at + AHEAD_SECONDS_MAX:
+        asks_until = 0.0 if standing is None else standing.heard_at + LINE_SECONDS
+        if asks_until <= now or free_at > held.made_at + AHEAD_SECONDS_MAX:
             return None
-        expires_at = max(held.expires_at, free_at + GRACE_SECONDS)
+        # It may be the job itself that took the places, and nobody told: then it asks no more.
+        expires_at = max(held.expires_at, min(free_at + GRACE_SECONDS, asks_until))
         return replace(held, free_at=free_at, expires_at=expires_at)
 
     def _drop(self, token: str | None) -> Reservation | None:

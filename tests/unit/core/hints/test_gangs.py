@@ -210,9 +210,9 @@ def test_no_placement_is_quicker_than_the_one_that_is_found(joint):
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @example(922)  # a chain as long as that of one node
-@example(66)  # a greedy choice by room instead of by what peers send
+@example(370)  # a greedy choice by room instead of by what peers send
 @example(10)  # no order at all
-@example(681)  # uplinks without a limit
+@example(5)  # uplinks without a limit
 @given(st.integers(0, 1 << 32))
 def test_nor_is_any_of_a_gang_that_needs_several_nodes(seed):
     _check(_wide(seed))

@@ -127,9 +127,17 @@ def test_who_claims_late_is_waited_for():
 def test_a_release_that_slips_takes_along_who_still_asks_for_it():
     reservations = Reservations()
     _reserve(reservations, "a", _node("n1", 130.0), 100.0)
-    assert reservations.follow({"n1": _node("n1", 150.0)}, now=110.0) == ()
-    assert reservations.of("a", now=160.0).expires_at == 150.0 + GRACE_SECONDS
+    assert reservations.follow({"n1": _node("n1", 140.0)}, now=110.0) == ()
+    assert reservations.of("a", now=110.0).expires_at == 140.0 + GRACE_SECONDS
+    assert reservations.follow({"n1": _node("n1", 500.0)}, now=150.0) == ()
+    assert reservations.of("a", now=150.0).expires_at == 100.0 + LINE_SECONDS
+
+
+def test_who_no_longer_asks_loses_a_place_that_will_not_be_free_in_time():
+    reservations = Reservations()
+    _reserve(reservations, "a", _node("n1", 130.0), 100.0, keep_seconds=300.0)
     silent = 100.0 + LINE_SECONDS
+    assert reservations.follow({"n1": _node("n1", 0)}, now=silent) == ()
     (lost,) = reservations.follow({"n1": _node("n1", 300.0)}, now=silent)
     assert (lost.job, reservations.held(now=silent)) == ("a", ())
 
