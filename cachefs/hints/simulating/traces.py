@@ -27,7 +27,7 @@ from cachefs.errors import ConfigError
 SMALLEST_BYTES = 4e9
 LARGEST_BYTES = 64e9
 """Models are drawn between these: from one of two billion parameters to one of thirty, in 16 bits."""
-_DRAWN_MODELS = 87
+_DRAWN_MODELS = 86
 """How many models are drawn for a trace that names none: as many as GenTD26 has."""
 _POPULARITY = 1.43
 """The exponent of Zipf's law by which they are drawn: the first five get 70 % of all, as in GenTD26."""
