@@ -95,6 +95,7 @@ class Admission:
             text(request, "operation") == "CREATE"
             and text(request, "kind", "kind") == "Pod"
             and not text(request, "subResource")
+            and isinstance(field(pod, "spec"), dict)
             and not text(pod, "spec", "nodeName")
             and not annotation(pod, HINT_ID)
             and not ungate_patch(pod)

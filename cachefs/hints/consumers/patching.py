@@ -9,7 +9,7 @@ admits no node, and stays as it is: an expression of ours would make it admit so
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cachefs.hints.consumers.fields import field, objects, texts
+from cachefs.hints.consumers.fields import field, objects, text, texts
 from cachefs.hints.renderings.affinity import PREFERRED, REQUIRED
 from cachefs.hints.renderings.marks import DATA_READY
 
@@ -59,7 +59,8 @@ def affinity_patch(
 def _appended(
     present: Mapping[str, Any], path: str, name: str, values: Sequence[Any]
 ) -> list[Operation]:
-    if field(present, name):
+    there = field(present, name)
+    if isinstance(there, list) and there:
         return [_add(f"{path}/-", value) for value in values]
     return [_add(path, list(values))]
 
@@ -67,11 +68,13 @@ def _appended(
 def _narrowed(
     present: Mapping[str, Any], path: str, whole: Mapping[str, Any], expression: Mapping[str, Any]
 ) -> list[Operation]:
-    terms = objects(present, REQUIRED, "nodeSelectorTerms")
-    if not terms:
+    terms = field(present, REQUIRED, "nodeSelectorTerms")
+    if not isinstance(terms, list) or not terms:
         return [_add(path, whole)]
     patch: list[Operation] = []
     for index, term in enumerate(terms):
+        if not isinstance(term, dict):
+            continue
         if term.get("matchExpressions") or term.get("matchFields"):
             inner = f"{path}/nodeSelectorTerms/{index}/matchExpressions"
             patch += _appended(term, inner, "matchExpressions", [expression])
@@ -102,9 +105,9 @@ def ungate_patch(pod: Any) -> list[Operation]:  # Any: JSON
 
     It tests first that the gate is still where it was: others may take theirs at the same time.
     """
-    gates = objects(pod, "spec", "schedulingGates")
-    for index, each in enumerate(gates):
-        if each.get("name") == DATA_READY:
+    gates = field(pod, "spec", "schedulingGates")
+    for index, each in enumerate(gates if isinstance(gates, list) else ()):
+        if text(each, "name") == DATA_READY:
             path = f"/spec/schedulingGates/{index}"
             return [
                 {"op": "test", "path": f"{path}/name", "value": DATA_READY},

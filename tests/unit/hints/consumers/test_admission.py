@@ -85,6 +85,7 @@ def test_nodes_that_are_alike_are_no_reason_to_touch_a_pod():
     "changed",
     [
         {"object": {"metadata": {}, "spec": {}}},
+        {"object": pod() | {"spec": None}},
         {"object": None},
         {"operation": "UPDATE"},
         {"operation": "DELETE", "object": None},
