@@ -190,7 +190,7 @@ def released(
 ) -> list[Operation]:  # Any: JSON
     """Return the patch that lets a gated pod go, with a fresh hint; empty while it should wait.
 
-    For the controller that watches pods with our gate. It is let go when its data is close or nothing
+    For the controller that watches pods with our gate; a pod without it stays as it is. One is let go when its data is close or nothing
     is known any more, and at the latest when it has waited as long as it said.
 
     Args:
@@ -210,5 +210,8 @@ def released(
             return None
         return admission.stamp(pod, asked, hint, [])
 
+    opening = ungate_patch(pod)
+    if not opening:
+        return []
     patch = harmless(stamped, list, asker=_ASKER)
-    return [] if patch is None else patch + ungate_patch(pod)
+    return [] if patch is None else patch + opening
