@@ -57,6 +57,7 @@ PODS = JSON | nearly_pods()
 
 
 @given(PODS)
+@settings(deadline=None)
 def test_a_pod_of_any_shape_is_understood_or_refused_by_name(made):
     for ask in (question_of, question_of_workload):
         try:
@@ -66,7 +67,7 @@ def test_a_pod_of_any_shape_is_understood_or_refused_by_name(made):
 
 
 @given(PODS, st.lists(st.sampled_from(["n1", "n2", "n3", "n4", "stranger", ""]), max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_what_passes_the_filter_is_a_part_of_what_was_sent(made, names):
     knowing = Knowing(held={"llama": {"n2"}})
     sent = Arguments.parse(json.dumps({"pod": made, "nodenames": names}).encode())
@@ -84,7 +85,7 @@ def test_what_passes_the_filter_is_a_part_of_what_was_sent(made, names):
 
 
 @given(PODS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_patch_can_be_applied_to_the_pod_that_it_is_for(made):
     admission = Admission(ask=Knowing(held={"llama": {"n1"}}), gates=True)
     request = {"uid": "u", "operation": "CREATE", "kind": {"kind": "Pod"}, "object": made}
@@ -99,6 +100,7 @@ def test_a_patch_can_be_applied_to_the_pod_that_it_is_for(made):
 
 
 @given(JSON)
+@settings(deadline=None)
 def test_a_job_of_any_shape_may_be_enqueued(made):
     try:
         assert job_vote(made, Knowing()) in (0, -1)
