@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachefs.errors import ConfigError
@@ -54,10 +54,12 @@ def nearly_pods(draw) -> dict:
 
 
 PODS = JSON | nearly_pods()
+QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+"""A busy machine is no fault of what is tested."""
 
 
 @given(PODS)
-@settings(deadline=None)
+@settings(**QUIET)
 def test_a_pod_of_any_shape_is_understood_or_refused_by_name(made):
     for ask in (question_of, question_of_workload):
         try:
@@ -67,7 +69,7 @@ def test_a_pod_of_any_shape_is_understood_or_refused_by_name(made):
 
 
 @given(PODS, st.lists(st.sampled_from(["n1", "n2", "n3", "n4", "stranger", ""]), max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, **QUIET)
 def test_what_passes_the_filter_is_a_part_of_what_was_sent(made, names):
     knowing = Knowing(held={"llama": {"n2"}})
     sent = Arguments.parse(json.dumps({"pod": made, "nodenames": names}).encode())
@@ -85,7 +87,7 @@ def test_what_passes_the_filter_is_a_part_of_what_was_sent(made, names):
 
 
 @given(PODS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, **QUIET)
 def test_a_patch_can_be_applied_to_the_pod_that_it_is_for(made):
     admission = Admission(ask=Knowing(held={"llama": {"n1"}}), gates=True)
     request = {"uid": "u", "operation": "CREATE", "kind": {"kind": "Pod"}, "object": made}
@@ -100,7 +102,7 @@ def test_a_patch_can_be_applied_to_the_pod_that_it_is_for(made):
 
 
 @given(JSON)
-@settings(deadline=None)
+@settings(**QUIET)
 def test_a_job_of_any_shape_may_be_enqueued(made):
     try:
         assert job_vote(made, Knowing()) in (0, -1)
