@@ -19,7 +19,7 @@ from cachefs.workers.filling.fills import Underway
 from cachefs.workers.filling.warming import WarmLeft
 
 BLOCKS_LIMIT = 20_000
-"""Queued blocks, and of each warm-up, that are looked at one by one: 160 GB of them, in 10 ms."""
+"""Queued blocks, and of each warm-up, that are looked at one by one: 160 GB of them, in 20 ms."""
 GUESSED_RATE = 250e6
 """Bytes a second until blocks have come: what one worker fills from an origin, as plans of flows reckon."""
 _MEMORY_SECONDS = 3.0

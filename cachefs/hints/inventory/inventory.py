@@ -326,7 +326,8 @@ class Inventory(Closing):
         moved = self._machines.survey(
             view, heard, news.moved | (known - self._known), self._listings, known=known
         )
-        self._machines.hear_workers(news.heard, heard)
+        # Who is placed only now may have been heard of before.
+        self._machines.hear_workers(heard if moved else news.heard, heard)
         if is_time:
             self._machines.hear(self._listed_only(), now=now)
         renamed = self._versions.follow(news.catalogue)

@@ -134,8 +134,10 @@ class Machines:
         with self._turn:
             for worker in workers:
                 place = self.places.get(worker)
-                if place is not None:
-                    self.fleet.heard(place.node, now=heard[worker].at)
+                row = None if place is None else self.fleet.row(place.node)
+                if place is not None and row is not None:
+                    before = float(self.fleet.column("heard_at")[row])
+                    self.fleet.heard(place.node, now=max(before, heard[worker].at))
 
     def write_streams(self, streams: Streams) -> bool:
         """Write what runs to and from each node; return whether that is something else than before."""

@@ -209,6 +209,23 @@ def test_the_age_of_a_node_is_that_of_its_worker_s_last_renewal(world):
     assert world.inventory.age("w1") < 1
 
 
+def test_a_worker_that_becomes_a_member_after_it_was_heard_of_is_as_old_as_what_it_said(kit):
+    world = World(kit)
+    other = kit.coordinator()
+    elsewhere = world.another(other)
+    elsewhere.tick()
+    join(world.coordinator, "w1")
+    world.say("w1")
+    kit.runtime.skip(1)
+    elsewhere.tick()  # the renewal is in the store, and the view of this coordinator is an older one
+    assert elsewhere.fleet.names == []
+    kit.runtime.skip(CLUSTER.lease_seconds / 4)
+    other.members.tick()
+    other.residency.refresh()
+    elsewhere.tick()
+    assert elsewhere.age("w1") < CLUSTER.lease_seconds
+
+
 def test_what_is_stored_before_it_begins_may_be_as_old_as_a_lease(world):
     join(world.coordinator, "w1")
     world.say("w1")
