@@ -66,7 +66,7 @@ def test_ray_places_a_gang_by_its_bundles(cluster):
 
 
 def test_ray_has_no_node_for_a_required_dataset_that_is_elsewhere(cluster):
-    told = hint(node("n7", 3.0), node("n8", 30.0))
+    told = hint(node("n7", 3.0, held=100), node("n8", 30.0, held=50))
     with pytest.raises(ray.exceptions.GetTimeoutError):
         place_soon(rendered(told, question(required=("llama",))))
 
