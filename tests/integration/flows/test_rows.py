@@ -250,15 +250,16 @@ def test_row_14_one_key_is_one_run_and_a_group_goes_one_by_one(system):
 
 
 def test_row_15_pause_resume_and_both_kinds_of_retry(system, tmp_path):
-    flag, counts = tmp_path / "flag", tmp_path / "counts"
+    flag, counts, paused = (tmp_path / name for name in ("flag", "counts", "paused"))
     document = steps(
-        sh("a", f"echo a >> {counts}; sleep 1"),
+        sh("a", f"echo a >> {counts}; while test ! -e {paused}; do sleep 0.05; done"),
         sh("b", f"echo b >> {counts}; test -e {flag}", "needs: [a]"),
         sh("c", f"echo c >> {counts}", 'needs: [b], if: "always()"'),
     )
     run = system.submit(document)
     system.wait_for_step(run, "a", "Running")
     assert system.run("flow", "pause", run).returncode == 0
+    paused.touch()
     system.wait_for_step(run, "a", "Succeeded")
     RUNTIME.sleep(0.5)
     assert states_of(system.status(run))["b"] == "Pending"
