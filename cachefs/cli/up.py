@@ -37,13 +37,7 @@ def up(
     *,
     state: options.State = None,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            help="Worker processes, at least: those from before stay, but for `cachefs scale`. "
-            "(default: 1)",
-        ),
+        int | None, typer.Option("--workers", metavar="N", help="Worker processes. (default: 1)")
     ] = None,
     memory: Annotated[
         str | None,
@@ -81,7 +75,8 @@ def up(
     """Start a coordinator, workers and endpoints on this machine, and keep them running.
 
     What is not given is as it was at the last start with the same state folder. `cachefs down`, or
-    Ctrl-C without --detach, stops everything; datasets and blocks on disk stay.
+    Ctrl-C without --detach, stops everything; datasets and blocks on disk stay, and so do workers
+    that were there before: `cachefs scale` takes some away.
     """
     from cachefs.config.discovery import state_folder
     from cachefs.config.units import parse_size
