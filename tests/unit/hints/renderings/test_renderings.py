@@ -92,8 +92,8 @@ def test_scores_are_whole_and_of_0_to_10():
 
 
 def test_scores_are_encoded_as_json_whatever_a_name_is():
-    names = ["n1", 'quo"te\\', "ünï\u2028\n\ud800", ""]
-    told = hint(node("n1", 5.0), node('quo"te\\', 50.0))
+    names = ["n1", 'a"quote\\', "ünï\u2028\n\ud800", ""]
+    told = hint(node("n1", 5.0), node('a"quote\\', 50.0))
     assert json.loads(encoded(scores_of(told, names), names)) == priorities(told, names)
     assert encoded({}, []) == b"[]"
 
