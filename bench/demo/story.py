@@ -58,6 +58,7 @@ class Demo:
             self._compute()
             self._mount()
             self._measure()
+            self._hint()
             self._publish()
         table(self._measured)
         tell("")
@@ -161,8 +162,13 @@ class Demo:
         killed = self._measured[1]
         self._measured = [*direct, *self._measured[2:][::-1], killed]
 
+    def _hint(self) -> None:
+        chapter(10, "Ask where a job would be ready soonest")
+        self._system.run("hint", DATASET, "--explain")
+        self._system.run("hint", DATASET, "--format", "slurm", note="the same for a scheduler")
+
     def _publish(self) -> None:
-        chapter(10, "Publish it with one document")
+        chapter(11, "Publish it with one document")
         tell(f"{_PUBLISH} scales out, prefetches, waits, starts replicas in batches, tests one,")
         tell("and gives the workers back")
         self._system.run("evict", DATASET, note="so that there is something to prefetch")
