@@ -37,7 +37,7 @@ def load_remote(bench: Bench) -> list[Row]:
 
             comparison = bench.compare(
                 {
-                    name: Contestant(run, prepare=lambda: back_free_memory(size))
+                    name: Contestant(run, prepare=lambda: back_free_memory(2 * size))
                     for name, run in ((_OURS, ours), (_FLOOR, floor))
                 },
                 cluster=cluster,
