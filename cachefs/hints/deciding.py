@@ -260,9 +260,4 @@ def _share(reading: Reading, located: Located, question: Question) -> Located:
 
 
 def _scaled(located: Located, factor: float) -> Located:
-    return replace(
-        located,
-        kinds=located.kinds * factor,
-        arriving=located.arriving * factor,
-        origins={name: column * factor for name, column in located.origins.items()},
-    )
+    return replace(located.scaled(factor), arriving=located.arriving * factor)

@@ -19,7 +19,7 @@ partial copies, peers, shared links and transfers in flight.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +94,11 @@ class Located:
     """Seconds until what is on its way is there."""
     origins: Mapping[str, Column]
     """The bytes of each origin, by node."""
+
+    def scaled(self, factor: float) -> "Located":
+        """Return so many times the bytes, at the same places; what is on its way takes as long."""
+        origins = {name: column * factor for name, column in self.origins.items()}
+        return replace(self, kinds=self.kinds * factor, origins=origins)
 
     def seen(self, row: int) -> Seen:
         """Return one node's row."""

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from cachefs.core.hints.answer import Fit
 from cachefs.core.hints.asking import GANG_LIMIT, WantedGpu
-from cachefs.core.hints.learning import OVERDUE_SECONDS
 from cachefs.core.hints.nodes import GIB, NEVER, Gpu, Node
 
+OVERDUE_SECONDS = 15.0
+"""What runs longer than expected is expected to run for so much longer, and as long again as it is late."""
 MEMORY_SLACK = 0.95
 """Of the memory that is asked for, this is enough: what is sold as 80 GiB has 79.6, and its driver takes some."""
 ROUNDING = 1e-6

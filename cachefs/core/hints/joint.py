@@ -304,7 +304,7 @@ def _estimate(fleet: Fleet, work: Work, share: float) -> Estimate:
     """Estimate every node with so much of what the ranks read shares of."""
     located = [] if work.every is None else [work.every]
     if work.shares is not None:
-        located.append(_scaled(work.shares, share))
+        located.append(work.shares.scaled(share))
     return estimate(
         fleet,
         together(located, fleet),
@@ -316,11 +316,6 @@ def _estimate(fleet: Fleet, work: Work, share: float) -> Estimate:
         files=work.files,
         latency=work.latency,
     )
-
-
-def _scaled(located: Located, share: float) -> Located:
-    origins = {name: column * share for name, column in located.origins.items()}
-    return replace(located, kinds=located.kinds * share, origins=origins)
 
 
 def _parts(

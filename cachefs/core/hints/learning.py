@@ -42,8 +42,6 @@ _ERRORS_BELIEVED = 10
 """With fewer outcomes than this the spread of the errors is a guess."""
 _SPREAD_GUESSED = 1.3
 """The ninetieth percentile over the median, before there are outcomes."""
-OVERDUE_SECONDS = 15.0
-"""What runs longer than expected is expected to run for so much longer, and as long again as it is late."""
 
 
 class Efficiencies:
@@ -138,16 +136,6 @@ class Times:
         for key, times in known.items():
             for seconds in times:
                 self.learn(key, seconds)
-
-
-def release(began_at: float, expected_seconds: float, now: float) -> float:
-    """Return the moment at which what runs is expected to end.
-
-    What is overdue is expected to run on for as long as it is late already, and some: a job that
-    was to end an hour ago will not end in this second.
-    """
-    due = began_at + expected_seconds
-    return due if due > now else now + OVERDUE_SECONDS + (now - due)
 
 
 class Errors:

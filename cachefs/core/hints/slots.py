@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cachefs.core.hints.asking import GANG_LIMIT, WantedGpu
 from cachefs.core.hints.fitting import (
     MEMORY_SLACK,
+    OVERDUE_SECONDS,
     ROUNDING,
     Places,
     Taken,
@@ -27,7 +28,6 @@ from cachefs.core.hints.fitting import (
 )
 from cachefs.core.hints.fleet import Column, Fleet, Rows
 from cachefs.core.hints.fragments import growth
-from cachefs.core.hints.learning import OVERDUE_SECONDS
 from cachefs.core.hints.nodes import GIB, NEVER, Node
 
 Counts = NDArray[np.int64]

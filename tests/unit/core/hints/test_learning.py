@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cachefs.core.hints.answer import Breakdown
 from cachefs.core.hints.estimate import Link, Links
 from cachefs.core.hints.fleet import Fleet
-from cachefs.core.hints.learning import Efficiencies, Errors, Lessons, Times, release, taught
+from cachefs.core.hints.learning import Efficiencies, Errors, Lessons, Times, taught
 from cachefs.core.hints.nodes import Node
 
 
@@ -53,11 +53,6 @@ def test_old_times_are_forgotten() -> None:
     for seconds in (5.0,) * 64 + (9.0,) * 33:
         times.learn("llama", seconds)
     assert times.of("llama") == 9.0
-
-
-def test_what_is_overdue_is_expected_to_run_for_as_long_as_it_is_late_and_some() -> None:
-    assert release(began_at=100.0, expected_seconds=60.0, now=110.0) == 160.0
-    assert release(began_at=100.0, expected_seconds=60.0, now=200.0) == 200.0 + 15.0 + 40.0
 
 
 def test_an_outcome_is_put_down_to_what_was_waited_for() -> None:
