@@ -1,0 +1,56 @@
+"""What cachefs calls itself on a cluster: the group, the kinds, labels, annotations.
+
+Whatever is read by more than one component is here, so that two of them cannot spell it differently. What
+hints say on pods is :mod:`cachefs.hints.renderings.marks`.
+"""
+
+from dataclasses import dataclass
+
+GROUP = "cachefs.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+DRIVER = GROUP
+"""The CSI driver's name."""
+FIELD_MANAGER = "cachefs"
+"""Who server-side apply says set a field."""
+
+SYSTEM_NAMESPACE = "cachefs"
+"""Where coordinator, workers, operator and webhook run, unless whoever installs says otherwise."""
+NODE_NAMESPACE = "cachefs-node"
+"""Where what needs the node's rights runs: the CSI driver and the mounts."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+DATASET = f"{GROUP}/dataset"
+"""On objects made for a dataset, its name."""
+DATASET_NAMESPACE = f"{GROUP}/dataset-namespace"
+"""On objects made for a dataset outside its namespace: persistent volumes have none."""
+POOL = f"{GROUP}/pool"
+FLOW = f"{GROUP}/flow"
+RUN = f"{GROUP}/run"
+STEP = f"{GROUP}/step"
+INJECT = f"{GROUP}/inject"
+"""On a pod: whether and how it gets a sidecar."""
+PREFETCH = f"{GROUP}/prefetch"
+"""On a pod, as a label: it has the annotation of that name, datasets to be warmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object, and where the API server keeps it."""
+
+    kind: str
+    plural: str
+    api_version: str
+    namespaced: bool = True
+
+    @property
+    def group(self) -> str:
+        """The group; empty for the core's."""
+        group, slash, _ = self.api_version.partition("/")
+        return group if slash else ""
+
+
+DATASETS = Kind("Dataset", "datasets", API_VERSION)
+CACHE_POOLS = Kind("CachePool", "cachepools", API_VERSION)
+FLOWS = Kind("Flow", "flows", API_VERSION)
+FLOW_RUNS = Kind("FlowRun", "flowruns", API_VERSION)
