@@ -39,6 +39,7 @@ from cachefs.coordinator.maps import ResidencyMaps
 from cachefs.coordinator.members import Members
 from cachefs.coordinator.pools import Pools
 from cachefs.coordinator.residency import Residency
+from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import members as member_rows
 from cachefs.coordinator.store.engine import Store
@@ -134,9 +135,8 @@ class Coordinator:
         self._leadership = Leadership(
             store, runtime, "warming", lease_seconds=cluster.lease_seconds
         )
-        self._ending = runtime.condition()
-        self._ended = False
-        self._tick_seconds = min(cluster.lease_seconds / _TICKS_PER_LEASE, _TICK_SECONDS_MAX)
+        every = min(cluster.lease_seconds / _TICKS_PER_LEASE, _TICK_SECONDS_MAX)
+        self._rounds = Rounds(runtime, "coordinator", self.tick, every_seconds=every)
 
     # ---- members ------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Coordinator:
 
     def start(self) -> None:
         """Begin to tick in a thread of its own."""
-        self._task = self._runtime.start("coordinator", self._run)
+        self._rounds.start()
 
     def tick(self) -> None:
         """Follow the store, let leases run out, and bring warm-ups further if we lead."""
@@ -388,10 +388,7 @@ class Coordinator:
 
     def close(self) -> None:
         """End the ticking, and what it has started."""
-        with self._ending:
-            self._ended = True
-            self._ending.notify_all()
-        self._task.join(5.0)
+        self._rounds.close(wait_seconds=5.0)
         self.warming.close(wait_seconds=1.0)
         self.catalogue.close()
         try:
@@ -412,21 +409,6 @@ class Coordinator:
         resident = self.residency.resident_bytes(live, view)
         yield "cachefs_coordinator_resident_bytes", (), resident
         yield "cachefs_coordinator_suspicions_total", (), suspicions
-
-    def _run(self) -> None:
-        while True:
-            with self._ending:
-                if not self._ended:
-                    self._ending.wait(self._tick_seconds)
-                if self._ended:
-                    return
-            try:
-                self.tick()
-            except CacheFSError as error:
-                _LOG.warning("a tick failed", extra={"failure": str(error)})
-            except Exception:  # noqa: BLE001 - it is logged with its trace
-                # A bug in one tick must not end all later ones: leases would never run out.
-                _LOG.exception("a tick met a bug")
 
     def _chosen(self, name: DatasetName, version: str | None) -> Version:
         """Return a version without listing the origin: the question is about what is here."""

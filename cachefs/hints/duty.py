@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter
 
 from cachefs.coordinator.duties import Duty, Surroundings
-from cachefs.errors import CacheFSError
+from cachefs.coordinator.rounds import Rounds
 from cachefs.hints.actions import Prefetches
 from cachefs.hints.consumers import routers as consumer_routers
 from cachefs.hints.consumers.tokens import scheduler_door
@@ -24,7 +24,6 @@ from cachefs.hints.routes import hint_routers
 from cachefs.hints.service import HintService, Rules
 from cachefs.hints.watching import Watchers
 from cachefs.hints.wishing import Wishes
-from cachefs.ports import Task
 from cachefs.telemetry.metrics import Sample
 from cachefs.transport.control import ControlServer
 
@@ -73,9 +72,7 @@ class HintDuty(Duty):
         self._watchers = Watchers(self.service, parts.runtime, limit=config.watchers_limit)
         self._callers = Watchers(self.service, parts.runtime, limit=_CALLERS_WATCHING)
         self._saved = self.service.lessons_revision
-        self._ending = parts.runtime.condition()
-        self._ended = False
-        self._task: Task | None = None
+        self._rounds = Rounds(parts.runtime, "hints", self._tick, every_seconds=LOOK_SECONDS)
 
     @property
     def routers(self) -> Sequence[APIRouter]:
@@ -96,17 +93,14 @@ class HintDuty(Duty):
     def start(self) -> None:
         """Begin to follow what hints are reckoned from."""
         self.inventory.start()
-        self._task = self._runtime.start("hints", self._run)
+        self._rounds.start()
 
     def close(self) -> None:
         """End, and store what was learned."""
         self._watchers.close()
         self._callers.close()
-        with self._ending:
-            self._ended = True
-            self._ending.notify_all()
-        if self._task is not None:
-            self._task.join(_CLOSE_SECONDS)
+        self._rounds.close(wait_seconds=_CLOSE_SECONDS)
+        self._rounds.look()  # stores what was learned since
         self.inventory.close()
 
     def samples(self) -> Iterable[Sample]:
@@ -119,21 +113,6 @@ class HintDuty(Duty):
         with self.inventory.turn():
             known = self.inventory.fleet.node(node)
             return node if known is None else known.labels.get(HOSTNAME, node)
-
-    def _run(self) -> None:
-        ended = False
-        while not ended:
-            with self._ending:
-                if not self._ended:
-                    self._ending.wait(LOOK_SECONDS)
-                ended = self._ended
-            try:
-                self._tick()
-            except CacheFSError as error:
-                _LOG.warning("a look at reservations failed", extra={"failure": str(error)})
-            except Exception:  # noqa: BLE001 - it is logged with its trace
-                # A bug in one look must not end all later ones: nothing would expire in the store.
-                _LOG.exception("a look at reservations met a bug")
 
     def _tick(self) -> None:
         self._keeper.refresh()

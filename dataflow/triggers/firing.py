@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.events import Events
+from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.cron import Cron
 from cachefs.core.cron import parse as parse_cron
@@ -26,7 +27,7 @@ from cachefs.dataflow.triggers import store as rows
 from cachefs.dataflow.triggers.registering import Register, digest_of
 from cachefs.dataflow.triggers.store import Registered, TriggerRow
 from cachefs.errors import CacheFSError, ConfigError
-from cachefs.ports import Closing, Runtime, Task
+from cachefs.ports import Closing, Runtime
 
 _LOG = logging.getLogger("cachefs.flows")
 
@@ -68,38 +69,19 @@ class Triggers(Closing):
         self._register = register
         self._events = events
         self._environment = environment
-        self._turn = runtime.condition()
-        self._ended = False
-        self._task: Task | None = None
+        self._rounds = Rounds(runtime, "flows-triggers", self.tick, every_seconds=LOOK_SECONDS)
         self._crons: dict[str, Cron] = {}
         self._tokens: Mapping[str, tuple[str, ...]] = {}
         """Of each flow with webhooks: digests of the tokens that start it."""
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = self._runtime.start("flows-triggers", self._run)
+        self._rounds.look()  # so that webhooks are known from the beginning
+        self._rounds.start()
 
     def close(self) -> None:
         """End looking."""
-        with self._turn:
-            self._ended = True
-            self._turn.notify_all()
-        if self._task is not None:
-            self._task.join(10.0)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.tick()
-            except CacheFSError as error:
-                _LOG.warning("triggers were not looked at", extra={"failure": str(error)})
-            except Exception:  # noqa: BLE001 - it is logged with its trace
-                _LOG.exception("looking at triggers met a bug")
-            with self._turn:
-                if not self._ended:
-                    self._turn.wait(LOOK_SECONDS)
-                if self._ended:
-                    return
+        self._rounds.close(wait_seconds=10.0)
 
     def tick(self) -> None:
         """Submit all runs whose cause has come.

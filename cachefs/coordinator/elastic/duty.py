@@ -22,6 +22,7 @@ from cachefs.coordinator.elastic.routes import Outlook, policy_routes
 from cachefs.coordinator.elastic.scaling import UNUSED_SECONDS, History, Verdict, judge
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.pools import PoolStanding
+from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import jobs as job_rows
 from cachefs.coordinator.store import members as member_rows
@@ -55,13 +56,11 @@ class Elastic(Duty):
         )
         self._recoverer = Recoverer(parts.coordinator, parts.store, self._uses)
         self._turn = parts.runtime.condition()
-        self._ending = parts.runtime.condition()
-        self._ended = False
+        self._rounds = Rounds(parts.runtime, "elastic", self.tick, every_seconds=LOOK_SECONDS)
         self._began_at = parts.runtime.monotonic()
         self._said: dict[WorkerId, tuple[str, Report]] = {}
         self._datasets: tuple[int, tuple[Dataset, ...]] = (-1, ())
         self._histories: dict[str, History] = {}
-        self._task: Task | None = None
         self._recovering: Task | None = None
         self._changes = {"pool": 0, "demote": 0, "evict": 0}
 
@@ -107,35 +106,17 @@ class Elastic(Duty):
 
     def start(self) -> None:
         """Begin to look in a thread of its own."""
-        self._task = self._runtime.start("elastic", self._run)
+        self._rounds.start()
 
     def close(self) -> None:
         """End the looking."""
-        with self._ending:
-            self._ended = True
-            self._ending.notify_all()
-        for task in (self._task, self._recovering):
-            if task is not None:
-                task.join(_CLOSE_SECONDS)
+        self._rounds.close(wait_seconds=_CLOSE_SECONDS)
+        if self._recovering is not None:
+            self._recovering.join(_CLOSE_SECONDS)
         try:
             self._leadership.resign()
         except CacheFSError as error:
             _LOG.warning("another must wait to lead", extra={"failure": str(error)})
-
-    def _run(self) -> None:
-        while True:
-            with self._ending:
-                if not self._ended:
-                    self._ending.wait(LOOK_SECONDS)
-                if self._ended:
-                    return
-            try:
-                self.tick()
-            except CacheFSError as error:
-                _LOG.warning("a look at policies failed", extra={"failure": str(error)})
-            except Exception:  # noqa: BLE001 - it is logged with its trace
-                # A bug in one look must not end all later ones: pools would never change again.
-                _LOG.exception("a look at policies met a bug")
 
     def tick(self) -> None:
         """Look once; decide and act if we lead."""
@@ -267,7 +248,7 @@ class Elastic(Duty):
 
     def _carry_out(self, planned: Sequence[Planned]) -> None:
         for one in planned:
-            if self._ended:
+            if self._rounds.ended:
                 return
             try:
                 if self._recoverer.carry_out(one):
