@@ -19,6 +19,7 @@
     ├── ClusterError
     │   ├── CoordinatorUnavailableError ·retryable·      wait, or start it
     │   ├── WorkerUnavailableError    ·retryable·        ask the next in placement
+    │   ├── ApiServerUnavailableError ·retryable·        wait: Kubernetes does not answer
     │   └── LeaseExpiredError                            stop serving, register anew
     ├── CapacityError                                    a limit was reached
     └── FlowError                                        a step failed; names flow, step, line
@@ -140,6 +141,12 @@ class CoordinatorUnavailableError(ClusterError):
 
 class WorkerUnavailableError(ClusterError):
     """A worker did not answer; another may."""
+
+    retryable: ClassVar[bool] = True
+
+
+class ApiServerUnavailableError(ClusterError):
+    """Kubernetes' API server did not answer, or is too busy to."""
 
     retryable: ClassVar[bool] = True
 

@@ -28,6 +28,7 @@ STATUS: dict[type[CacheFSError], tuple[int, str]] = {
     errors.ClusterError: (500, "INTERNAL"),
     errors.CoordinatorUnavailableError: (503, "UNAVAILABLE"),
     errors.WorkerUnavailableError: (503, "UNAVAILABLE"),
+    errors.ApiServerUnavailableError: (503, "UNAVAILABLE"),
     errors.LeaseExpiredError: (410, "FAILED_PRECONDITION"),
     errors.CapacityError: (507, "RESOURCE_EXHAUSTED"),
     errors.FlowError: (500, "INTERNAL"),

@@ -30,6 +30,7 @@ ERRNO: dict[type[CacheFSError], int] = {
     errors.ClusterError: errno.EIO,
     errors.CoordinatorUnavailableError: errno.EIO,
     errors.WorkerUnavailableError: errno.EIO,
+    errors.ApiServerUnavailableError: errno.EIO,
     errors.LeaseExpiredError: errno.EIO,
     errors.CapacityError: errno.EIO,
     errors.FlowError: errno.EIO,
