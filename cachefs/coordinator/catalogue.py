@@ -21,6 +21,7 @@ from cachefs.coordinator.declaring import (
     check_digest,
     difference,
     listed_from,
+    means,
 )
 from cachefs.coordinator.events import Events
 from cachefs.coordinator.listing import Carried, Flights, Lister, Listing
@@ -36,7 +37,6 @@ from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Dataset, OriginSpec, Version
 from cachefs.core.manifest import Manifest, VersionId
 from cachefs.core.names import (
-    DEFAULT_NAMESPACE,
     DatasetName,
     parse_label,
     parse_path,
@@ -44,7 +44,6 @@ from cachefs.core.names import (
 )
 from cachefs.errors import (
     ConfigError,
-    ConflictError,
     NotKnownError,
     OriginUnavailableError,
 )
@@ -102,12 +101,12 @@ class Catalogue:
         for path, digest in checksums.items():
             check_digest(parse_path(path), digest)
         with self._store.read() as connection:
-            _check_free(connection, dataset.name)
+            rows.check_free(connection, dataset.name)
         listing = self._lister.list(dataset, checksums=checksums, carried={})
         declared = replace(dataset, current=listing.version.id)
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
-            _check_free(connection, dataset.name)
+            rows.check_free(connection, dataset.name)
             pool_rows.check_admitted(connection, dataset.pool, dataset.name.namespace)
             rows.add(connection, declared, at=listing.version.listed_at)
             rows.add_version(connection, listing.version, listing.manifest.encoded)
@@ -119,8 +118,7 @@ class Catalogue:
                 f"{listing.version.file_count} files, {listing.version.size} bytes, "
                 f"version {listing.version.id}",
             )
-        self._note_listed(dataset.name, listing.version.listed_at)
-        self._manifests.put(listing.manifest)
+        self._note_listed(listing)
         return declared
 
     def change(self, name: DatasetName, change: DatasetChange) -> Dataset:
@@ -154,6 +152,45 @@ class Catalogue:
                 rows.change(connection, new)
                 self.pins.note(connection, old, new)
                 self._events.record(connection, "dataset-changed", name, difference(old, new))
+        return new
+
+    def declare(self, dataset: Dataset) -> Dataset:
+        """Make a dataset as it is declared here, whatever it was; when that fails, nothing has changed.
+
+        The origin is listed if other files are meant than before; else the current version stays.
+
+        Raises:
+            ConfigError: Something in the declaration is not acceptable.
+            ConflictError: There is a namespace of that name; or the pool is exclusive to another one.
+            OriginError: The origin cannot be listed.
+        """
+        check_dataset(dataset)
+        name = dataset.name
+        with self._store.read() as connection:
+            known = rows.find(connection, name)
+        if known is None:
+            return self.add(dataset, {})
+        listing = None
+        if means(dataset) != means(known):
+            listing = self._lister.list(dataset, checksums={}, carried=self._carried(name))
+        with self._store.write() as connection:
+            counters.add(connection, "catalogue")
+            old = _known(connection, name)
+            current = old.current if listing is None else listing.version.id
+            new = replace(dataset, current=current)
+            if new.pool != old.pool:
+                pool_rows.check_admitted(connection, new.pool, name.namespace)
+            if listing is not None:
+                rows.add_version(connection, listing.version, listing.manifest.encoded)
+                rows.set_listed(connection, name, at=listing.version.listed_at)
+                self._record_version(connection, listing.version)
+            if new != old:
+                rows.change(connection, new)
+                self.pins.note(connection, old, new)
+                self._drop_old_versions(connection, new)
+                self._events.record(connection, "dataset-changed", name, difference(old, new))
+        if listing is not None:
+            self._note_listed(listing)
         return new
 
     def remove(self, name: DatasetName) -> None:
@@ -372,8 +409,7 @@ class Catalogue:
         if self._unlistable.pop(name, None) is not None:
             with self._store.write() as connection:
                 self._events.record(connection, "origin-available", name, "it was listed again")
-        self._note_listed(name, listing.version.listed_at)
-        self._manifests.put(listing.manifest)
+        self._note_listed(listing)
         return dataset
 
     def _carried(self, name: DatasetName) -> Carried:
@@ -420,8 +456,12 @@ class Catalogue:
         if dropped:
             rows.remove_versions(connection, dataset.name, dropped)
 
-    def _note_listed(self, name: DatasetName, wall: float) -> None:
-        self._listed[name] = (wall, self._runtime.monotonic())
+    def _note_listed(self, listing: Listing) -> None:
+        self._listed[listing.version.dataset] = (
+            listing.version.listed_at,
+            self._runtime.monotonic(),
+        )
+        self._manifests.put(listing.manifest)
 
     def _listed_seconds_ago(self, name: DatasetName, wall: float) -> float:
         """Return the age of the last listing, on our own clock if we made it."""
@@ -432,22 +472,6 @@ class Catalogue:
         # listing that is still to come, as calendars have it, has an age that nobody knows.
         age = self._runtime.wall() - wall
         return age if age >= 0 else float("inf")
-
-
-def _check_free(connection: Connection, name: DatasetName) -> None:
-    if rows.find(connection, name) is not None:
-        raise ConflictError(
-            "there is a dataset of that name",
-            subject=str(name),
-            hint="choose another, or remove that one first",
-        )
-    if name.namespace == DEFAULT_NAMESPACE:
-        if rows.namespace_in_use(connection, name.name):
-            raise ConflictError("there is a namespace of that name", subject=str(name))
-    elif rows.find(connection, DatasetName(DEFAULT_NAMESPACE, name.namespace)) is not None:
-        raise ConflictError(
-            f"the namespace has the name of a dataset, {name.namespace}", subject=str(name)
-        )
 
 
 def _known(connection: Connection, name: DatasetName) -> Dataset:

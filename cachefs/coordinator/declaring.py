@@ -95,9 +95,24 @@ def listed_from(dataset: Dataset, version: Version) -> OriginSpec:
     return dataset.origin if is_same else version.origin
 
 
+def means(dataset: Dataset) -> tuple[object, ...]:
+    """Return what a dataset says of which files are its own."""
+    return (dataset.origin.identity, dict(dataset.origin.options), dataset.include, dataset.exclude)
+
+
 def difference(old: Dataset, new: Dataset) -> str:
     """Say in a phrase what is different between two states of a dataset."""
-    fields = ("replicas", "consistency", "pool", "pins", "ttl_seconds", "current")
+    fields = (
+        "replicas",
+        "consistency",
+        "pool",
+        "pins",
+        "ttl_seconds",
+        "include",
+        "exclude",
+        "versions_kept",
+        "current",
+    )
     return ", ".join(
         f"{field} {getattr(old, field)} → {getattr(new, field)}"
         for field in fields

@@ -74,6 +74,7 @@ def make_app(
     ):
         app.add_exception_handler(exception, handler)
     app.include_router(_dataset_routes(coordinator))
+    app.include_router(_history_routes(coordinator))
     app.include_router(_version_routes(coordinator))
     app.include_router(_member_routes(coordinator))
     app.include_router(_file_routes(coordinator))
@@ -125,6 +126,18 @@ def _dataset_routes(coordinator: Coordinator) -> APIRouter:
         """Change how a dataset is kept, or which version is current."""
         return bodies.DatasetBody.of(coordinator.change(_name(namespace, name), body.value()))
 
+    @router.put("/{namespace}/{name}")
+    def declare_dataset(
+        namespace: Part, name: Part, body: bodies.NewDatasetBody
+    ) -> bodies.DatasetBody:
+        """Make a dataset as it is declared here; its origin is listed if other files are meant."""
+        declared = body.value()
+        if declared.name != _name(namespace, name):
+            raise ConfigError("the path names another dataset", subject=str(declared.name))
+        if body.checksums:
+            raise ConfigError("checksums are given when a dataset is added", subject=body.name)
+        return bodies.DatasetBody.of(coordinator.declare(declared))
+
     @router.delete("/{namespace}/{name}", status_code=204)
     def remove_dataset(namespace: Part, name: Part) -> None:
         """Forget a dataset; workers drop its blocks, and the origin is not touched."""
@@ -134,6 +147,13 @@ def _dataset_routes(coordinator: Coordinator) -> APIRouter:
     def update_dataset(namespace: Part, name: Part) -> bodies.VersionBody:
         """List the origin again, and make what it holds the current version."""
         return bodies.VersionBody.of(catalogue.update(_name(namespace, name)))
+
+    return router
+
+
+def _history_routes(coordinator: Coordinator) -> APIRouter:
+    router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+    catalogue = coordinator.catalogue
 
     @router.get("/{namespace}/{name}/versions")
     def list_versions(namespace: Part, name: Part) -> bodies.VersionsBody:

@@ -224,11 +224,26 @@ class Coordinator:
         """
         dataset = self.catalogue.change(name, change)
         if change.touches_pins:
-            try:
-                self._push_pins(dataset)
-            except CacheFSError as error:
-                _LOG.warning("workers hear of pins later", extra={"failure": str(error)})
+            self._tell_pins(dataset)
         return dataset
+
+    def declare(self, dataset: Dataset) -> Dataset:
+        """Make a dataset as it is declared here; workers hear of its pins as when it is changed.
+
+        Raises:
+            ConfigError: Something in the declaration is not acceptable.
+            ConflictError: There is a namespace of that name; or the pool is exclusive to another one.
+            OriginError: The origin cannot be listed; nothing has changed then.
+        """
+        declared = self.catalogue.declare(dataset)
+        self._tell_pins(declared)
+        return declared
+
+    def _tell_pins(self, dataset: Dataset) -> None:
+        try:
+            self._push_pins(dataset)
+        except CacheFSError as error:
+            _LOG.warning("workers hear of pins later", extra={"failure": str(error)})
 
     def _push_pins(self, dataset: Dataset) -> None:
         _, summary = self.summary(dataset.name, dataset.current)

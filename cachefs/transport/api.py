@@ -55,6 +55,10 @@ class Api:
             self.fetch("POST", path, body, timeout_seconds=timeout_seconds, headers=headers)
         )
 
+    def put(self, path: str, body: Any, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+        """Make what is at a path as the document says, and return what it is now."""
+        return _document(self.fetch("PUT", path, body, timeout_seconds=timeout_seconds))
+
     def patch(self, path: str, body: Any) -> Any:
         """Change what is at a path and return what it is now."""
         return _document(self.fetch("PATCH", path, body))

@@ -11,7 +11,8 @@ from cachefs.coordinator.store.tables import BLOCK_DIGESTS, DATASETS, MANIFESTS,
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Consistency, Dataset, OriginSpec, Version
 from cachefs.core.manifest import VersionId
-from cachefs.core.names import DatasetName
+from cachefs.core.names import DEFAULT_NAMESPACE, DatasetName
+from cachefs.errors import ConflictError
 
 _PER_STATEMENT = 500
 """Values in one ``IN``; both engines allow a thousand and more."""
@@ -46,6 +47,27 @@ def namespace_in_use(connection: Connection, namespace: str) -> bool:
     """Say whether a namespace has a dataset."""
     query = select(literal(1)).where(DATASETS.c.name.startswith(namespace + "/", autoescape=True))
     return connection.execute(query.limit(1)).first() is not None
+
+
+def check_free(connection: Connection, name: DatasetName) -> None:
+    """Make sure that a name can become a dataset's.
+
+    Raises:
+        ConflictError: It is one's already; or a dataset has the name of the namespace, or the other way round.
+    """
+    if find(connection, name) is not None:
+        raise ConflictError(
+            "there is a dataset of that name",
+            subject=str(name),
+            hint="choose another, or remove that one first",
+        )
+    if name.namespace == DEFAULT_NAMESPACE:
+        if namespace_in_use(connection, name.name):
+            raise ConflictError("there is a namespace of that name", subject=str(name))
+    elif find(connection, DatasetName(DEFAULT_NAMESPACE, name.namespace)) is not None:
+        raise ConflictError(
+            f"the namespace has the name of a dataset, {name.namespace}", subject=str(name)
+        )
 
 
 def count(connection: Connection) -> int:
