@@ -1,0 +1,64 @@
+"""Carrying out: actions, one after the other, on the API server and the coordinator."""
+
+from collections.abc import Iterable
+
+from cachefs.errors import CacheFSError, ConflictError, NotKnownError
+from cachefs.k8s.cluster import Cluster
+from cachefs.k8s.operator.actions import Action, Apply, Ask, Create, Delete, Patch, Tell
+from cachefs.transport.api import Api
+
+
+class Carrier:
+    """Carries actions out. Safe from any thread."""
+
+    def __init__(self, cluster: Cluster, api: Api) -> None:
+        """Do nothing yet."""
+        self._cluster = cluster
+        self._api = api
+
+    def carry_out(self, actions: Iterable[Action]) -> None:
+        """Do one after the other; whatever fails ends it.
+
+        Raises:
+            CacheFSError: What one of them met.
+        """
+        for action in actions:
+            if isinstance(action, Ask):
+                self._ask(action)
+            else:
+                self._change(action)
+
+    def _ask(self, action: Ask) -> None:
+        try:
+            self._api.fetch(action.method, action.path, action.body, timeout_seconds=action.seconds)
+        except NotKnownError:
+            if action.method != "DELETE":
+                raise
+
+    def _change(self, action: Apply | Create | Patch | Delete | Tell) -> None:
+        cluster = self._cluster
+        match action:
+            case Apply():
+                cluster.apply(action.document)
+            case Create():
+                try:
+                    cluster.create(action.document)
+                except ConflictError:
+                    return
+            case Patch():
+                cluster.patch(
+                    action.kind,
+                    action.name,
+                    action.namespace,
+                    action.patch,
+                    subresource=action.subresource,
+                )
+            case Delete():
+                cluster.delete(action.kind, action.name, action.namespace, uid=action.uid)
+            case Tell():
+                cluster.tell(action.about, action.reason, action.message, warning=action.warning)
+
+
+def reason_of(error: CacheFSError) -> str:
+    """Return the word for a failure, as conditions have it: ``OriginDenied``."""
+    return type(error).__name__.removeprefix("_").removesuffix("Error") or "Failed"
