@@ -1,0 +1,195 @@
+"""The API without its transport: one request in, one answer out.
+
+Who asks is found by token, what is meant by path; then the request goes to reading, writing, deleting, or to one of the
+subresources. Everything that refuses does it by raising :class:`Refusal`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urlsplit
+
+import yaml
+
+from cachefs.ports import Runtime
+from cachefs.testing.kubernetes.admission import Webhooks
+from cachefs.testing.kubernetes.collecting import Collector
+from cachefs.testing.kubernetes.customs import Customs
+from cachefs.testing.kubernetes.deletions import Deletions
+from cachefs.testing.kubernetes.discovery import discovery
+from cachefs.testing.kubernetes.documents import Document, Json
+from cachefs.testing.kubernetes.evicting import evict
+from cachefs.testing.kubernetes.failures import Refusal, bad_request, nothing_there
+from cachefs.testing.kubernetes.kinds import Kinds
+from cachefs.testing.kubernetes.openapi import open_api
+from cachefs.testing.kubernetes.reading import Reader
+from cachefs.testing.kubernetes.requests import (
+    ADMIN,
+    Reply,
+    Request,
+    User,
+    place,
+    query_of,
+    verb_of,
+)
+from cachefs.testing.kubernetes.scaling import rescaled, scale_of
+from cachefs.testing.kubernetes.store import Store
+from cachefs.testing.kubernetes.strategies import Strategy
+from cachefs.testing.kubernetes.writing import APPLY_PATCH, Writer
+
+_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request as it came."""
+
+    method: str
+    path: str
+    """With its query."""
+    headers: Mapping[str, str]
+    """By names in lower case."""
+    body: bytes = b""
+
+
+class Api:
+    """The API server's logic."""
+
+    def __init__(self, runtime: Runtime, *, bookmark_seconds: float) -> None:
+        """Make one with the namespaces that every cluster has."""
+        self.runtime = runtime
+        self.kinds = Kinds()
+        self.store = Store(runtime)
+        self.strategy = Strategy(runtime)
+        self.deletions = Deletions(self.store, self.strategy)
+        self.webhooks = Webhooks(self.store, self.kinds, runtime)
+        self.writer = Writer(self.store, self.strategy, self.webhooks, self.deletions)
+        self.drops = 0
+        """How often all watches were ended."""
+        self.reader = Reader(self.store, runtime, bookmark_seconds, lambda: self.drops)
+        self.collector = Collector(self.store, self.kinds, self.deletions, runtime)
+        self.store.listener = Customs(self.store, self.kinds, self.strategy).written
+        for name in _NAMESPACES:
+            self.submit({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+    def submit(self, document: Document) -> Document:
+        """Create an object as the administrator.
+
+        Raises:
+            Refusal: as a client would get it.
+        """
+        resource = self.kinds.of_kind(document["apiVersion"], document["kind"])
+        if resource is None:
+            raise nothing_there(f"{document['apiVersion']} {document['kind']}")
+        namespace = document.get("metadata", {}).get("namespace", "default")
+        group = f"apis/{resource.group}" if resource.group else "api"
+        inside = f"namespaces/{namespace}/" if resource.namespaced else ""
+        call = Call(
+            method="POST",
+            path=f"/{group}/{resource.version}/{inside}{resource.plural}",
+            headers={"content-type": "application/json", "user-agent": "submit"},
+            body=json.dumps(document).encode(),
+        )
+        found: Document = self.answer(call, ADMIN, []).document
+        return found
+
+    def answer(self, call: Call, user: User, warnings: list[str]) -> Reply:
+        """Answer a request.
+
+        Raises:
+            Refusal: with the answer's code and status.
+        """
+        path = urlsplit(call.path).path
+        if call.method in ("GET", "HEAD"):
+            is_schema = path.startswith("/openapi/v3")
+            found = open_api(path, self.kinds) if is_schema else discovery(path, self.kinds)
+            if found is not None:
+                return Reply(200, found)
+        request = self._request(call, user, warnings)
+        return self._dispatch(request)
+
+    def _request(self, call: Call, user: User, warnings: list[str]) -> Request:
+        at = place(call.path, self.kinds)
+        query = query_of(call.path)
+        content_type = call.headers.get("content-type", "").partition(";")[0].strip()
+        return Request(
+            verb=verb_of(call.method, at, query),
+            resource=at.resource,
+            namespace=at.namespace,
+            name=at.name,
+            subresource=at.subresource,
+            query=query,
+            content_type=content_type,
+            body=_body(content_type, call.body),
+            user=user,
+            agent=call.headers.get("user-agent", ""),
+            warnings=warnings,
+        )
+
+    def _dispatch(self, request: Request) -> Reply:
+        if request.subresource in ("scale", "eviction", "binding", "finalize"):
+            return self._subresource(request)
+        verbs: dict[str, Callable[[Request], Reply]] = {
+            "get": lambda one: Reply(200, self.reader.get(one)),
+            "list": lambda one: Reply(200, self.reader.list(one)),
+            "watch": self.reader.watch,
+            "create": self.writer.create,
+            "update": self.writer.update,
+            "patch": self.writer.patch,
+            "delete": self.deletions.delete,
+            "deletecollection": self._delete_collection,
+        }
+        return verbs[request.verb](request)
+
+    def _subresource(self, request: Request) -> Reply:
+        if request.subresource == "eviction":
+            return evict(request, self.store, self.deletions)
+        if request.subresource == "binding":
+            return self.writer.bind(request)
+        if request.subresource == "finalize":
+            return self.writer.update(request)
+        main = replace(request, subresource="")
+        if request.verb == "get":
+            return Reply(200, scale_of(self.reader.get(main), request.resource))
+        if request.verb == "update":
+            changer = rescaled(lambda _: dict(request.body or {}), request.resource)
+        else:
+            changer = rescaled(self.writer.patcher(request), request.resource)
+        changed = self.writer.change(request, changer, again=request.verb == "patch")
+        return Reply(200, scale_of(changed, request.resource))
+
+    def _delete_collection(self, request: Request) -> Reply:
+        found = self.reader.list(request)
+        for item in found["items"]:
+            metadata = item["metadata"]
+            one = replace(
+                request,
+                verb="delete",
+                namespace=metadata.get("namespace", ""),
+                name=metadata["name"],
+            )
+            try:
+                self.deletions.delete(one)
+            except Refusal as refusal:
+                if refusal.reason != "NotFound":
+                    raise
+        return Reply(200, found)
+
+
+def _body(content_type: str, body: bytes) -> Json:
+    if not body:
+        return None
+    try:
+        if content_type in (APPLY_PATCH, "application/yaml"):
+            return yaml.safe_load(body)
+        if content_type not in ("", "application/json") and not content_type.endswith("+json"):
+            raise Refusal(
+                415,
+                "UnsupportedMediaType",
+                "the body of the request was in an unknown format - accepted media types include: "
+                "application/json, application/yaml",
+            )
+        return json.loads(body)
+    except (ValueError, yaml.YAMLError) as error:
+        raise bad_request(f"the object provided is unrecognized: {error}") from error
