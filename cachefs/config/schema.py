@@ -199,6 +199,11 @@ class FlowConfig:
     """Whether flows may run programs on this machine: whoever may submit them is then its user."""
     process_log_bytes: int = 4 * MIB
     """Of what a program writes, so much is kept, and at most twice as much."""
+    handed_out: bool = False
+    """Whether programs, and rollouts to a cluster, are handed out to an executor, such as the operator,
+    which runs them on the cluster; then no program of a step runs on this machine."""
+    executor_seconds: float = 300.0
+    """What is handed out fails when no executor has asked for it for so long."""
     planning: PlanningConfig = PlanningConfig()
 
 
@@ -342,7 +347,7 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPlan:
-    """What a gateway is told; written by ``cachefs up``."""
+    """What a gateway is told; written by ``cachefs up``, or made in a pod."""
 
     coordinator: str
     """``host:port`` of its HTTP API."""
@@ -350,6 +355,8 @@ class GatewayPlan:
     """``host:port`` of data planes, for when the coordinator is down."""
     settings: GatewayConfig
     reader: ReaderConfig
+    datasets: tuple[str, ...] = ()
+    """The only ones that are listed; none for all that the coordinator knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

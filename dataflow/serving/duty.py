@@ -9,7 +9,9 @@ from cachefs.dataflow.engine.answers import Planner
 from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.engine.ticking import Engine
+from cachefs.dataflow.handing.desk import Desk
 from cachefs.dataflow.ports import StepKind
+from cachefs.dataflow.serving.handing import handing_routers
 from cachefs.dataflow.serving.hooks import trigger_routers
 from cachefs.dataflow.serving.logs import Logs, log_routers
 from cachefs.dataflow.serving.routes import run_routers
@@ -41,9 +43,10 @@ class FlowDuty(Duty):
             open_kinds: Makes what carries steps out.
             environment: Where webhooks' secrets are looked up.
             planner: Estimates runs.
-            logs: Where what programs wrote is found, if they run here.
+            logs: Where what programs wrote is found, if it is kept.
         """
         self._logs = logs
+        self._desk = Desk(parts.store, parts.runtime) if parts.config.flows.handed_out else None
         config = parts.config.flows
         documents = Documents(parts.runtime)
         kinds: dict[str, StepKind] = {}
@@ -77,6 +80,7 @@ class FlowDuty(Duty):
             *run_routers(self.service, self._watchers),
             *trigger_routers(self._register, self._triggers),
             *(log_routers(self.service, self._logs) if self._logs is not None else ()),
+            *(handing_routers(self._desk) if self._desk is not None else ()),
         )
 
     def admits(self, path: str, token: str) -> bool:

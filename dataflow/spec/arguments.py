@@ -226,13 +226,16 @@ class Process:
     command: tuple[str, ...] = option(shapes.command)
     """The program, then each argument. There is no shell."""
     image: str = option(shapes.text, "")
-    """On a cluster; where processes run on the machine itself, it is not looked at."""
+    """On a cluster, where it is needed; where processes run on the machine itself, it is not looked at."""
     env: Mapping[str, str] = options(references.variable)
     secrets: Mapping[str, str] = options(references.secret_variable)
-    """Variables whose values come from ``env:NAME`` or ``file:/PATH`` where the process runs."""
+    """Variables whose values come from ``env:NAME`` or ``file:/PATH`` where the process runs; on a cluster,
+    from ``secret:NAME/KEY``."""
     workdir: str = option(shapes.text, "")
     mounts: tuple[MountOf, ...] = option(shapes.list_of(Record(MountOf)), ())
     resources: Resources = option(Record(Resources), Resources())
+    queue: str = option(shapes.name("queue"), "")
+    """Of Kueue, on a cluster: the process waits in it for its turn."""
     success_codes: tuple[int, ...] = option(shapes.list_of(shapes.whole(0, 255), least=1), (0,))
     retry_codes: tuple[int, ...] = option(shapes.list_of(shapes.whole(1, 255)), (75,))
     """Codes that say: try again (75 is ``EX_TEMPFAIL`` of ``sysexits.h``)."""

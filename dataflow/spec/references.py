@@ -20,6 +20,10 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}", re.ASCII)
+CLUSTER_SECRET = re.compile(
+    r"secret:([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)/([A-Za-z0-9._-]{1,253})", re.ASCII
+)
+"""``secret:NAME/KEY``: a key of a Kubernetes secret in the flow's namespace."""
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
 
 
@@ -62,8 +66,10 @@ def variable(value: Value, at: At) -> str:
 
 
 def secret_variable(value: Value, at: At) -> str:
-    """Return a reference to a variable's value."""
+    """Return a reference to a variable's value; of a program on a cluster, to a key of a secret there."""
     _key(at, _VARIABLE, "a variable")
+    if isinstance(value, str) and CLUSTER_SECRET.fullmatch(value):
+        return value
     return secret(value, at)
 
 

@@ -1,27 +1,26 @@
 """``process``: a program has run, and ended well.
 
-Each attempt has one room, and in a room a program is started once, so whichever coordinator goes on with
-an attempt finds its program running or ended. A coordinator that ends or dies leaves programs alone; a
-step that is cancelled or out of time ends its own, with all that it had started, within two seconds.
+Each attempt has one program, which is started once, so whichever coordinator goes on with an attempt
+finds its program running or ended. A coordinator that ends or dies leaves programs alone; a step that
+is cancelled or out of time ends its own, with all that it had started. Where programs run is behind
+:class:`~cachefs.dataflow.steps.programs.running.Programs`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from os.path import normpath
 from pathlib import Path
 
 from cachefs.core.names import printable
 from cachefs.dataflow.ports import Observed, StepContext, StepKind
 from cachefs.dataflow.records import Progress
 from cachefs.dataflow.spec import kinds
-from cachefs.dataflow.spec.arguments import MountOf, Process, RunInstead
+from cachefs.dataflow.spec.arguments import Process, RunInstead
 from cachefs.dataflow.spec.model import Value
-from cachefs.dataflow.steps.choosing import name_of
-from cachefs.dataflow.steps.programs.places import Places
-from cachefs.dataflow.steps.programs.rooms import Found, look, tail
+from cachefs.dataflow.steps.programs.inrooms import OUTPUTS
+from cachefs.dataflow.steps.programs.rooms import Found
+from cachefs.dataflow.steps.programs.running import Programs, Wanted
 from cachefs.errors import (
-    CapacityError,
     DeadlineError,
     FlowError,
     LeaseExpiredError,
@@ -29,8 +28,6 @@ from cachefs.errors import (
     StepTransientError,
 )
 
-OUTPUTS = "outputs.json"
-OUTPUTS_BYTES_MAX = 64 * 1024
 _LOG_BYTES = 4096
 _LOG_LINES = 20
 _LINE_LENGTH = 200
@@ -50,26 +47,25 @@ class Codes:
 class ProcessStep(StepKind):
     """Done when the program has ended with a code that is a success."""
 
-    def __init__(self, places: Places) -> None:
-        """Run programs in some places."""
-        self._places = places
+    def __init__(self, programs: Programs) -> None:
+        """Run programs somewhere."""
+        self._programs = programs
 
     def observe(self, context: StepContext, arguments: Mapping[str, Value]) -> Observed:
         """Look how the program of this attempt stands."""
         wanted: Process = kinds.check("process", arguments)
-        room = self._places.room(context)
-        found = look(room)
+        found = self._programs.look(context)
         if found.standing in ("none", "starting", "running"):
             return Observed(done=False, progress=_progress(context, found))
-        judge(context, room, found, Codes(wanted.success_codes, wanted.retry_codes))
+        judge(self._programs, context, found, Codes(wanted.success_codes, wanted.retry_codes))
         return Observed(
-            done=True, progress=_progress(context, found), outputs=_outputs(room, found)
+            done=True, progress=_progress(context, found), outputs=self._outputs(context, found)
         )
 
     def apply(self, context: StepContext, arguments: Mapping[str, Value]) -> None:
         """Have it run, and wait for its end."""
         wanted: Process = kinds.check("process", arguments)
-        self._run(context, wanted, wanted.command)
+        run(self._programs, context, Wanted.of(wanted, wanted.command))
 
     def compensate(
         self, context: StepContext, arguments: Mapping[str, Value], how: Mapping[str, Value]
@@ -77,85 +73,53 @@ class ProcessStep(StepKind):
         """Run the other program."""
         back: RunInstead = kinds.check_compensation("process", how)
         wanted: Process = kinds.check("process", arguments)
-        self._run(context, wanted, back.command)
-        room = self._places.room(context)
-        judge(context, room, look(room), Codes(retry=wanted.retry_codes))
+        found = run(self._programs, context, Wanted.of(wanted, back.command))
+        judge(self._programs, context, found, Codes(retry=wanted.retry_codes))
 
-    def _run(self, context: StepContext, wanted: Process, command: tuple[str, ...]) -> None:
-        secrets = {name: self._places.revealed(text) for name, text in wanted.secrets.items()}
-        run(
-            self._places,
-            context,
-            command,
-            workdir=wanted.workdir,
-            variables={**wanted.env, **secrets},
-            mounts=wanted.mounts,
-        )
+    def _outputs(self, context: StepContext, found: Found) -> Mapping[str, Value]:
+        lines = self._programs.tail(context, _LOG_BYTES).splitlines()[-_LOG_LINES:]
+        written = _written(self._programs.outputs(context))
+        return {**written, "exit_code": found.code, "log": "\n".join(map(printable, lines))}
 
 
-def run(
-    places: Places,
-    context: StepContext,
-    command: tuple[str, ...],
-    *,
-    workdir: str,
-    variables: Mapping[str, str],
-    room: Path | None = None,
-    mounts: Sequence[MountOf] = (),
-) -> None:
-    """Have a program run once, and return when it has ended, however.
+def run(programs: Programs, context: StepContext, wanted: Wanted, *, part: str = "") -> Found:
+    """Have a program run once, and return how it stands when it has ended, however.
 
     Args:
-        places: Where.
+        programs: Where.
         context: Of the step.
-        command: The program and its arguments.
-        workdir: The folder that it runs in; empty for its room.
-        variables: Of its environment.
-        room: Where it runs; the attempt's own, if nothing else is said.
-        mounts: What it finds as folders; those that are not absolute are below the folder it runs in.
+        wanted: The program.
+        part: Which of the attempt's programs.
 
     Raises:
-        ConfigError: Nothing can be mounted here.
+        ConfigError: It cannot be run there as it is wanted.
         DeadlineError: It was ended, because the attempt's time is over.
         StepCancelledError: Likewise, because nobody wants it any more; unless the step was abandoned:
             then it goes on.
     """
-    places.trim()
-    if room is None:
-        room = places.room(context)
-        places.rooms.stop(places.earlier(context))
-    if look(room).standing == "none":
-        context.tell(f"it runs {printable(Path(command[0]).name)}")
-    given = {"CACHEFS_OUTPUTS": str(room / OUTPUTS), **variables}
-    folder = Path(workdir or room)
-    program = places.program(
-        context,
-        command,
-        workdir=folder,
-        variables=given,
-        mounts={normpath(folder / one.path): _whole(context, one) for one in mounts},
-    )
-    places.rooms.begin(room, program)
+    if programs.look(context, part=part).standing == "none":
+        context.tell(f"it runs {printable(Path(wanted.command[0]).name)}")
+    programs.begin(context, wanted, part=part)
+    told = ""
     try:
         pause = _LOOK_SECONDS
-        while (found := places.rooms.look(room)).active:
+        while (found := programs.look(context, part=part)).active:
             context.report(_progress(context, found))
+            if found.note not in ("", told):
+                told = found.note
+                context.tell(told)
             context.sleep(pause)
             pause = min(1.5 * pause, _LOOK_SECONDS_MAX)
     except (StepCancelledError, DeadlineError, LeaseExpiredError):
-        if places.tethered or not context.abandoned:
-            places.rooms.stop([room])
+        if programs.tethered or not context.abandoned:
+            programs.stop(context, part=part)
         raise
+    return found
 
 
-def _whole(context: StepContext, mount: MountOf) -> str:
-    """Return a dataset as it is mounted, with its namespace: it may be called ``list``."""
-    name = name_of(context, mount.dataset)
-    version = f"@{mount.dataset.version}" if mount.dataset.version else ""
-    return f"{name.namespace}/{name.name}{version}"
-
-
-def judge(context: StepContext, room: Path, found: Found, codes: Codes) -> None:
+def judge(
+    programs: Programs, context: StepContext, found: Found, codes: Codes, *, part: str = ""
+) -> None:
     """Say what the end of a program means.
 
     Raises:
@@ -163,18 +127,21 @@ def judge(context: StepContext, room: Path, found: Found, codes: Codes) -> None:
         StepTransientError: It says that it may succeed another time, or something has ended it.
     """
     if found.standing == "lost" or found.stopped:
-        raise StepTransientError("the program was ended from outside", subject=context.step)
+        raise StepTransientError(
+            "the program was ended from outside", subject=context.step, hint=found.note
+        )
     if found.failure:
         raise FlowError("the program cannot be started", subject=context.step, hint=found.failure)
     if found.code in codes.success:
         return
     how = f"with {found.code}" if (found.code or 0) >= 0 else f"by signal {-(found.code or 0)}"
     kind = StepTransientError if found.code in codes.retry else FlowError
-    raise kind(f"the program ended {how}", subject=context.step, hint=_last_line(room))
+    hint = _last_line(programs.tail(context, _LOG_BYTES, part=part)) or found.note
+    raise kind(f"the program ended {how}", subject=context.step, hint=hint)
 
 
-def _last_line(room: Path) -> str:
-    lines = [line.strip() for line in tail(room, _LOG_BYTES).splitlines() if line.strip()]
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return printable(lines[-1])[:_LINE_LENGTH] if lines else ""
 
 
@@ -182,23 +149,14 @@ def _progress(context: StepContext, found: Found) -> Progress:
     if found.standing == "ended":
         return Progress(done=found.seconds, total=found.seconds, unit="seconds")
     seconds = context.runtime.wall() - found.started_at if found.started_at else 0.0
-    return Progress(done=max(0.0, seconds), unit="seconds", note=found.standing)
+    note = found.note or found.standing
+    return Progress(done=max(0.0, seconds), unit="seconds", note=note)
 
 
-def _outputs(room: Path, found: Found) -> Mapping[str, Value]:
-    lines = tail(room, _LOG_BYTES).splitlines()[-_LOG_LINES:]
-    return {**_written(room), "exit_code": found.code, "log": "\n".join(map(printable, lines))}
-
-
-def _written(room: Path) -> Mapping[str, Value]:
+def _written(text: bytes) -> Mapping[str, Value]:
     """Return what the program wrote for the steps that come after it."""
-    try:
-        with (room / OUTPUTS).open("rb") as file:
-            text = file.read(OUTPUTS_BYTES_MAX + 1)
-    except FileNotFoundError:
+    if not text:
         return {}
-    if len(text) > OUTPUTS_BYTES_MAX:
-        raise CapacityError(f"outputs of more than {OUTPUTS_BYTES_MAX} bytes", subject=OUTPUTS)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from cachefs.dataflow.steps.notifying import NotifyStep
 from cachefs.dataflow.steps.prefetching import PrefetchStep
 from cachefs.dataflow.steps.processing import ProcessStep
 from cachefs.dataflow.steps.programs.places import Places
+from cachefs.dataflow.steps.programs.running import Programs
 from cachefs.dataflow.steps.publishing import PublishStep
 from cachefs.dataflow.steps.rollingout import RolloutStep
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
@@ -36,6 +37,8 @@ class Parts:
     service: FlowService
     registered: Registered
     places: Places
+    programs: Programs
+    """Runs those of steps."""
     plane: DataPlane
     config: CoordinatorConfig
     environment: Mapping[str, str]
@@ -73,9 +76,9 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
         "publish": PublishStep(parts.cache),
         "evict": EvictStep(parts.cache),
         "notify": NotifyStep(addresses, parts.environment, summarise),
-        "process": ProcessStep(parts.places),
+        "process": ProcessStep(parts.programs),
         "rollout": RolloutStep(
-            LocalTargets(parts.places, parts.cluster), parts.places, parts.hints
+            LocalTargets(parts.places, parts.cluster), parts.programs, parts.hints
         ),
         "flow": FlowStep(parts.service, parts.registered),
     }

@@ -17,10 +17,9 @@ from cachefs.dataflow.spec.arguments import Health, RollBack, Rollout
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.steps import processing
 from cachefs.dataflow.steps.choosing import name_of
-from cachefs.dataflow.steps.programs.places import Places
-from cachefs.dataflow.steps.programs.rooms import look
+from cachefs.dataflow.steps.programs.running import Programs, Wanted
 from cachefs.dataflow.steps.rollouts import shaping
-from cachefs.dataflow.steps.rollouts.targets import Replica, RolloutTarget, Targets
+from cachefs.dataflow.steps.rollouts.targets import Replica, RolloutTarget, Targets, Towards
 from cachefs.errors import FlowError
 
 _LOOK_SECONDS = 0.1
@@ -40,16 +39,16 @@ _BEFORE = "before"
 class RolloutStep(StepKind):
     """Done when all replicas are ready, none is of another revision, and each batch has passed."""
 
-    def __init__(self, targets: Targets, places: Places, hints: Hints) -> None:
+    def __init__(self, targets: Targets, programs: Programs, hints: Hints) -> None:
         """Roll out to targets.
 
         Args:
             targets: Finds them.
-            places: Where programs run that say whether all is well.
+            programs: Runs those that say whether all is well.
             hints: Whether replicas would be ready in time.
         """
         self._targets = targets
-        self._places = places
+        self._programs = programs
         self._hints = hints
 
     def observe(self, context: StepContext, arguments: Mapping[str, Value]) -> Observed:
@@ -91,7 +90,7 @@ class RolloutStep(StepKind):
             self._await_hint(context, wanted)
             size = goals[passed] - (goals[passed - 1] if passed else 0)
             self._batch(context, target, wanted, revision, goal=goals[passed], size=size)
-            self._ask(context, wanted.health, passed, revision=revision, replicas=goals[passed])
+            self._ask(context, wanted, passed, revision=revision, replicas=goals[passed])
             context.tell(f"{goals[passed]} replicas of {revision} are ready")
             now = context.runtime.wall()
             after = {_PASSED: passed + 1, _BEGAN: now, _NEXT: now + wanted.interval}
@@ -108,6 +107,9 @@ class RolloutStep(StepKind):
         before = int(context.checkpoint().get(_BEFORE, wanted.replicas))
         replicas = before if back.replicas is None else back.replicas
         if replicas and not target.knows(revision):
+            if wanted.image and revision != revision_of(wanted):
+                hint = "a flow must have rolled it out once"
+                raise FlowError("nobody knows its image", subject=revision, hint=hint)
             target.keep(revision, wanted)
         gently = replace(wanted, replicas=replicas, batch=(), health=Health())
         began = {_BEGAN: context.runtime.wall()}
@@ -142,11 +144,13 @@ class RolloutStep(StepKind):
                 for name, count in ({revision: now.new} | dict(now.old)).items()
                 if count
             }
-            if shape == has and now.ready >= goal:
+            whole = shape == has or (not target.exact and goal < wanted.replicas)
+            if whole and now.ready >= goal:
                 return
             context.sleep(0.0)
             if shape != has or any(not one.started_at for one in replicas):
-                target.reshape(context, shape)
+                towards = Towards(revision, goal, wanted.replicas, wanted.surge)
+                target.reshape(context, shape, towards=towards)
             context.sleep(_LOOK_SECONDS)
 
     def _await_hint(self, context: StepContext, wanted: Rollout) -> None:
@@ -170,21 +174,20 @@ class RolloutStep(StepKind):
             context.sleep(_HINT_SECONDS)
 
     def _ask(
-        self, context: StepContext, health: Health, number: int, *, revision: str, replicas: int
+        self, context: StepContext, wanted: Rollout, number: int, *, revision: str, replicas: int
     ) -> None:
         """Ask the program that knows whether a batch is healthy.
 
         Raises:
             FlowError: It is not.
         """
-        if not health.command:
+        if not wanted.health.command:
             return
-        room = self._places.room(context) / f"health-{number}"
+        part = f"health-{number}"
         variables = {"CACHEFS_REVISION": revision, "CACHEFS_REPLICAS": str(replicas)}
-        processing.run(
-            self._places, context, health.command, workdir="", variables=variables, room=room
-        )
-        processing.judge(context, room, look(room), processing.Codes())
+        asked = Wanted(command=wanted.health.command, variables=variables, image=wanted.image)
+        found = processing.run(self._programs, context, asked, part=part)
+        processing.judge(self._programs, context, found, processing.Codes(), part=part)
 
 
 def revision_of(wanted: Rollout) -> str:

@@ -11,7 +11,7 @@ import pytest
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.steps.programs.rooms import look
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
-from cachefs.dataflow.steps.rollouts.targets import NoCluster
+from cachefs.dataflow.steps.rollouts.targets import NoCluster, Towards
 from cachefs.errors import ConflictError
 from tests.integration.flows.places import places_in, until
 from tests.unit.dataflow.steps.contexts import Steps
@@ -60,6 +60,12 @@ def target(world):
     return world.target
 
 
+def reshape(target, shape):
+    """Have a target take a shape on its way to the last of its revisions."""
+    towards = Towards(next(reversed(shape), "v1"), 1, sum(shape.values()), 1)
+    target.reshape(Steps().attempt(), shape, towards=towards)
+
+
 def ready(target):
     found = {}
     for one in target.replicas():
@@ -74,7 +80,7 @@ def test_nothing_is_there_at_first(world):
 
 
 def test_a_shape_is_made_so_and_replicas_become_ready(target):
-    target.reshape(Steps().attempt(), {"v1": 3})
+    reshape(target, {"v1": 3})
     until(lambda: ready(target) == {"v1": 3})
     for one in target.replicas():
         assert one.started_at > 0
@@ -82,48 +88,47 @@ def test_a_shape_is_made_so_and_replicas_become_ready(target):
 
 
 def test_the_same_shape_again_is_nothing(target):
-    context = Steps().attempt()
     for _ in range(3):
-        target.reshape(context, {"v1": 2})
+        reshape(target, {"v1": 2})
     until(lambda: ready(target) == {"v1": 2})
     before = {one.id for one in target.replicas()}
-    target.reshape(context, {"v1": 2})
+    reshape(target, {"v1": 2})
     assert {one.id for one in target.replicas()} == before
 
 
 def test_a_shape_has_no_other_replicas(target):
-    target.reshape(Steps().attempt(), {"v1": 3})
+    reshape(target, {"v1": 3})
     until(lambda: ready(target) == {"v1": 3})
-    target.reshape(Steps().attempt(), {"v1": 1, "v2": 2})
+    reshape(target, {"v1": 1, "v2": 2})
     until(lambda: ready(target) == {"v1": 1, "v2": 2})
-    target.reshape(Steps().attempt(), {})
+    reshape(target, {})
     until(lambda: not list(target.replicas()))
 
 
 def test_a_replica_that_ends_by_itself_has_failed_and_another_takes_its_place(world, target):
-    target.reshape(Steps().attempt(), {"v1": 2})
+    reshape(target, {"v1": 2})
     until(lambda: ready(target) == {"v1": 2})
     before = {one.id for one in target.replicas()}
     world.break_one("v1")
     until(lambda: [one.state for one in target.replicas()].count("failed") == 1)
-    target.reshape(Steps().attempt(), {"v1": 2})
+    reshape(target, {"v1": 2})
     until(lambda: ready(target) == {"v1": 2})
     assert len({one.id for one in target.replicas()} - before) == 1
 
 
 def test_a_successor_finds_the_replicas_and_what_their_revisions_are(world, target):
-    target.reshape(Steps().attempt(), {"v1": 2})
+    reshape(target, {"v1": 2})
     until(lambda: ready(target) == {"v1": 2})
     before = {one.id for one in target.replicas()}
     world.open()
     assert world.target.knows("v1")
-    world.target.reshape(Steps().attempt(), {"v1": 3})
+    reshape(world.target, {"v1": 3})
     until(lambda: ready(world.target) == {"v1": 3})
     assert before < {one.id for one in world.target.replicas()}
 
 
 def test_a_revision_that_runs_cannot_become_something_else(world, target):
-    target.reshape(Steps().attempt(), {"v1": 1})
+    reshape(target, {"v1": 1})
     with pytest.raises(ConflictError):
         target.keep("v1", world.wanted("exec sleep 601"))
     target.keep("v1", world.wanted())

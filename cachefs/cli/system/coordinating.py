@@ -19,15 +19,19 @@ from cachefs.dataflow.copying.datasets import DataPlane
 from cachefs.dataflow.copying.ends import Place, Sites
 from cachefs.dataflow.copying.plans import CopySizes
 from cachefs.dataflow.engine.service import FlowService
+from cachefs.dataflow.handing.programs import HandedOutPrograms
+from cachefs.dataflow.handing.targets import HandedOutTargets
 from cachefs.dataflow.incoordinator import CoordinatorCache
 from cachefs.dataflow.inhints import ServiceHints
 from cachefs.dataflow.planning.planner import CachePlanner
 from cachefs.dataflow.ports import Hints, StepKind
 from cachefs.dataflow.serving.duty import FlowDuty
 from cachefs.dataflow.spec.arguments import Backup, Migrate
+from cachefs.dataflow.steps.programs.inrooms import RoomPrograms
 from cachefs.dataflow.steps.programs.places import Places, ProgramSettings
 from cachefs.dataflow.steps.programs.rooms import Rooms
 from cachefs.dataflow.steps.registry import Parts, open_kinds
+from cachefs.dataflow.steps.rollouts.targets import NoCluster
 from cachefs.dataflow.triggers.store import find
 from cachefs.fuse.keeping.servers import CODE, module_command
 from cachefs.hints.duty import HintDuty
@@ -53,6 +57,7 @@ def _flows(parts: Surroundings, hints: Hints) -> Duty:
     cache = CoordinatorCache(parts.coordinator)
     plane = DataPlane(cache, parts.cluster, parts.token)
     places = Places(Rooms(parts.runtime), parts.runtime, _program_settings(parts))
+    programs, cluster = _elsewhere(parts) or (RoomPrograms(places), NoCluster())
 
     def open_steps(service: FlowService) -> Mapping[str, StepKind]:
         return open_kinds(
@@ -61,6 +66,8 @@ def _flows(parts: Surroundings, hints: Hints) -> Duty:
                 service=service,
                 registered=lambda name: _registered(parts, name),
                 places=places,
+                programs=programs,
+                cluster=cluster,
                 plane=plane,
                 config=parts.config,
                 environment=os.environ,
@@ -74,7 +81,20 @@ def _flows(parts: Surroundings, hints: Hints) -> Duty:
         )
 
     planner = CachePlanner(cache, parts.config.flows.planning, measure)
-    return FlowDuty(parts, open_steps, environment=os.environ, planner=planner, logs=places)
+    logs = places if isinstance(programs, RoomPrograms) else programs
+    return FlowDuty(parts, open_steps, environment=os.environ, planner=planner, logs=logs)
+
+
+def _elsewhere(parts: Surroundings) -> tuple[HandedOutPrograms, HandedOutTargets] | None:
+    """Return what hands programs and rollouts out; ``None`` where that is not wanted."""
+    flows = parts.config.flows
+    if not flows.handed_out:
+        return None
+    patience = flows.executor_seconds
+    return (
+        HandedOutPrograms(parts.store, parts.runtime, executor_seconds=patience),
+        HandedOutTargets(parts.store, parts.runtime, executor_seconds=patience),
+    )
 
 
 def _program_settings(parts: Surroundings) -> ProgramSettings:

@@ -40,7 +40,7 @@ COUNTERS = Table(
 """``epoch`` numbers the views; ``catalogue`` grows with every change of datasets, versions or pins,
 and ``pins`` with every change of what workers must keep or let go; ``pools`` is what changes of
 pools, and warm-ups with a key, queue up at; ``hints`` grows with every change of reservations;
-``events`` numbers the events, in the order of their transactions (a sequence would not)."""
+``executors`` grows while somebody asks for the programs that are handed out; ``events`` numbers the events, in the order of their transactions (a sequence would not)."""
 
 MANIFESTS = Table(
     "manifests",
@@ -382,3 +382,35 @@ TRIGGERS = Table(
 )
 """``position`` is how far a trigger has looked: the last event's number, or the last second of which
 a timetable was asked. For a webhook ``spec`` holds its token's digest."""
+
+PROGRAMS = Table(
+    "programs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stop", Boolean, nullable=False),
+    Column("report", Text, nullable=False),
+    Index("ix_programs_state", "state"),
+    Index("ix_programs_run", "run"),
+)
+"""Programs of steps that somebody else runs. ``wanted`` and ``stop`` are the step's, ``state`` and ``report`` what
+whoever runs it has seen. ``part`` tells the programs of one attempt apart."""
+
+TARGETS = Table(
+    "targets",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("asked", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("shape", Text, nullable=False),
+    Column("revisions", Text, nullable=False),
+    Column("report", Text, nullable=False),
+)
+"""Targets of rollouts that somebody else changes and looks at: whenever ``asked`` is greater than ``answered``.
+``revisions`` are kept, so that an older one can come back."""

@@ -212,6 +212,12 @@ def reveal(reference: str, environment: Mapping[str, str]) -> str:
         ConfigError: There is none, or it is not one line.
     """
     kind, _, name = reference.partition(":")
+    if kind == "secret":
+        raise ConfigError(
+            "only a cluster has such secrets",
+            subject=reference,
+            hint="write env:NAME or file:/PATH",
+        )
     if kind == "env":
         value = environment.get(name, "")
     else:

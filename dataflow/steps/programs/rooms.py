@@ -83,6 +83,8 @@ class Found:
     """After its start; ``None`` if it was not ready, yet."""
     started_at: float = 0.0
     """Seconds since 1970; 0 if it has not started."""
+    note: str = ""
+    """What a person should know of it: what it waits for, or what ended it."""
 
     @property
     def active(self) -> bool:

@@ -20,7 +20,7 @@ from cachefs.dataflow.ports import StepContext
 from cachefs.dataflow.spec.arguments import Rollout
 from cachefs.dataflow.steps.programs.places import Places
 from cachefs.dataflow.steps.programs.rooms import Found, look, notes_of, tail
-from cachefs.dataflow.steps.rollouts.targets import Replica, RolloutTarget, Targets
+from cachefs.dataflow.steps.rollouts.targets import Replica, RolloutTarget, Targets, Towards
 from cachefs.errors import ConflictError, NotKnownError
 
 _LAST_BYTES = 1024
@@ -64,6 +64,8 @@ class LocalTargets(Targets):
 class LocalTarget(RolloutTarget):
     """One target of this machine."""
 
+    exact = True
+
     def __init__(self, places: Places, folder: Path, name: str) -> None:
         """Use a folder; it need not exist."""
         self._places = places
@@ -101,8 +103,9 @@ class LocalTarget(RolloutTarget):
         """Say whether a revision was kept."""
         return self._revision(revision).exists()
 
-    def reshape(self, context: StepContext, shape: Mapping[str, int]) -> None:
+    def reshape(self, context: StepContext, shape: Mapping[str, int], *, towards: Towards) -> None:
         """Stop those that are too many, then start those that are missing."""
+        del towards
         with self._locked():
             rooms = list(self._rooms())
             live: dict[str, list[_Room]] = defaultdict(list)

@@ -7,7 +7,7 @@ as it was. The contract suite is ``tests/contract/test_rollout_target.py``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from cachefs.dataflow.ports import StepContext
 from cachefs.dataflow.spec.arguments import Rollout
@@ -32,8 +32,25 @@ class Replica:
     failure: str = ""
 
 
+class Towards(NamedTuple):
+    """Where a rollout is going, for targets that move by themselves."""
+
+    revision: str
+    """All replicas are of it in the end."""
+    goal: int
+    """Replicas of it after this batch."""
+    replicas: int
+    """In the end, in all."""
+    surge: int
+    """Replicas beyond these that may be there while old ones are replaced."""
+
+
 class RolloutTarget(Protocol):
     """Something that has replicas."""
+
+    exact: bool
+    """Whether it holds any shape. One that does not replaces replicas by rules of its own: it stops near
+    a batch's goal, and has the shape of the last batch exactly."""
 
     def replicas(self) -> Sequence[Replica]:
         """Return those that are there, and those that failed lately.
@@ -59,7 +76,7 @@ class RolloutTarget(Protocol):
         """Say whether a revision was kept, so that it can come back."""
         ...
 
-    def reshape(self, context: StepContext, shape: Mapping[str, int]) -> None:
+    def reshape(self, context: StepContext, shape: Mapping[str, int], *, towards: Towards) -> None:
         """Have so many replicas of each revision, and none of any other; failed ones do not count.
 
         Returns soon: new ones become ready by themselves. Those that leave are asked to end first, then
@@ -68,6 +85,7 @@ class RolloutTarget(Protocol):
         Args:
             context: Of the step that wants it.
             shape: Revision → replicas; each was kept.
+            towards: What it is a part of.
 
         Raises:
             CacheFSError: It cannot be done now.

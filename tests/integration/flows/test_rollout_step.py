@@ -4,6 +4,7 @@ import pytest
 
 from cachefs.dataflow.ports import NoHints, Soonest
 from cachefs.dataflow.steps.programs.rooms import look, notes_of, tail
+from cachefs.dataflow.steps.programs.inrooms import RoomPrograms
 from cachefs.dataflow.steps.rollingout import RolloutStep
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster
@@ -18,7 +19,7 @@ class Coordinator:
     def __init__(self, open_places, folder, hints=None):
         self.places = open_places()
         targets = LocalTargets(self.places, NoCluster())
-        self.step = RolloutStep(targets, self.places, hints or NoHints())
+        self.step = RolloutStep(targets, RoomPrograms(self.places), hints or NoHints())
         self._folder = folder
 
     def roll(self, context, replicas, revision="v1", *, text="exec sleep 600", **arguments):
@@ -177,9 +178,9 @@ def test_an_update_replaces_replicas_and_never_has_too_few_or_too_many(coordinat
     target = coordinator.step._targets.open(Steps().attempt(), "local/llama")
     reshape = type(target).reshape
 
-    def watched(self, context, shape):
+    def watched(self, context, shape, *, towards):
         seen.append((dict(shape), [one.state for one in self.replicas()].count("ready")))
-        reshape(self, context, shape)
+        reshape(self, context, shape, towards=towards)
 
     try:
         type(target).reshape = watched

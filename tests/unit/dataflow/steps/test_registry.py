@@ -16,6 +16,7 @@ def test_all_kinds_but_approval_which_is_the_machine_s_are_carried_out():
         service=absent,
         registered=lambda _: None,
         places=absent,
+        programs=absent,
         plane=DataPlane(cache, ClusterConfig(), Secret("token")),
         config=CoordinatorConfig(store_url="sqlite://"),
         environment={},
