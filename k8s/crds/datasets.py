@@ -7,7 +7,7 @@ from typing import Any, Literal
 from cachefs.core.datasets import DEFAULT_POOL, Consistency, Dataset, OriginSpec
 from cachefs.core.names import DatasetName, parse_path
 from cachefs.k8s.crds import forms
-from cachefs.k8s.crds.forms import Column, Definition, Document, Schema
+from cachefs.k8s.crds.forms import Column, Definition, Document, Rule, Schema
 from cachefs.k8s.crds.quantities import parse_duration, parse_quantity
 from cachefs.k8s.crds.reading import Fields, fields_of
 from cachefs.k8s.names import DATASETS
@@ -167,7 +167,7 @@ def definition() -> Document:
             forms.AGE,
         ),
         rules=(
-            (
+            Rule(
                 f"self.metadata.name.size() <= {forms.NAME_LENGTH_MAX}",
                 f"a dataset's name has at most {forms.NAME_LENGTH_MAX} characters",
             ),
@@ -181,9 +181,10 @@ def _spec() -> Schema:
         {**_where(), **_how(), **_who()},
         required=("url",),
         **forms.rules(
-            (
+            Rule(
                 "!has(self.version) || self.consistency == 'pinned'",
                 "a version can be named only where consistency is pinned: otherwise the origin says what is current",
+                field=".version",
             ),
         ),
     )
@@ -199,7 +200,7 @@ def _where() -> dict[str, Schema]:
             most=2048,
             pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://.+",
             **forms.rules(
-                (
+                Rule(
                     "self.startsWith('hf://') || !self.matches('^[^:]+://[^/]*@')",
                     "a URL holds no user name and no password: name credentials in options",
                 ),
@@ -211,11 +212,11 @@ def _where() -> dict[str, Schema]:
             forms.text("The option's value.", most=_PATH_LENGTH_MAX),
             most=16,
             **forms.rules(
-                (
+                Rule(
                     f"self.all(name, name in [{names}])",
                     f"options are {', '.join(OPTIONS)}; secrets are never written here",
                 ),
-                (
+                Rule(
                     "!('credentials' in self) || self['credentials'].matches('^(env|profile|file):.+')",
                     "credentials are a reference: env:PREFIX, profile:NAME or file:PATH",
                 ),

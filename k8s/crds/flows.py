@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cachefs.k8s.crds import forms
-from cachefs.k8s.crds.forms import Column, Definition, Document, Schema
+from cachefs.k8s.crds.forms import Column, Definition, Document, Rule, Schema
 from cachefs.k8s.crds.reading import fields_of
 from cachefs.k8s.names import FLOWS
 
@@ -92,7 +92,7 @@ def definition() -> Document:
             forms.AGE,
         ),
         rules=(
-            (
+            Rule(
                 f"self.metadata.name.size() <= {forms.NAME_LENGTH_MAX}",
                 f"a flow's name has at most {forms.NAME_LENGTH_MAX} characters",
             ),

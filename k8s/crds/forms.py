@@ -144,13 +144,33 @@ def free(description: str, **more: object) -> Schema:
     }
 
 
-def rules(*each: tuple[str, str]) -> dict[str, Any]:  # Any: as Schema
-    """Return CEL rules, each with the message for whoever breaks it.
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold between fields, in the Common Expression Language.
 
-    The message is a sentence about what must be, not about what was found.
+    No message is made by an expression: whatever makes text of a number counts as a text without bounds, and the
+    definition would be refused for what that might cost.
     """
-    found = [{"rule": rule, "message": message} for rule, message in each]
-    return {"x-kubernetes-validations": found}
+
+    rule: str
+    message: str
+    """A sentence about what must be, not about what was found."""
+    field: str = ""
+    """Which field the message is about, below the one that has the rule: ``.version``."""
+
+    def document(self) -> Document:
+        """Return the rule as schemas have it."""
+        shown: Document = {"rule": self.rule, "message": self.message}
+        if self.field:
+            shown["fieldPath"] = self.field
+        if "oldSelf" in self.rule:
+            shown["reason"] = "FieldValueForbidden"
+        return shown
+
+
+def rules(*each: Rule) -> Schema:
+    """Return the part of a schema that holds rules."""
+    return {"x-kubernetes-validations": [rule.document() for rule in each]}
 
 
 def conditions(*kinds: str) -> Schema:
@@ -228,7 +248,7 @@ class Definition:
     columns: tuple[Column, ...]
     scale: Mapping[str, str] | None = None
     """Where the scale subresource finds its numbers; it has none for ``None``."""
-    rules: tuple[tuple[str, str], ...] = ()
+    rules: tuple[Rule, ...] = ()
     """Of the object as a whole: of its name, too."""
 
     def document(self) -> Document:

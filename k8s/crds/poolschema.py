@@ -4,7 +4,7 @@ from typing import Any
 
 from cachefs.core.pools import WORKERS_MAX
 from cachefs.k8s.crds import forms
-from cachefs.k8s.crds.forms import Column, Definition, Document, Schema
+from cachefs.k8s.crds.forms import Column, Definition, Document, Rule, Schema
 from cachefs.k8s.names import CACHE_POOLS
 
 CONDITIONS = ("Ready", "Scaling")
@@ -44,7 +44,7 @@ def definition() -> Document:
             "labelSelectorPath": ".status.selector",
         },
         rules=(
-            (
+            Rule(
                 f"self.metadata.name.size() <= {NAME_LENGTH_MAX} && !self.metadata.name.contains('.')",
                 f"a pool's name has at most {NAME_LENGTH_MAX} characters, and no dot",
             ),
@@ -61,7 +61,7 @@ def _spec() -> Schema:
                 "Workers",
                 "PerNode",
                 default="Workers",
-                **forms.rules(("self == oldSelf", "a pool keeps its mode: make another pool")),
+                **forms.rules(Rule("self == oldSelf", "a pool keeps its mode: make another pool")),
             ),
             "workers": forms.whole(
                 "How many workers. `kubectl scale` and autoscalers write it. A change is what the pool wants from "
@@ -90,19 +90,19 @@ def _spec() -> Schema:
         },
         required=("tiers",),
         **forms.rules(
-            (
+            Rule(
                 "!(has(self.autoscaling) && has(self.horizontalPodAutoscaler))",
                 "a pool has one autoscaler: autoscaling or horizontalPodAutoscaler",
             ),
-            (
+            Rule(
                 f"self.mode != 'PerNode' || !({_COUNTED} || has(self.zones))",
                 "with mode PerNode the nodes say how many workers there are, and where: no workers, zones or autoscaler",
             ),
-            (
+            Rule(
                 f"self.mode != 'Workers' || {_COUNTED}",
                 "say how many workers: workers, autoscaling or horizontalPodAutoscaler",
             ),
-            (
+            Rule(
                 "self.mode != 'PerNode' || self.tiers.all(tier, tier.medium != 'disk' || has(tier.hostPath))",
                 "with mode PerNode a disk tier is a folder of the node: hostPath",
             ),
@@ -130,15 +130,15 @@ def _tiers() -> Schema:
         },
         required=("medium", "size"),
         **forms.rules(
-            (
+            Rule(
                 "self.medium == 'disk' || !(has(self.storageClassName) || has(self.hostPath))",
                 "a memory tier has neither storageClassName nor hostPath",
             ),
-            (
+            Rule(
                 "!(has(self.storageClassName) && has(self.hostPath))",
                 "a disk tier is a claim (storageClassName) or a folder of the node (hostPath)",
             ),
-            (
+            Rule(
                 "self.medium == 'memory' || self == oldSelf",
                 "a disk tier stays as it is: make another pool, and move datasets there",
             ),
@@ -151,7 +151,7 @@ def _tiers() -> Schema:
         most=2,
         minItems=1,
         **forms.rules(
-            (
+            Rule(
                 "self.exists(tier, tier.medium == 'disk') == oldSelf.exists(tier, tier.medium == 'disk')",
                 "a disk tier is neither added nor taken away: make another pool, and move datasets there",
             ),
@@ -210,7 +210,13 @@ def _autoscaling() -> Schema:
             ),
         },
         required=("max", "rules"),
-        **forms.rules(("self.min <= self.max", "min is at most max")),
+        **forms.rules(
+            Rule(
+                "self.min <= self.max",
+                "min is at most max",
+                field=".max",
+            )
+        ),
     )
 
 
@@ -228,7 +234,7 @@ def _horizontal() -> Schema:
         },
         required=("maxReplicas",),
         **forms.rules(
-            ("self.minReplicas <= self.maxReplicas", "minReplicas is at most maxReplicas")
+            Rule("self.minReplicas <= self.maxReplicas", "minReplicas is at most maxReplicas")
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds import forms
 from cachefs.k8s.crds.flows import STEPS_MAX, flow_document, flow_schema
-from cachefs.k8s.crds.forms import Column, Definition, Document, Schema
+from cachefs.k8s.crds.forms import Column, Definition, Document, Rule, Schema
 from cachefs.k8s.crds.reading import fields_of
 from cachefs.k8s.names import FLOW_RUNS
 
@@ -77,9 +77,13 @@ def definition() -> Document:
 
 
 def _spec() -> Schema:
-    def unchanged(name: str) -> tuple[str, str]:
-        same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-        return same, f"a run is what was submitted: {name} stays as it is; make another FlowRun"
+    def unchanged(name: str) -> Rule:
+        new, old = f"self.{name}", f"oldSelf.{name}"
+        return Rule(
+            f"has({new}) == has({old}) && (!has({new}) || {new} == {old})",
+            f"a run is what was submitted: {name} stays as it is; make another FlowRun",
+            field=f".{name}",
+        )
 
     return forms.fields(
         "What is wanted.",
@@ -90,12 +94,12 @@ def _spec() -> Schema:
             "cancel": forms.flag(
                 "Stop it: transfers end, what can be undone is. It cannot be taken back.",
                 default=False,
-                **forms.rules(("self || !oldSelf", "a cancelled run stays cancelled")),
+                **forms.rules(Rule("self || !oldSelf", "a cancelled run stays cancelled")),
             ),
             "pause": forms.flag("Let nothing more begin; false lets it go on.", default=False),
         },
         **forms.rules(
-            (
+            Rule(
                 "has(self.flow) != has(self.document)",
                 "name a flow, or write a document: one of them",
             ),
