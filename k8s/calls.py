@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -78,7 +78,7 @@ class Call:
 
     method: str
     path: str
-    query: Mapping[str, str] = _NOTHING
+    query: Mapping[str, str] = field(default_factory=dict)
     body: Document | None = None
     form: str = "application/json"
     """Of the body."""

@@ -66,7 +66,17 @@ class Tell:
     warning: bool = False
 
 
-Action = Apply | Create | Patch | Delete | Ask | Tell
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write into the ledger whose a dataset is."""
+
+    namespace: str
+    name: str
+    reclaim: str | None
+    """What becomes of it when its object is gone; ``None``: it is not ours any more."""
+
+
+Action = Apply | Create | Patch | Delete | Ask | Tell | Note
 
 
 def includes(found: object, wanted: object) -> bool:

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterable
 
-from cachefs.errors import CacheFSError, ConflictError, NotKnownError
+from cachefs.errors import ConflictError, NotKnownError
 from cachefs.k8s.cluster import Cluster
-from cachefs.k8s.operator.actions import Action, Apply, Ask, Create, Delete, Patch, Tell
+from cachefs.k8s.operator.actions import Action, Apply, Ask, Create, Delete, Note, Patch, Tell
+from cachefs.k8s.operator.ledger import Ledger
 from cachefs.transport.api import Api
 
 
 class Carrier:
     """Carries actions out. Safe from any thread."""
 
-    def __init__(self, cluster: Cluster, api: Api) -> None:
+    def __init__(self, cluster: Cluster, api: Api, ledger: Ledger) -> None:
         """Do nothing yet."""
         self._cluster = cluster
         self._api = api
+        self._ledger = ledger
 
     def carry_out(self, actions: Iterable[Action]) -> None:
         """Do one after the other; whatever fails ends it.
@@ -25,6 +27,8 @@ class Carrier:
         for action in actions:
             if isinstance(action, Ask):
                 self._ask(action)
+            elif isinstance(action, Note):
+                self._ledger.write(action)
             else:
                 self._change(action)
 
@@ -57,8 +61,3 @@ class Carrier:
                 cluster.delete(action.kind, action.name, action.namespace, uid=action.uid)
             case Tell():
                 cluster.tell(action.about, action.reason, action.message, warning=action.warning)
-
-
-def reason_of(error: CacheFSError) -> str:
-    """Return the word for a failure, as conditions have it: ``OriginDenied``."""
-    return type(error).__name__.removeprefix("_").removesuffix("Error") or "Failed"

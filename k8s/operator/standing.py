@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from cachefs.errors import CacheFSError
 from cachefs.k8s.kinds import of
 from cachefs.k8s.operator.actions import Action, Document, Patch, Tell
 
@@ -112,3 +113,8 @@ def _events(document: Document, status: Document) -> Iterable[Tell]:
 
 _HARMLESS = ("Listing", "Starting", "Scaling")
 """Reasons for which nobody needs to look."""
+
+
+def reason_of(error: CacheFSError) -> str:
+    """Return the word for a failure, as conditions have it: ``OriginDenied``."""
+    return type(error).__name__.removeprefix("_").removesuffix("Error") or "Failed"

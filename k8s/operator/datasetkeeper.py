@@ -1,0 +1,138 @@
+"""Looking at datasets: what the API server and the coordinator have, for the pure part to compare."""
+
+from typing import Any
+from urllib.parse import quote
+
+from cachefs.errors import CacheFSError, NotKnownError
+from cachefs.k8s.cluster import Cluster
+from cachefs.k8s.crds.datasets import DatasetSpec, parse
+from cachefs.k8s.kinds import VOLUME_CLAIMS, VOLUMES
+from cachefs.k8s.names import DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
+from cachefs.k8s.operator import datasets
+from cachefs.k8s.operator.actions import Document, includes
+from cachefs.k8s.operator.carrying import Carrier
+from cachefs.k8s.operator.keepers import Watched
+from cachefs.k8s.operator.ledger import Ledger
+from cachefs.k8s.operator.volumes import labels_of, volume_name
+from cachefs.ports import Runtime
+from cachefs.transport.api import Api
+
+AGAIN_SECONDS = 15.0
+"""How often a dataset is looked at: the share that is cached is shown so often."""
+LEAVING_SECONDS = 5.0
+_LOOKS_MAX = 8
+"""More steps than a dataset ever takes; what is not done by then is done at the next look."""
+_WARM_UPS = 1000
+
+
+class DatasetKeeper:
+    """Makes datasets so as their objects say."""
+
+    name = "datasets"
+    watched = (
+        Watched(DATASETS),
+        Watched(VOLUME_CLAIMS, label=DATASET, owned_by=DATASETS),
+    )
+
+    def __init__(
+        self, runtime: Runtime, cluster: Cluster, api: Api, ledger: Ledger, carrier: Carrier
+    ) -> None:
+        """Look at nothing yet."""
+        self._runtime = runtime
+        self._cluster = cluster
+        self._api = api
+        self._ledger = ledger
+        self._carrier = carrier
+
+    def keep(self, namespace: str, name: str) -> float | None:
+        """Look at a dataset, and do what is missing."""
+        document = self._cluster.get(DATASETS, name, namespace)
+        for _ in range(_LOOKS_MAX):
+            if document is None:
+                return self._clear(namespace, name)
+            if document["metadata"].get("deletionTimestamp"):
+                return LEAVING_SECONDS
+            try:
+                spec = parse(document)
+                actions = datasets.reconcile(document, spec, self._look(document, spec))
+                self._carrier.carry_out(actions)
+            except CacheFSError as error:
+                self._show_failure(document, error)
+                raise
+            if not actions:
+                break
+            document = self._cluster.get(DATASETS, name, namespace)
+        return AGAIN_SECONDS
+
+    def sweep(self) -> tuple[tuple[str, str], ...]:
+        """Return every dataset that is an object, in the ledger, or has a volume."""
+        found = set(self._ledger.read())
+        for document in self._cluster.find(DATASETS):
+            head = document["metadata"]
+            found.add((head["namespace"], head["name"]))
+        for volume in self._cluster.find(VOLUMES, labels={MANAGED_BY: "cachefs"}):
+            labels = volume["metadata"].get("labels") or {}
+            if DATASET in labels and DATASET_NAMESPACE in labels:
+                found.add((labels[DATASET_NAMESPACE], labels[DATASET]))
+        return tuple(sorted(found))
+
+    def _look(self, document: Document, spec: DatasetSpec) -> datasets.Seen:
+        namespace, name = spec.name.namespace, spec.name.name
+        declared = self._ask(f"/v1/datasets/{quote(namespace)}/{quote(name)}")
+        versions: tuple[Document, ...] = ()
+        residency = warm_up = None
+        if declared is not None:
+            found = self._ask(f"/v1/datasets/{quote(namespace)}/{quote(name)}/versions")
+            versions = tuple((found or {}).get("versions", ()))
+            current = declared["current"]
+            if current is not None:
+                residency = self._ask(
+                    f"/v1/residency/{quote(namespace)}/{quote(name)}?version={current}"
+                )
+            if spec.warm is not None:
+                warm_up = self._warm_up(datasets.warm_key(document))
+        return datasets.Seen(
+            at=self._runtime.wall(),
+            ledger=self._ledger.read().get((namespace, name)),
+            declared=declared,
+            versions=versions,
+            residency=residency,
+            warm_up=warm_up,
+            claim=self._cluster.get(VOLUME_CLAIMS, name, namespace),
+            volume=self._cluster.get(VOLUMES, volume_name(namespace, name)),
+        )
+
+    def _warm_up(self, key: str) -> Document | None:
+        jobs = self._api.get(f"/v1/warm?limit={_WARM_UPS}")["jobs"]
+        return next((job for job in jobs if job["key"] == key), None)
+
+    def _ask(self, path: str) -> Any:  # Any: the coordinator's JSON
+        try:
+            return self._api.get(path)
+        except NotKnownError:
+            return None
+
+    def _clear(self, namespace: str, name: str) -> float | None:
+        """Remove what is left of a dataset whose object is gone."""
+        ours = labels_of(namespace, name)
+        claim = self._cluster.get(VOLUME_CLAIMS, name, namespace)
+        volume = self._cluster.get(VOLUMES, volume_name(namespace, name))
+        seen = datasets.Seen(
+            at=self._runtime.wall(),
+            ledger=self._ledger.read().get((namespace, name)),
+            claim=claim if _has(claim, ours) else None,
+            volume=volume if _has(volume, ours) else None,
+        )
+        actions = datasets.gone(namespace, name, seen)
+        self._carrier.carry_out(actions)
+        return LEAVING_SECONDS if actions or seen.claim is not None else None
+
+    def _show_failure(self, document: Document, error: CacheFSError) -> None:
+        try:
+            self._carrier.carry_out(datasets.failed(document, error, at=self._runtime.wall()))
+        except CacheFSError:
+            return  # the failure itself is what is logged
+
+
+def _has(document: Document | None, labels: Document) -> bool:
+    return document is not None and includes(document["metadata"].get("labels") or {}, labels)
