@@ -3,13 +3,15 @@
 A process is told what it is by a configuration file. Of that file, a config map holds what all pods have
 in common, and the environment what this one knows of itself. The token comes from a secret, whose file the
 whole pod may read; processes insist on one that only they may. So both are written anew, into memory, and
-this process becomes the one that was asked for.
+this process becomes the one that was asked for. The operator has the token only; its environment says the rest.
+
+``python -m cachefs.k8s.starting own USER FOLDER...`` gives folders of the node to the user who is to fill them.
 """
 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ _PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "coordinator": ("cachefs.cli.system.coordinating", CoordinatorConfig),
     "worker": ("cachefs.workers", WorkerConfig),
 }
+OPERATOR = "operator"
 
 
 def prepare(
@@ -30,25 +33,30 @@ def prepare(
     """Write the files that a process needs; return its command and its environment.
 
     Args:
-        component: ``coordinator`` or ``worker``.
-        environment: ``POD_NAME``, ``POD_IP`` and ``NODE_NAME``; ``CACHEFS_STORE_URL`` for a coordinator
+        component: ``coordinator``, ``worker`` or ``operator``.
+        environment: ``POD_NAME`` (``WORKER_NAME`` where pods' names do not last), ``POD_IP`` and ``NODE_NAME``; ``CACHEFS_STORE_URL`` for a coordinator
             whose store is elsewhere.
         root: What the folders of the pod are below.
 
     Raises:
         ConfigError: Something is missing, or makes no sense.
     """
-    if component not in _PROGRAMS:
-        raise ConfigError("no such component", subject=component, hint=", ".join(_PROGRAMS))
-    program, form = _PROGRAMS[component]
     config, token, run = (
         root / each.lstrip("/") for each in (CONFIG_FOLDER, TOKEN_FOLDER, RUN_FOLDER)
     )
+    told = {**environment, "CACHEFS_TOKEN_FILE": str(run / "token")}
+    if component == OPERATOR:
+        _write(run / "token", _text(token / "token"))
+        return [sys.executable, "-m", "cachefs.k8s.operator"], told
+    if component not in _PROGRAMS:
+        known = ", ".join((*_PROGRAMS, OPERATOR))
+        raise ConfigError("no such component", subject=component, hint=known)
+    program, form = _PROGRAMS[component]
     document = _read(config / f"{component}.json")
     own = document.setdefault(component, {})
     own["host"] = _needed(environment, "POD_IP")
     if component == "worker":
-        own["name"] = _needed(environment, "POD_NAME")
+        own["name"] = environment.get("WORKER_NAME") or _needed(environment, "POD_NAME")
         own["node_name"] = _needed(environment, "NODE_NAME")
         for folder in (own["state_folder"], *(tier["folder"] for tier in own["tiers"])):
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,18 +66,34 @@ def prepare(
     from_document(form, own, where=f"{component}.")
     file = run / f"{component}.json"
     _write(file, json.dumps(document))
-    _write(run / "token", (token / "token").read_text())
+    _write(run / "token", _text(token / "token"))
     command = [sys.executable, "-m", program, "--config", str(file), "--log-json"]
-    kept = {name: value for name, value in environment.items() if name != "CACHEFS_STORE_URL"}
-    return command, {**kept, "CACHEFS_TOKEN_FILE": str(run / "token")}
+    told.pop("CACHEFS_STORE_URL", None)
+    return command, told
+
+
+def give(user: int, folders: Sequence[Path]) -> None:
+    """Give folders to a user, who alone may look into them; what is in them stays whose it is."""
+    for folder in folders:
+        if folder.stat().st_uid != user:
+            # In this order: once it is somebody else's, its mode is no longer ours to change.
+            folder.chmod(0o700)
+            os.chown(folder, user, user)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        document: dict[str, Any] = json.loads(_text(path))
+    except ValueError as error:
         raise ConfigError("cannot read the file", subject=str(path), hint=str(error)) from error
     return document
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        raise ConfigError("cannot read the file", subject=str(path), hint=str(error)) from error
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:
@@ -89,6 +113,9 @@ def _write(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     try:
+        if sys.argv[1:2] == ["own"]:
+            give(int(sys.argv[2]), [Path(folder) for folder in sys.argv[3:]])
+            sys.exit()
         words, variables = prepare(sys.argv[1] if len(sys.argv) > 1 else "", os.environ)
     except (CacheFSError, OSError) as error:
         sys.exit(f"{error}")

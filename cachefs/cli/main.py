@@ -23,7 +23,6 @@ from cachefs.cli import (
     endpoints,
     exits,
     explain,
-    kubernetes,
     policies,
     reading,
     rendering,
@@ -37,6 +36,7 @@ from cachefs.cli import (
 )
 from cachefs.cli.flow import commands as flow
 from cachefs.cli.hinting import commands as hinting
+from cachefs.cli.kubernetes import commands as kubernetes
 from cachefs.cli.mounting import commands as mounting
 from cachefs.errors import CacheFSError, CapacityError
 

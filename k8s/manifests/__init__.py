@@ -1,38 +1,84 @@
 """Manifests: the objects that make an installation, as plain documents.
 
-Nothing in them is secret, nothing needs a right in the cluster: the pods have service accounts that may
-do nothing and that nobody mounts. The token that all processes share is a secret that whoever installs
-makes beforehand (:data:`cachefs.k8s.manifests.parts.TOKEN_SECRET`).
+They are the one source of everything that is installed: ``cachefs k8s render`` prints them, ``cachefs k8s
+install`` applies them, the chart is made of them, and the operator makes a pool's workers by the same
+functions (:mod:`.workers`). Nothing in them is secret: the token that all processes share is a secret that
+whoever installs makes beforehand (:data:`.parts.TOKEN_SECRET`).
+
+A *plain* installation has a coordinator and workers, and no right in the cluster. Else there are the custom
+resources, an operator for them (:mod:`.operator`), volumes (:mod:`.nodes`) and a webhook (:mod:`.webhook`);
+who may do what is :mod:`.permissions`.
 """
 
-from typing import Any
+from collections.abc import Iterator
 
+from cachefs.k8s import crds
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import coordinator, network, workers
-from cachefs.k8s.manifests.parts import Document, named
+from cachefs.k8s.manifests import (
+    coordinator,
+    network,
+    nodes,
+    operator,
+    permissions,
+    pool,
+    webhook,
+    workers,
+)
+from cachefs.k8s.manifests.parts import Document, headed, named
 
 
 def documents(wanted: Installation) -> list[Document]:
     """Return all objects, in the order in which they are to be made."""
-    namespace: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": wanted.namespace,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        },
-    }
-    accounts = [
-        {
-            **named("v1", "ServiceAccount", component, wanted),
-            "automountServiceAccountToken": False,
-        }
-        for component in ("coordinator", "worker")
-    ]
+    return [*definitions(wanted), *namespaces(wanted), *objects(wanted)]
+
+
+def definitions(wanted: Installation) -> list[Document]:
+    """Return the custom resources' definitions, before which nothing of these kinds can be made."""
+    return [] if wanted.plain else crds.documents()
+
+
+def namespaces(wanted: Installation) -> list[Document]:
+    """Return the namespaces: one where nothing is privileged, and another where that cannot be helped."""
+    found = [_namespace(wanted.namespace, "restricted")]
+    if not wanted.plain:
+        found.append(_namespace(wanted.node_namespace, "privileged"))
+    return found
+
+
+def objects(wanted: Installation) -> list[Document]:
+    """Return everything else."""
+    common = [*_accounts(wanted), *network.documents(wanted), *coordinator.documents(wanted)]
+    if wanted.plain:
+        return [*common, *workers.documents(wanted)]
     return [
-        namespace,
-        *accounts,
-        *coordinator.documents(wanted),
-        *workers.documents(wanted),
-        *network.documents(wanted),
+        *common,
+        *permissions.documents(wanted),
+        *(nodes.documents(wanted) if wanted.csi else ()),
+        *(webhook.documents(wanted) if wanted.webhook else ()),
+        *operator.documents(wanted),
+        *pool.documents(wanted),
     ]
+
+
+def _namespace(name: str, level: str) -> Document:
+    marks = {"app.kubernetes.io/name": "cachefs", "pod-security.kubernetes.io/enforce": level}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": marks}}
+
+
+def _accounts(wanted: Installation) -> Iterator[Document]:
+    """Yield the service accounts; a pod that speaks with the API server says so itself."""
+    system = ["coordinator", "worker"]
+    on_nodes: list[str] = []
+    if not wanted.plain:
+        system.append("operator")
+        on_nodes.append("worker")
+        system += ["webhook"] if wanted.webhook else []
+        on_nodes += ["csi", "mounts"] if wanted.csi else []
+    for component in system:
+        head = named("v1", "ServiceAccount", component, wanted)
+        yield {**head, "automountServiceAccountToken": False}
+    for component in on_nodes:
+        head = headed(
+            "v1", "ServiceAccount", f"cachefs-{component}", component, wanted.node_namespace
+        )
+        yield {**head, "automountServiceAccountToken": False}

@@ -5,24 +5,30 @@ from typing import Any
 from cachefs.config.schema import GIB
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.parts import (
+    CONFIG_FOLDER,
     COORDINATOR_CONTROL,
     COORDINATOR_HTTP,
+    RUN_FOLDER,
+    RUN_VOLUME,
     STATE_FOLDER,
+    TOKEN_MOUNT,
+    TOKEN_VOLUME,
     Document,
-    claim,
+    budget,
+    claim_spec,
     config_map,
+    fields,
     labels,
     named,
-    pod_template,
+    ports,
+    probes,
+    process,
+    service,
+    template,
 )
 
 _STORE_BYTES = 10 * GIB
 _PORTS = {"http": COORDINATOR_HTTP, "control": COORDINATOR_CONTROL}
-
-
-def address(wanted: Installation) -> str:
-    """Return where workers find the coordinator."""
-    return f"cachefs-coordinator.{wanted.namespace}:{COORDINATOR_CONTROL}"
 
 
 def documents(wanted: Installation) -> list[Document]:
@@ -35,45 +41,58 @@ def documents(wanted: Installation) -> list[Document]:
         # Whoever may submit a flow would else run programs in the coordinator's pod.
         "flows": {"processes": False},
     }
-    service = {
-        **named("v1", "Service", "coordinator", wanted),
-        "spec": {
-            "selector": labels("coordinator"),
-            "ports": [
-                {"name": name, "port": port, "targetPort": name} for name, port in _PORTS.items()
-            ],
-        },
-    }
-    own = config_map("coordinator", wanted, config)
-    found = [own, service, _deployment(wanted, own, shared=shared)]
-    if not shared:
-        head = named("v1", "PersistentVolumeClaim", "coordinator", wanted)
-        found.insert(0, {**head, "spec": claim("state", _STORE_BYTES, wanted)["spec"]})
+    head = named("v1", "Service", "coordinator", wanted)
+    own = config_map("cachefs-coordinator", head, "coordinator", config)
+    found = [
+        own,
+        service(head, labels("coordinator"), _PORTS),
+        _deployment(wanted, own, shared=shared),
+    ]
+    if shared:
+        found.insert(2, budget(head, labels("coordinator")))
+    else:
+        claim = named("v1", "PersistentVolumeClaim", "coordinator", wanted)
+        spec = claim_spec(_STORE_BYTES, wanted.storage_class)
+        found.insert(0, {**claim, "spec": spec})
     return found
 
 
 def _deployment(wanted: Installation, config: Document, *, shared: bool) -> Document:
-    volume: Document = {"name": "state", "emptyDir": {}}
-    environment: list[Document] = []
+    state: Document = {"name": "state", "emptyDir": {}}
+    environment = fields(POD_NAME="metadata.name", POD_IP="status.podIP", NODE_NAME="spec.nodeName")
     if shared:
         reference = {"name": wanted.store_secret, "key": "url"}
         environment.append({"name": "CACHEFS_STORE_URL", "valueFrom": {"secretKeyRef": reference}})
     else:
-        volume = {"name": "state", "persistentVolumeClaim": {"claimName": "cachefs-coordinator"}}
-    template = pod_template(
+        state = {"name": "state", "persistentVolumeClaim": {"claimName": "cachefs-coordinator"}}
+    container = process(
         "coordinator",
         wanted,
-        config=config,
-        ports=_PORTS,
-        ready="http",
-        volumes=[volume],
-        mounts=[{"name": "state", "mountPath": STATE_FOLDER}],
-        environment=environment,
+        ["python", "-m", "cachefs.k8s.starting", "coordinator"],
         resources={
             "requests": {"cpu": "500m", "memory": "512Mi"},
             "limits": {"memory": "2Gi"},
         },
     )
+    container |= {
+        "env": environment,
+        "ports": ports(_PORTS),
+        **probes("http"),
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+            TOKEN_MOUNT,
+            {"name": "run", "mountPath": RUN_FOLDER},
+            {"name": "state", "mountPath": STATE_FOLDER},
+        ],
+    }
+    if wanted.origins_secret is not None:
+        container["envFrom"] = [{"secretRef": {"name": wanted.origins_secret}}]
+    volumes = [
+        {"name": "config", "configMap": {"name": "cachefs-coordinator"}},
+        TOKEN_VOLUME,
+        RUN_VOLUME,
+        state,
+    ]
     return {
         **named("apps/v1", "Deployment", "coordinator", wanted),
         "spec": {
@@ -81,6 +100,6 @@ def _deployment(wanted: Installation, config: Document, *, shared: bool) -> Docu
             # SQLite has one process: the old one ends before the new one begins.
             "strategy": {"type": "RollingUpdate" if shared else "Recreate"},
             "selector": {"matchLabels": labels("coordinator")},
-            "template": template,
+            "template": template("coordinator", wanted, container, volumes, config=config),
         },
     }

@@ -16,13 +16,13 @@ from cachefs.config.secrets import Secret
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests import documents
-from cachefs.k8s.starting import prepare
+from cachefs.k8s.starting import give, prepare
 from cachefs.sdk import open_dataset
 from cachefs.transport.api import Api
 from tests.integration.systems import wait_for
 
 TOKEN = "dummy-token-of-a-test"
-WANTED = Installation(image="example/cachefs:1", disk_bytes=GIB)
+WANTED = Installation(image="example/cachefs:1", disk_bytes=GIB, plain=True)
 
 
 class Pods:
@@ -129,6 +129,42 @@ def test_what_a_pod_does_not_know_of_itself_is_named(tmp_path, lacking):
     del told[lacking]
     with pytest.raises(ConfigError, match=lacking):
         prepare("worker", told, root)
+
+
+def test_a_worker_of_each_node_is_not_called_after_its_pod(tmp_path):
+    with ExitStack() as stack:
+        root = Pods(tmp_path, stack).root("worker", "w", {})
+    told = {"POD_NAME": "w-x7k2p", "WORKER_NAME": "gpu-n", "POD_IP": "127.0.0.1", "NODE_NAME": "n"}
+    command, _ = prepare("worker", told, root)
+    config = json.loads(Path(command[command.index("--config") + 1]).read_text())
+    assert config["worker"]["name"] == "gpu-n"
+
+
+def test_the_operator_has_a_token_that_only_it_can_read(tmp_path):
+    for folder in ("etc/cachefs-token", "run/cachefs"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "etc/cachefs-token/token").write_text(TOKEN)
+    command, environment = prepare("operator", {"CACHEFS_IMAGE": "i"}, tmp_path)
+    assert command[1:] == ["-m", "cachefs.k8s.operator"]
+    assert environment["CACHEFS_IMAGE"] == "i"
+    file = Path(environment["CACHEFS_TOKEN_FILE"])
+    assert file.read_text() == TOKEN
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_that_is_not_there_yet_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cachefs-token/token"):
+        prepare("operator", {}, tmp_path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to somebody else")
+def test_a_folder_of_the_node_is_given_once(tmp_path):
+    folder = tmp_path / "nvme"
+    folder.mkdir(mode=0o755)
+    for _ in range(2):
+        give(65532, [folder])
+        status = folder.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (65532, 65532, 0o700)
 
 
 def test_a_wrong_component_ends_with_a_line_and_no_traceback():

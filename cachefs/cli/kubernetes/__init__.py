@@ -1,0 +1,1 @@
+"""``cachefs k8s``: the same processes as pods of a cluster."""

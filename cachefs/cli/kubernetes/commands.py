@@ -1,0 +1,19 @@
+"""The commands of ``cachefs k8s``, in the order of use."""
+
+import typer
+
+from cachefs.cli.kubernetes import rendering
+
+app = typer.Typer(
+    name="k8s",
+    help="Kubernetes: install, look after, and render the same processes as pods.",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def kubernetes() -> None:
+    """Kubernetes: the same processes as pods."""
+
+
+app.command("render")(rendering.render)

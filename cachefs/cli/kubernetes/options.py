@@ -1,0 +1,109 @@
+"""What is to be installed, as the commands of ``cachefs k8s`` are told it: a file of values, and flags over it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cachefs.config.units import parse_size
+from cachefs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cachefs.k8s.installation import Installation
+
+Values = Annotated[
+    Path | None,
+    typer.Option("--values", metavar="FILE", help="A YAML file of values, as the chart takes it."),
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--image", help="The image of all containers; `k8s/image/Dockerfile` makes it."),
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Of all that is unprivileged.")]
+Plain = Annotated[
+    bool,
+    typer.Option(
+        "--plain", help="Coordinator and workers only: no custom resource, no operator, no right."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Of the default pool. (default: 3)")
+]
+Disk = Annotated[
+    str | None,
+    typer.Option("--disk", metavar="SIZE", help="Each worker's volume. (default: 100GiB)"),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Each worker's memory tier. (default: none)"),
+]
+StorageClass = Annotated[
+    str | None,
+    typer.Option("--storage-class", help="Of the volumes; the cluster's default if not given."),
+]
+NodeSelector = Annotated[
+    list[str] | None,
+    typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes with workers."),
+]
+Zones = Annotated[
+    list[str] | None,
+    typer.Option("--zone", metavar="ZONE", help="Spread the workers evenly over these zones."),
+]
+StoreSecret = Annotated[
+    str | None,
+    typer.Option(
+        "--store-secret", help="A secret with `url`, postgresql://…: two coordinators share it."
+    ),
+]
+OriginsSecret = Annotated[
+    str | None,
+    typer.Option("--origins-secret", help="A secret whose keys are the origins' environment."),
+]
+Csi = Annotated[
+    bool | None, typer.Option("--csi/--no-csi", help="Volumes of datasets. (default: yes)")
+]
+Webhook = Annotated[
+    bool | None,
+    typer.Option("--webhook/--no-webhook", help="Sidecars and affinity by label. (default: yes)"),
+]
+Observing = Annotated[
+    bool | None,
+    typer.Option("--observing/--no-observing", help="Monitors and alert rules. (default: no)"),
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", metavar="FILE", help="Which cluster; else as kubectl has it."),
+]
+
+
+def requested(values: Path | None, **flags: Any) -> "Installation":  # Any: each flag has its type
+    """Return what the file and the flags ask for together; ``None`` is a flag that was not given."""
+    from cachefs.k8s.values import installation
+
+    given = {name: flag for name, flag in flags.items() if flag is not None}
+    for field, name in (("disk_bytes", "disk"), ("memory_bytes", "memory")):
+        if name in given:
+            given[field] = parse_size(given.pop(name))
+    if "node_selector" in given:
+        given["node_selector"] = dict(_pair(each) for each in given["node_selector"])
+    if "zones" in given:
+        given["zones"] = tuple(given["zones"])
+    return installation(_read(values) if values is not None else {}, **given)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        document: Mapping[str, Any] = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError("cannot read the file", subject=str(path), hint=str(error)) from error
+    return document
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, is_pair, value = text.partition("=")
+    if not is_pair or not key:
+        raise ConfigError("not KEY=VALUE", subject=text)
+    return key, value

@@ -1,0 +1,117 @@
+"""A file of values says what flags say, and what it does not know it refuses."""
+
+import dataclasses
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cachefs.cli import main
+from cachefs.config.schema import GIB
+from cachefs.errors import ConfigError
+from cachefs.k8s.installation import Installation
+from cachefs.k8s.manifests import documents
+from cachefs.k8s.values import VALUES, installation
+
+FILE = """
+image: example/cachefs:1
+nodeNamespace: models-node
+coordinator: {storeSecret: store}
+pool:
+  workers: 5
+  memory: 1Gi
+  zones: [a, b]
+  nodeSelector: {gpu: h100}
+  tolerations: [{key: gpu, operator: Exists}]
+csi:
+webhook: {enabled: false}
+"""
+SAID = Installation(
+    image="example/cachefs:1",
+    node_namespace="models-node",
+    store_secret="store",
+    workers=5,
+    memory_bytes=GIB,
+    zones=("a", "b"),
+    node_selector={"gpu": "h100"},
+    tolerations=({"key": "gpu", "operator": "Exists"},),
+    webhook=False,
+)
+
+
+def test_a_file_says_what_is_installed():
+    assert installation(yaml.safe_load(FILE)) == SAID
+
+
+def test_what_is_said_besides_wins():
+    assert installation(yaml.safe_load(FILE), workers=7) == dataclasses.replace(SAID, workers=7)
+
+
+def test_defaults_are_those_of_the_installation():
+    document = {}
+    for value in VALUES:
+        group, dot, name = value.path.partition(".")
+        if dot:
+            document.setdefault(group, {})[name] = value.default
+        else:
+            document[group] = value.default
+    document["image"] = "example/cachefs:1"
+    assert installation(document) == Installation(image="example/cachefs:1")
+
+
+def test_every_field_but_the_namespace_and_the_shape_can_be_said():
+    fields = {field.name for field in dataclasses.fields(Installation)}
+    assert {value.field for value in VALUES} == fields - {"namespace", "plain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("{}", "image"),
+        ("image: {a: b}", "image"),
+        ("{image: a, imag: b}", "imag"),
+        ("{image: a, pool: {disks: 1Gi}}", "pool.disks"),
+        ("{image: a, pool: [1]}", "pool"),
+        ("{image: a, pool: {disk: much}}", "pool.disk"),
+        ("{image: a, pool: {disk: ''}}", "disk"),
+        ("{image: a, pool: {workers: '3'}}", "pool.workers"),
+        ("{image: a, pool: {workers: true}}", "pool.workers"),
+        ("{image: a, pool: {zones: a}}", "pool.zones"),
+        ("{image: a, pool: {nodeSelector: {gpu: 1}}}", "pool.nodeSelector"),
+        ("{image: a, pool: {tolerations: [a]}}", "pool.tolerations"),
+        ("{image: a, csi: {enabled: 'yes'}}", "csi.enabled"),
+        ("{image: a, nodeNamespace: ''}", "node_namespace"),
+        ("- image", "file"),
+    ],
+)
+def test_what_makes_no_sense_is_named(text, where):
+    with pytest.raises(ConfigError, match=where):
+        installation(yaml.safe_load(text))
+
+
+def test_the_command_prints_what_kubectl_takes(tmp_path):
+    (tmp_path / "values.yaml").write_text(FILE)
+    words = f"k8s render --values {tmp_path}/values.yaml --namespace models --workers 7 --webhook"
+    done = CliRunner().invoke(main.app, words.split())
+    assert done.exit_code == 0, done.output
+    assert "    {\n" in done.stdout, "a configuration is written line by line"
+    printed = list(yaml.safe_load_all(done.stdout))
+    wanted = dataclasses.replace(SAID, workers=7, namespace="models", webhook=True)
+    assert printed == yaml.safe_load(yaml.safe_dump(documents(wanted)))
+
+
+def test_flags_alone_say_a_plain_installation():
+    words = (
+        "k8s render --plain --image example/cachefs:1 --disk 1TiB --memory 1GiB --zone a --zone b"
+    )
+    done = CliRunner().invoke(main.app, [*words.split(), "--node-selector", "gpu=h100"])
+    assert done.exit_code == 0, done.output
+    wanted = Installation(
+        image="example/cachefs:1",
+        plain=True,
+        disk_bytes=1024 * GIB,
+        memory_bytes=GIB,
+        zones=("a", "b"),
+        node_selector={"gpu": "h100"},
+    )
+    assert list(yaml.safe_load_all(done.stdout)) == documents(wanted)
