@@ -20,7 +20,7 @@ from cachefs.config.schema import ReaderConfig
 from cachefs.core.manifest import Manifest
 from cachefs.core.names import DatasetName, Reference, parse_reference, printable
 from cachefs.core.nearest import did_you_mean
-from cachefs.errors import ConfigError, NotKnownError
+from cachefs.errors import ConfigError, DeniedError, NotKnownError
 from cachefs.ports import ResolvedVersion
 from cachefs.transport.api import Api, pages
 from cachefs.transport.metadata import HttpMetadata
@@ -129,7 +129,10 @@ def suggest_dataset(api: Api, error: NotKnownError) -> NotKnownError:
     """Return the error, with the nearest dataset's name if it is about an unknown one."""
     if error.message != "no such dataset" or "did you mean" in error.hint:
         return error
-    names = (row["name"] for row in list_datasets(api))
+    try:
+        names = [row["name"] for row in list_datasets(api)]
+    except DeniedError:
+        return error  # a token that only reads does not list what others have
     meant = did_you_mean(error.subject, names)
     hint = " ".join(filter(None, (meant, error.hint)))
     return NotKnownError(error.message, subject=error.subject, hint=hint)

@@ -6,12 +6,14 @@ because it is called by a server that is; it never waits for anything but that s
 """
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachefs.config.reading import reading_door
 from cachefs.config.secrets import Secret
-from cachefs.errors import CacheFSError, CapacityError, DeniedError
+from cachefs.errors import CacheFSError, CapacityError, DeniedError, NotKnownError
 from cachefs.wire import failures
 
 _HINT = (
@@ -43,6 +45,7 @@ class Gate:
         self._app = app
         self._token = token
         self._other = admits
+        self._reads = reading_door(token)
         self._request_limit_bytes = request_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,8 +55,12 @@ class Gate:
             return
         headers = dict(scope["headers"])
         presented = headers.get(b"authorization", b"")
-        if scope["path"] not in OPEN_PATHS and not self._admits(scope["path"], presented):
-            await _refuse(send, DeniedError("the token is missing or wrong", hint=_HINT))
+        try:
+            if scope["path"] not in OPEN_PATHS and not self._admits(scope, presented):
+                await _refuse(send, DeniedError("the token is missing or wrong", hint=_HINT))
+                return
+        except NotKnownError as error:
+            await _refuse(send, error)
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._request_limit_bytes:
@@ -71,12 +78,17 @@ class Gate:
 
         await self._app(scope, counted, send)
 
-    def _admits(self, path: str, header: bytes) -> bool:
+    def _admits(self, scope: Scope, header: bytes) -> bool:
+        path = scope["path"]
         scheme, _, presented = header.decode("latin-1").partition(" ")
         if scheme.lower() == "basic":
             # Who can only be given a URL has its own token in it; the cluster's is not for URLs.
             return self._other(path, _password(presented))
-        known = self._token.matches(presented) or self._other(path, presented)
+        known = (
+            self._token.matches(presented)
+            or self._other(path, presented)
+            or self._reads(scope["method"], path, _query(scope), presented)
+        )
         return known and scheme.lower() == "bearer"
 
     def _too_long(self) -> CapacityError:
@@ -84,6 +96,10 @@ class Gate:
             f"a request may have {self._request_limit_bytes} bytes",
             hint="see request_limit_bytes in the coordinator's configuration",
         )
+
+
+def _query(scope: Scope) -> Mapping[str, Sequence[str]]:
+    return parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def _password(credentials: str) -> str:

@@ -8,9 +8,11 @@ nobody answers, the last that was known is still good; what is gone, is gone.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from cachefs.client.reader import OpenDataset, Reader
 from cachefs.core.names import DatasetName
@@ -44,15 +46,17 @@ class _Current:
 class Datasets:
     """Safe from any thread."""
 
-    def __init__(self, reader: Reader, api: Api) -> None:
+    def __init__(self, reader: Reader, api: Api, *, only: Sequence[str] = ()) -> None:
         """Ask nobody yet.
 
         Args:
             reader: Opens datasets.
             api: The coordinator's, for the list.
+            only: The names of all that are listed; none for whatever the coordinator knows.
         """
         self._reader = reader
         self._api = api
+        self._only = tuple(sorted(DatasetName.parse(name) for name in only))
         self._runtime = reader.runtime
         self._lock = threading.Lock()
         self._currents: dict[DatasetName, _Current] = {}
@@ -145,8 +149,16 @@ class Datasets:
 
     def _list(self) -> tuple[Declared, ...]:
         get = partial(self._api.get, timeout_seconds=_LIST_SECONDS)
+        if self._only:
+            return tuple(self._known(get))
         return tuple(
             Declared(DatasetName.parse(each["name"]), str(each["origin"]["url"]))
             for page in pages(get, "/v1/datasets", following="after")
             for each in page["datasets"]
         )
+
+    def _known(self, get: Callable[[str], Any]) -> Iterator[Declared]:
+        for name in self._only:
+            with suppress(NotKnownError):  # not yet, or not any more
+                found = get(f"/v1/datasets/{name.namespace}/{name.name}")
+                yield Declared(name, str(found["origin"]["url"]))

@@ -56,7 +56,7 @@ class Gateway(Closing):
             ]
             self.reader = stack.enter_context(connect(endpoint, reading, runtime))
             self.files = stack.enter_context(OpenFiles(runtime))
-            datasets = Datasets(self.reader, Api(plan.coordinator, token))
+            datasets = Datasets(self.reader, Api(plan.coordinator, token), only=plan.datasets)
             s3 = S3Service(
                 runtime,
                 datasets,

@@ -218,6 +218,56 @@ DECLARED = _declare(
     ),
     Declaration("cachefs_hint_reservations", "gauge", "count", (), "places that are kept"),
     Declaration("cachefs_hint_prefetches_total", "counter", "count", (), "prefetches begun"),
+    Declaration("cachefs_csi_mounted", "gauge", "count", (), "1 while the node's mount answers"),
+    Declaration("cachefs_csi_targets", "gauge", "count", (), "volumes that are published here"),
+    Declaration("cachefs_csi_published_total", "counter", "count", (), "volumes published"),
+    Declaration("cachefs_csi_unpublished_total", "counter", "count", (), "volumes unpublished"),
+    Declaration("cachefs_csi_failures_total", "counter", "count", (), "calls that failed"),
+    Declaration(
+        "cachefs_csi_refused_total", "counter", "count", (), "calls that may not be, or make no sense"
+    ),
+    Declaration(
+        "cachefs_csi_healed_total", "counter", "count", (), "targets bound anew to a new mount"
+    ),
+    Declaration(
+        "cachefs_csi_shelf_held", "gauge", "count", (), "1 while copies of the mount are kept"
+    ),
+    Declaration(
+        "cachefs_csi_taken_over_total", "counter", "count", (), "times that copies were asked for"
+    ),
+    Declaration(
+        "cachefs_csi_given_up_total", "counter", "count", (), "mounts that nobody served in time"
+    ),
+    Declaration(
+        "cachefs_webhook_reviews_total", "counter", "count", ("hint",), "pods that were reviewed"
+    ),
+    Declaration(
+        "cachefs_webhook_review_seconds_total", "counter", "seconds", (), "that reviewing took"
+    ),
+    Declaration(
+        "cachefs_webhook_injected_total",
+        "counter",
+        "count",
+        ("mode",),
+        "pods that were given something",
+    ),
+    Declaration(
+        "cachefs_webhook_failures_total",
+        "counter",
+        "count",
+        ("part",),
+        "pods and schedulers that went on without us",
+    ),
+    Declaration(
+        "cachefs_webhook_extender_total", "counter", "count", ("verb",), "answers to schedulers"
+    ),
+    Declaration(
+        "cachefs_webhook_certificate_left_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "until the certificate is no longer good; 0 for none",
+    ),
 )
 """Every metric of the project by name."""
 

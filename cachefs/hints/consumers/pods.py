@@ -9,8 +9,10 @@ A pod says by annotations what it reads; a label of the same name does for a sin
     cachefs.io/expected: "2h"
     cachefs.io/loader: "lazy=0.1"
 
-Datasets that it mounts (volumes of the CSI driver ``cachefs.io``) need no annotation. Fluid's label
-``fluid.io/dataset.<name>.sched: required`` is understood: it means a dataset of the pod's namespace.
+Behind a dataset's name may stand where the pod wants to see it, ``llama-70b@v2=/models/llama``, which is no
+matter here. Datasets that it mounts (volumes of the CSI driver ``cachefs.io``) need no annotation, and are of the
+pod's namespace unless they name another. Fluid's label ``fluid.io/dataset.<name>.sched: required`` is understood:
+it means a dataset of the pod's namespace.
 What accelerators it needs is in its resources. All of this is the pod's own, so that weights and
 affinities change from one pod to the next and nothing needs to be restarted.
 """
@@ -122,7 +124,9 @@ def _readings(
     pod: Any, marks: Mapping[str, str], namespace: str
 ) -> dict[DatasetName, Reading]:  # Any: JSON
     readings: dict[DatasetName, Reading] = {}
-    named = [*_listed(marks.get("datasets", "")), *_mounted(pod)]
+    # Where it shall be seen is for whoever brings it there.
+    named = [word.partition("=")[0] for word in listed(marks.get("datasets", ""))]
+    named += _mounted(pod, namespace)
     for written in named[: DATASETS_MAX + 1]:
         reading = _reading(written)
         readings.setdefault(reading.dataset, reading)
@@ -141,16 +145,19 @@ def _readings(
     return readings
 
 
-def _listed(written: str) -> list[str]:
+def listed(written: str) -> list[str]:
+    """Return the words of an annotation that lists some."""
     return [word for word in re.split(r"[,\s]+", written) if word]
 
 
-def _mounted(pod: Any) -> Iterator[str]:  # Any: JSON
+def _mounted(pod: Any, namespace: str) -> Iterator[str]:  # Any: JSON
     for volume in objects(pod, "spec", "volumes"):
         if text(volume, "csi", "driver") == DRIVER:
             dataset = text(volume, "csi", "volumeAttributes", "dataset")
             version = text(volume, "csi", "volumeAttributes", "version")
             if dataset:
+                # As the driver takes it: a bare name is of the pod's own namespace.
+                dataset = dataset if "/" in dataset else f"{namespace}/{dataset}"
                 yield f"{dataset}@{version}" if version and "@" not in dataset else dataset
 
 
@@ -177,7 +184,7 @@ def _apply(
     readings: dict[DatasetName, Reading], marks: Mapping[str, str], mark: str, change: Change
 ) -> None:
     """Apply ``word, name=word``: a word alone is for all datasets, with a name for that one."""
-    words = _listed(marks.get(mark, ""))
+    words = listed(marks.get(mark, ""))
     for written in sorted(words, key=lambda word: "=" in word):  # the general ones first
         name, given, value = written.rpartition("=")
         try:
