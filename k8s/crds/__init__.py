@@ -9,10 +9,13 @@ All that a rule touches is bounded. The API server estimates what a rule costs a
 definition, and what has no bound costs too much.
 """
 
-from cachefs.k8s.crds import datasets, flows, pools, runs
+from cachefs.k8s.crds.datasets import definition as of_datasets
+from cachefs.k8s.crds.flows import definition as of_flows
 from cachefs.k8s.crds.forms import Document
+from cachefs.k8s.crds.poolschema import definition as of_pools
+from cachefs.k8s.crds.runs import definition as of_runs
 
 
 def documents() -> list[Document]:
     """Return the definitions of all kinds."""
-    return [each.definition() for each in (datasets, pools, flows, runs)]
+    return [each() for each in (of_datasets, of_pools, of_flows, of_runs)]

@@ -1,6 +1,6 @@
 """Pools: what ``kind: CachePool`` declares, parsed.
 
-The schema is :mod:`cachefs.k8s.crds.poolschema`; here is what an object says. How a pool follows its load has the
+The definition is in :mod:`cachefs.k8s.crds.poolschema`; here is what an object says. How a pool follows its load has the
 fields of the coordinator's policies (ELASTICITY), with shares in per cent: Kubernetes' objects have no fractions.
 """
 
@@ -11,18 +11,8 @@ from typing import Any, Literal, get_args
 from cachefs.core import cron
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds.forms import Document
-from cachefs.k8s.crds.poolschema import definition
-from cachefs.k8s.crds.quantities import parse_duration, parse_quantity
+from cachefs.k8s.crds.quantities import parse_duration, parse_quantity, show_seconds
 from cachefs.k8s.crds.reading import Fields, fields_of
-
-__all__ = [
-    "AutoscalingSpec",
-    "CachePoolSpec",
-    "HorizontalSpec",
-    "TierSpec",
-    "definition",
-    "parse",
-]
 
 Mode = Literal["Workers", "PerNode"]
 Medium = Literal["memory", "disk"]
@@ -162,7 +152,7 @@ def _autoscaling(found: Fields) -> AutoscalingSpec:
     for name in ("cooldown", "calm"):
         seconds = found.optional(name, parse_duration)
         if seconds is not None:
-            policy[name] = f"{seconds:g}s"
+            policy[name] = show_seconds(seconds)
     return AutoscalingSpec(least=least, most=most, policy=policy)
 
 
@@ -189,7 +179,7 @@ def _rule(rule: Fields) -> dict[str, Any]:  # Any: what JSON holds
         return {
             "schedule": {"begins": begins, "ends": ends, "workers": schedule.whole("workers", 0)}
         }
-    return {"idle": f"{idle:g}s"}
+    return {"idle": show_seconds(idle or 0.0)}
 
 
 def _target(target: Fields) -> dict[str, float]:

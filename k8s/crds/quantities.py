@@ -4,6 +4,7 @@ A bare letter is decimal here (``1G`` is a thousand million), as everywhere in K
 configuration it is binary. Whoever writes a custom resource is Kubernetes' user.
 """
 
+import math
 import re
 from decimal import Decimal
 
@@ -50,7 +51,7 @@ def parse_quantity(value: object, where: str) -> int:
         raise ConfigError(
             f"not a size: {printable(repr(value)[:40])}", subject=where, hint="write 100Gi or 1.5T"
         )
-    size = -int(-Decimal(match[1]) * _UNITS[match[2] or ""] // 1)
+    size = math.ceil(Decimal(match[1]) * _UNITS[match[2] or ""])
     if size > _SIZE_MAX:
         raise ConfigError("more than Kubernetes can count", subject=where)
     return size
@@ -71,3 +72,8 @@ def parse_duration(value: object, where: str) -> float:
             hint="write 30s, 5m, 1h30m or 7d",
         )
     return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a duration as the coordinator reads it, in seconds: ``5400s``, ``0.25s``."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
