@@ -22,11 +22,11 @@ from typing import Any
 from cachefs.errors import ConfigError
 from cachefs.hints.consumers.fields import field, objects, text, texts
 from cachefs.hints.consumers.patching import annotation
-from cachefs.k8s.names import INJECT, INJECTED, SIZE_LIMIT
+from cachefs.k8s.names import INJECT, INJECTED, NAMED_DATASETS, SIZE_LIMIT
 from cachefs.k8s.webhook import containers
 from cachefs.k8s.webhook.containers import Document, Injection
 from cachefs.k8s.webhook.drafting import Draft
-from cachefs.k8s.webhook.volumes import CONTAINERS, Shown, named_in, shown_in
+from cachefs.k8s.webhook.volumes import CONTAINERS, Shown, named_in, shown_in, unnamed_in
 
 PROPAGATION = "HostToContainer"
 _QUANTITY = re.compile(r"[1-9]\d{0,15}(\.\d{1,3})?([kMGTPE]i?|Ki)?", re.ASCII)
@@ -173,7 +173,12 @@ def _see_mounts(draft: Draft, volumes: set[str]) -> bool:
 def _own_volumes(draft: Draft, namespace: str, room: Document) -> dict[str, Shown]:
     """Give the pod a volume of its own for each dataset that it reads by path; return them by name."""
     found: dict[str, Shown] = {}
-    for shown in shown_in(draft.pod, namespace):
+    wanted = shown_in(draft.pod, namespace)
+    if unnamed := unnamed_in(draft.pod, namespace):
+        # Schedulers look at the pod later, and see no volume of ours any more.
+        listed = [annotation(draft.pod, NAMED_DATASETS), *unnamed]
+        draft.annotate(NAMED_DATASETS, ", ".join(filter(None, listed)))
+    for shown in wanted:
         if shown.volume is not None:
             name = text(field(draft.pod, "spec", "volumes")[shown.volume], "name")
             draft.replace(("spec", "volumes", shown.volume), {"name": name, "emptyDir": room})

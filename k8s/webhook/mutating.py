@@ -115,8 +115,8 @@ class Mutation:
             outcome.failures.append("hint")
             warnings.append(f"cachefs has no hint for this pod: {error.message}")
             return
-        except (ValueError, TypeError, AttributeError) as error:
-            _log.warning("the coordinator's answer is no patch", extra={"failure": str(error)})
+        except Exception:  # noqa: BLE001 - likewise: what the coordinator said is no patch, or we are wrong
+            _log.exception("a hint met a bug")
             outcome.failures.append("hint")
             return
         outcome.hinted = bool(patch)

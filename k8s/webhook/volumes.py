@@ -8,7 +8,7 @@ volume at all.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cachefs.core.hints.asking import dataset_named
@@ -67,6 +67,13 @@ def named_in(pod: Any, namespace: str) -> list[DatasetName]:  # Any: JSON
     """Return the datasets that a pod names in any way, each once; errors as of :func:`shown_in`."""
     every = [each.dataset for each in (*_annotated(pod), *shown_in(pod, namespace))]
     return list(dict.fromkeys(every))
+
+
+def unnamed_in(pod: Any, namespace: str) -> list[str]:  # Any: JSON
+    """Return what the annotation would have to list for all datasets of volumes to be named there."""
+    named = {each.dataset for each in _annotated(pod)}
+    shown = [each for each in shown_in(pod, namespace) if each.dataset not in named]
+    return list(dict.fromkeys(replace(each, path="").reference for each in shown))
 
 
 def _annotated(pod: Any) -> Iterator[Shown]:  # Any: JSON

@@ -196,9 +196,13 @@ def _apply(
 
 def _known(readings: Mapping[DatasetName, Reading], name: str) -> tuple[DatasetName, ...]:
     dataset = DatasetName.parse(name)
-    if dataset not in readings:
+    if dataset in readings:
+        return (dataset,)
+    # What a volume mounts is of the pod's namespace, though neither may say so.
+    alike = tuple(each for each in readings if "/" not in name and each.name == name)
+    if len(alike) != 1:
         raise ConfigError(f"the pod reads no dataset {printable(name)!r}")
-    return (dataset,)
+    return alike
 
 
 def _as_affinity(reading: Reading, word: str) -> Reading:

@@ -90,6 +90,28 @@ def test_a_mounted_dataset_needs_no_annotation():
     assert named == (reading("team-b/llama", version="v1"),)
 
 
+def test_a_mounted_dataset_without_a_namespace_is_of_the_pods():
+    csi = {"driver": "cachefs.io", "volumeAttributes": {"dataset": "llama"}}
+    volumes = [{"name": "model", "csi": csi}]
+    assert readings(volumes=volumes) == (reading("team-a/llama"),)
+    for name in ("llama", "team-a/llama"):
+        required = {"cachefs.io/affinity": f"{name}=required"}
+        assert readings(required, volumes=volumes) == (
+            reading("team-a/llama", affinity=Affinity.REQUIRED),
+        )
+
+
+def test_a_name_that_may_mean_two_datasets_is_none():
+    marks = {"cachefs.io/datasets": "a/llama, b/llama", "cachefs.io/affinity": "llama=required"}
+    with pytest.raises(ConfigError, match="reads no dataset"):
+        readings(marks)
+
+
+def test_where_a_dataset_shall_be_seen_is_no_part_of_its_name():
+    marks = {"cachefs.io/datasets": "llama@v2=/models/llama, team-b/tokens=/data"}
+    assert readings(marks) == (reading("llama", version="v2"), reading("team-b/tokens"))
+
+
 def test_fluids_label_means_a_dataset_of_the_pods_namespace():
     labels = {
         "fluid.io/dataset.llama.sched": "required",

@@ -6,6 +6,7 @@ import kubernetes_validate
 import pytest
 
 from cachefs.errors import ConfigError
+from cachefs.hints.consumers.pods import question_of
 from cachefs.k8s.webhook.injecting import Mode
 from tests.unit.k8s.webhook.pods import injected, pod, volume
 
@@ -85,7 +86,7 @@ def test_what_is_the_users_stays_in_its_order(mode):
                 each["mountPath"] for each in old.get("volumeMounts", ())
             ]
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
-    assert NAMED.items() <= after["metadata"]["annotations"].items()
+    assert after["metadata"]["annotations"]["cachefs.io/datasets"] == "team-a/llama@v2"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -155,6 +156,14 @@ def test_every_dataset_is_copied_at_the_version_and_folder_that_its_volume_names
         "mountPath": "/models/extra",
         "readOnly": True,
     }
+
+
+def test_schedulers_still_see_what_an_injected_pod_reads():
+    for mode in ("files", "sidecar"):
+        made, _ = injected(pod(mode, {"cachefs.io/datasets": "tokens"}))
+        asked = question_of(made, namespace="team-a")
+        assert [str(each.dataset) for each in asked.readings] == ["tokens", "team-a/llama"]
+        assert injected(pod(mode, NAMED))[0]["metadata"]["annotations"].items() >= NAMED.items()
 
 
 def test_a_claim_that_merely_has_a_datasets_name_is_anybodys():
@@ -252,14 +261,18 @@ def test_healed_mounts_are_seen_by_who_mounts_datasets_and_nothing_else_is_chang
     assert other == {"name": "x", "mountPath": "/x"}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_pod_without_datasets_is_not_touched_or_told_why(mode):
-    before = pod(mode, volumes=[{"name": "model", "emptyDir": {}}])
-    try:
-        assert injected(before) == (before, [])
-    except ConfigError as error:
-        assert mode == "endpoint"
-        assert "names no dataset" in str(error)
+NOTHING_OF_OURS = [{"name": "model", "emptyDir": {}}]
+
+
+@pytest.mark.parametrize("mode", ["csi", "files", "sidecar"])
+def test_a_pod_without_datasets_is_not_touched(mode):
+    before = pod(mode, volumes=NOTHING_OF_OURS)
+    assert injected(before) == (before, [])
+
+
+def test_an_endpoint_for_no_dataset_is_refused_with_a_reason():
+    with pytest.raises(ConfigError, match="names no dataset"):
+        injected(pod("endpoint", volumes=NOTHING_OF_OURS))
 
 
 @pytest.mark.parametrize("mode", ["files", "endpoint", "sidecar"])
