@@ -36,6 +36,10 @@ proto: $(GROUP)check
 		--python_out=cachefs/wire/proto --pyi_out=cachefs/wire/proto --grpc_python_out=cachefs/wire/proto \
 		cachefs/wire/proto/cachefs.proto
 	@sed -i 's/^import cachefs_pb2 as/from cachefs.wire.proto import cachefs_pb2 as/' cachefs/wire/proto/cachefs_pb2_grpc.py
+	@$(BIN)/python -m grpc_tools.protoc -I k8s/csi/proto \
+		--python_out=k8s/csi/proto --pyi_out=k8s/csi/proto --grpc_python_out=k8s/csi/proto \
+		k8s/csi/proto/csi.proto k8s/csi/proto/registration.proto
+	@sed -i 's/^import \(csi\|registration\)_pb2 as/from cachefs.k8s.csi.proto import \1_pb2 as/' k8s/csi/proto/*_pb2_grpc.py
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cachefs.core.names import printable
 from cachefs.errors import CacheFSError, ConfigError
+from cachefs.fuse.keeping.deposit import Deposit
 from cachefs.fuse.keeping.keeper import Keeper
 from cachefs.fuse.mounts.runfolder import RunFolder
 from cachefs.telemetry import logs
@@ -30,6 +31,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cachefs.fuse.keeping", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the mount's run folder")
     parser.add_argument("--ready-descriptor", type=int, help="where a parent waits for one line")
+    parser.add_argument("--shelf", type=Path, help="the socket of one that outlives us")
+    parser.add_argument("--sign", type=Path, help="with a shelf: the file for our signs of life")
     arguments = parser.parse_args()
     logs.configure("keeper", as_json=False)
     folder = RunFolder(arguments.folder)
@@ -46,7 +49,12 @@ def main() -> int:
     folder.write(record)
     shown = f"{record.source} is mounted on {plan.mountpoint}"
     report = _to_person(shown) if descriptor is None else _to_parent(descriptor)
-    return Keeper(ThreadRuntime(), folder, plan, record, report=report).run()
+    runtime = ThreadRuntime()
+    deposit = None
+    if arguments.shelf is not None:
+        sign = arguments.sign or folder.path / "sign.json"
+        deposit = Deposit(runtime, arguments.shelf, sign)
+    return Keeper(runtime, folder, plan, record, report=report, deposit=deposit).run()
 
 
 def _to_parent(descriptor: int) -> Callable[[CacheFSError | None], None]:

@@ -64,6 +64,22 @@ class HeldMount:
             self._memory = make_memory()
         self.made = True
 
+    def adopt(self, device: int, memory: int) -> bool:
+        """Take a mount over that another keeper has made; ``False`` if it is not there.
+
+        The descriptors are ours from now on; those of a mount that is not there are closed.
+        """
+        entry = find_mount(self._plan.mountpoint)
+        connection = kernel.connection_of(device)
+        is_it = entry is not None and connection in (None, int(entry.device.partition(":")[2]))
+        if entry is None or not entry.ours or not is_it:
+            for descriptor in (device, memory):
+                os.close(descriptor)
+            return False
+        self._device, self._memory = device, memory
+        self.number, self.made = entry.device, True
+        return True
+
     def descriptors(self) -> list[int]:
         """Return what the server is handed: device and memory, or nothing."""
         return [each for each in (self._device, self._memory) if each is not None]

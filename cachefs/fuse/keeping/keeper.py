@@ -17,6 +17,11 @@ mount, and imports nothing of the read path: there is little in it that could fa
 - Somebody unmounts: the device says so, and keeper and server end.
 - The keeper dies: the server goes on, and ends with the mount, but nobody would replace it.
 
+A keeper that is a container of a pod leaves copies of both descriptors on a :mod:`.shelf`, and takes over
+what it finds there instead of mounting. SIGTERM then means that this pod goes, not the mount: the server
+finishes what it has, and the mount waits for the next keeper. One that starts while we still serve asks us to
+leave when its server is prepared. Giving up is as final as ever: the shelf is told to let go, too.
+
 Without recovery the keeper does not hold the device; then the server's death ends the mount at once.
 A dead mount stays in its place, because an empty folder in its stead would look like a dataset
 without files.
@@ -37,6 +42,7 @@ from pathlib import Path
 
 from cachefs.config.schema import MountPlan
 from cachefs.errors import CacheFSError, ClusterError
+from cachefs.fuse.keeping.deposit import Deposit
 from cachefs.fuse.keeping.heartbeat import Watchdog
 from cachefs.fuse.keeping.holding import HeldMount
 from cachefs.fuse.keeping.servers import PREPARED, SERVING, STARTING, TOLD, Server, module_command
@@ -74,6 +80,7 @@ class Keeper:
         record: MountRecord,
         *,
         report: Report,
+        deposit: Deposit | None = None,
     ) -> None:
         """Set up; nothing is started or mounted.
 
@@ -83,6 +90,7 @@ class Keeper:
             plan: What to mount.
             record: What is known of the mount so far.
             report: Called once.
+            deposit: With a shelf that outlives us, if there is one.
         """
         self._runtime = runtime
         self._folder = folder
@@ -90,6 +98,13 @@ class Keeper:
         self._record = record
         self._report = report
         self._reported = False
+        self._deposit = deposit
+        self._leaving = False
+        """The mount is left to another keeper."""
+        self._left = False
+        """It is, and we have nothing of it any more."""
+        self._going = False
+        """We were told to end, too."""
         self._mount = HeldMount(plan)
         self._serving: Server | None = None
         self._next: Server | None = None
@@ -116,6 +131,7 @@ class Keeper:
             self._oom_score = _OOM_SCORE.read_text().strip()
             _OOM_SCORE.write_text(_OOM_SCORE_KEEPER)
         with taking_signals(self._selector, _SIGNALS, self._signals.append):
+            self._inherit()
             self._start()
             while self._status is None:
                 handle_events(self._selector, LOOK_SECONDS)
@@ -125,6 +141,17 @@ class Keeper:
                     self._look()
         self._end()
         return self._status
+
+    def _inherit(self) -> None:
+        """Take over what an earlier keeper left, if it did."""
+        inherited = None if self._deposit is None else self._deposit.inherit()
+        if self._deposit is None or inherited is None or not self._mount.adopt(*inherited):
+            return
+        _log.warning("taking over a mount that is there", extra={"mount": self._mount.number})
+        self._reported = True
+        self._report(None)
+        if not self._deposit.predecessor:
+            self._silent_since = self._runtime.monotonic()
 
     # Servers
 
@@ -159,7 +186,9 @@ class Keeper:
             self._became_ready(server)
 
     def _hand_over(self, server: Server) -> None:
-        """Let a prepared server serve."""
+        """Let a prepared server serve, as soon as no other keeper's does."""
+        if self._deposit is not None and self._deposit.predecessor:
+            return self._deposit.dismiss()
         try:
             folders = RunFolders(self._folder.path.parent)
             with folders.locked(self._runtime, seconds=_LOCK_SECONDS):
@@ -176,6 +205,9 @@ class Keeper:
         restarts = self._record.restarts + 1 if self._reported else 0
         self._mount.find()
         self._write(device=self._mount.number, server=server.record, restarts=restarts)
+        if self._deposit is not None:
+            place = self._plan.mountpoint
+            self._deposit.offer(self._mount.number, place, self._mount.descriptors())
         if self._reported:
             _log.warning("another process serves the mount", extra={"pid": server.pid})
             return
@@ -201,7 +233,9 @@ class Keeper:
 
     def _next_ended(self, failure: CacheFSError) -> None:
         self._why = str(failure)
-        if not self._reported:
+        if self._leaving:
+            self._leave_if_done()
+        elif not self._reported:
             self._fail(failure)
         elif self._serving is not None:
             _log.error("a new process could not take over", extra={"failure": self._why})
@@ -212,6 +246,8 @@ class Keeper:
             self._start_at = self._runtime.monotonic() + wait
 
     def _serving_ended(self, failure: CacheFSError) -> None:
+        if self._leaving:
+            return self._leave_if_done()
         if self._mount.gone or self._stop_at is not None:
             return self._finish()
         if not self._reported:
@@ -230,13 +266,17 @@ class Keeper:
     # Looks at clocks and device
 
     def _look(self) -> None:
+        if self._left:
+            return
         now = self._runtime.monotonic()
         self._folder.bound_log()
         self._look_at_servers(now)
-        if self._start_at is not None and now >= self._start_at:
+        if self._deposit is not None:
+            self._look_at_deposit(self._deposit, now)
+        if self._start_at is not None and now >= self._start_at and not self._leaving:
             self._start_at = None
             self._start()
-        if self._status is not None:
+        if self._leaving or self._status is not None:
             return
         deadline = self._plan.reader.deadline_seconds
         if self._silent_since is not None and now - self._silent_since > deadline:
@@ -265,16 +305,35 @@ class Keeper:
         if leaving is not None and now - leaving > settings.handover_seconds:
             server.kill()  # The kernel sends what it leaves unanswered to its successor.
 
+    def _look_at_deposit(self, deposit: Deposit, now: float) -> None:
+        told = deposit.hear()
+        if deposit.is_due:
+            serving = self._serving is not None and self._serving.state == SERVING
+            deposit.look(serving=serving)
+            if self._mount.number and not (self._mount.in_table or self._mount.gone):
+                return self._die("it was unmounted under those who use it")
+        if self._leaving:
+            return None
+        if told:
+            _log.warning("another keeper takes the mount over")
+            self._leave()
+        elif self._serving is None and not deposit.predecessor:
+            if self._mount.made and self._silent_since is None:
+                self._silent_since = now
+            if self._next is not None and self._next.state == PREPARED:
+                self._hand_over(self._next)
+        return None
+
     def _new_watchdog(self) -> Watchdog:
         return Watchdog(self._plan.settings.watchdog_seconds, look_seconds=LOOK_SECONDS)
 
     # Signals
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP:
-            self._upgrade()
-        else:
+        if number != signal.SIGHUP:
             self._stop()
+        elif not self._leaving:
+            self._upgrade()
 
     def _upgrade(self) -> None:
         if not self._plan.recovery:
@@ -287,6 +346,9 @@ class Keeper:
         now = self._runtime.monotonic()
         if not self._reported:
             return self._fail(ClusterError("interrupted before the mount was there"))
+        if self._deposit is not None:
+            self._going = True
+            return self._leave()
         if self._stop_at is not None:
             self._stop_at = now  # Whoever asks twice is in a hurry.
             return None
@@ -295,6 +357,27 @@ class Keeper:
         else:
             self._stop_at = now
         return None
+
+    def _leave(self) -> None:
+        """Leave the mount to another keeper: let our servers finish what they have, and end."""
+        self._leaving = True
+        if self._next is not None:
+            self._next.kill()
+        if self._serving is not None and self._serving.told_to_leave_at is None:
+            self._serving.leave(self._runtime.monotonic())
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._serving is not None or self._next is not None:
+            return
+        self._mount.release()
+        if self._deposit is not None:
+            self._deposit.close()
+        self._left = True
+        if self._going:
+            self._status = 0
+        # Else our pod is about to go: a container that ended would be started again, and would take
+        # the mount back.
 
     # Ends
 
@@ -309,6 +392,8 @@ class Keeper:
     def _die(self, failure: str) -> None:
         """Give up: let the mount be dead, so that nobody waits for it."""
         _log.error("giving up: the mount is dead", extra={"failure": failure})
+        if self._deposit is not None:
+            self._deposit.renounce()
         self._write(failure=failure, server=None, keeper=None)
         self._status = 1
 
@@ -327,6 +412,8 @@ class Keeper:
                 server.kill()
                 server.reap()
         self._mount.release()
+        if self._deposit is not None:
+            self._deposit.close()
         self._selector.close()
 
     def _write(self, **changes: object) -> None:

@@ -57,7 +57,7 @@ def unmount(mountpoint: Path, *, flags: int = 0, seconds: float) -> int | None:
     if status not in _NOT_ALLOWED or flags & FORCED or program is None:
         return status
     lazily = ["-z"] if flags & DETACHED else []
-    status, said = _wait([program, "-u", *lazily, "--", os.fspath(mountpoint)], seconds)
+    status, said = wait([program, "-u", *lazily, "--", os.fspath(mountpoint)], seconds)
     return _errno_said(said.decode(errors="replace")) if status else status
 
 
@@ -73,10 +73,14 @@ def _errno_said(said: str) -> int:
 def _run_here(name: str, mountpoint: Path, *words: int, seconds: float) -> int | None:
     # Isolated (-I) and without site (-S): nothing of the caller's environment, and quick.
     command = [sys.executable, "-I", "-S", __file__, name, os.fspath(mountpoint), *map(str, words)]
-    return _wait(command, seconds)[0]
+    return wait(command, seconds)[0]
 
 
-def _wait(command: list[str], seconds: float) -> tuple[int | None, bytes]:
+def wait(command: list[str], seconds: float) -> tuple[int | None, bytes]:
+    """Run a command that may hang; return its exit status and what it said on standard error.
+
+    The status is ``None`` if it did not end in time. It is then killed, or left behind.
+    """
     _left_behind[:] = [child for child in _left_behind if child.poll() is None]
     child = subprocess.Popen(  # noqa: S603 - our own arguments, and no shell
         command,

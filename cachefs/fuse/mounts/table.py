@@ -32,6 +32,8 @@ class TableEntry:
     source: str
     options: frozenset[str]
     """Those of the mount and those of the file system together."""
+    root: str = "/"
+    """Which folder of the file system is shown there; not the top for a bind mount of another."""
 
     @property
     def ours(self) -> bool:
@@ -64,6 +66,7 @@ def parse_table(lines: Iterable[bytes]) -> Iterator[TableEntry]:
             _text(after[0]),
             _text(after[1]),
             frozenset(_text(fields[5] + b"," + after[2]).split(",")),
+            _text(fields[3]),
         )
 
 

@@ -40,5 +40,5 @@ def test_a_child_that_takes_a_moment_to_be_killed_is_not_left_behind(monkeypatch
             killed.append(self)
 
     monkeypatch.setattr(blocking.subprocess, "Popen", Slow)
-    assert blocking._wait(["sleep", "60"], 0.05) == (None, b"")
+    assert blocking.wait(["sleep", "60"], 0.05) == (None, b"")
     assert [child.poll() for child in killed] == [-signal.SIGKILL]

@@ -1,0 +1,1 @@
+"""Code generated from ``csi.proto`` and ``registration.proto`` by ``make proto``."""
