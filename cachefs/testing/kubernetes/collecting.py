@@ -8,11 +8,11 @@ with ``Orphan`` are let go.
 from collections.abc import Iterator, Mapping, Sequence
 
 from cachefs.ports import Closing, Runtime, Task
-from cachefs.testing.kubernetes.customs import CLEAN_UP, DEFINITIONS
+from cachefs.testing.kubernetes.customs import CLEAN_UP
 from cachefs.testing.kubernetes.deletions import FOREGROUND, ORPHAN, Deletions
 from cachefs.testing.kubernetes.documents import Document, Key
 from cachefs.testing.kubernetes.failures import Refusal
-from cachefs.testing.kubernetes.kinds import Kinds
+from cachefs.testing.kubernetes.kinds import DEFINITIONS, Kinds
 from cachefs.testing.kubernetes.requests import ADMIN, Request
 from cachefs.testing.kubernetes.store import StaleError, Store
 
@@ -42,10 +42,11 @@ class Collector(Closing):
         if self._task is not None:
             self._task.join(10)
 
-    @property
-    def seen(self) -> int:
-        """The version up to which everything was collected."""
-        return self._seen
+    def wait(self, seconds: float) -> bool:
+        """Wait until all that was written has been looked at; whether that came to pass."""
+        return self._store.wait(
+            self._store.version, seconds, until=lambda: self._seen == self._store.version
+        )
 
     def _run(self) -> None:
         while not self._store.closed:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from cachefs.testing.kubernetes.documents import Document
-from cachefs.testing.kubernetes.kinds import Kinds, Resource, Scaling
+from cachefs.testing.kubernetes.kinds import DEFINITIONS, Kinds, Resource, Scaling
 from cachefs.testing.kubernetes.shapes import Shape
 from cachefs.testing.kubernetes.store import Change, StaleError, Store
 from cachefs.testing.kubernetes.strategies import Strategy
 
-DEFINITIONS: Final = ("apiextensions.k8s.io", "customresourcedefinitions")
 CLEAN_UP: Final = "customresourcecleanup.apiextensions.k8s.io"
 
 

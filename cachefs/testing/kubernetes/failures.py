@@ -3,10 +3,11 @@
 The reasons are those of ``metav1.StatusReason``; clients decide by them, not by the code.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachefs.testing.kubernetes.documents import Document
+from cachefs.testing.kubernetes.documents import Document, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,13 @@ def unsupported_media_type(sent: str, taken: Sequence[str]) -> Refusal:
 def too_many_requests(message: str, retry_after_seconds: int) -> Refusal:
     """Come again later."""
     return Refusal(429, "TooManyRequests", message, retry_after_seconds=retry_after_seconds)
+
+
+def shown_value(value: Json) -> str:
+    """Return how causes show the value that they are about: objects and lists by their kind only."""
+    if isinstance(value, dict):
+        return '"object"'
+    return '"array"' if isinstance(value, list) else json.dumps(value)
 
 
 def _qualified(group: str, name: str) -> str:

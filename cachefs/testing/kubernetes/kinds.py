@@ -11,6 +11,8 @@ from typing import Final
 from cachefs.testing.kubernetes.documents import Document
 from cachefs.testing.kubernetes.shapes import ANYTHING, Shape, built_in_shape
 
+DEFINITIONS: Final = ("apiextensions.k8s.io", "customresourcedefinitions")
+"""Where custom resources are defined: group and plural."""
 VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 

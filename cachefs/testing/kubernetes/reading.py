@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from cachefs.ports import Runtime
 from cachefs.testing.kubernetes.conversion import shown
@@ -165,8 +166,11 @@ class Reader:
             if now >= deadline:
                 return
             pause = min(_PAUSE_SECONDS, deadline - now, self.bookmark_seconds)
-            if not self.store.wait(since, pause, until=lambda: self.dropped() != dropped):
+            if not self.store.wait(since, pause, until=partial(self._awake, since, dropped)):
                 yield None
+
+    def _awake(self, since: int, dropped: int) -> bool:
+        return self.store.version > since or self.dropped() != dropped
 
     def _initial(
         self, request: Request, selector: Selector | None, objects: Mapping[Key, Document]

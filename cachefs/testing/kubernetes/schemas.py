@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from cachefs.testing.kubernetes.documents import Document, Json
-from cachefs.testing.kubernetes.failures import Cause
+from cachefs.testing.kubernetes.failures import Cause, shown_value
 from cachefs.testing.kubernetes.rules import faults_by_rules
 from cachefs.testing.kubernetes.shapes import Shape
 
@@ -107,21 +107,15 @@ def _wrong_type(path: str, value: Json, wanted: str) -> Cause:
 
 
 def _invalid(path: str, value: Json, why: str) -> Cause:
-    return Cause("FieldValueInvalid", f"Invalid value: {_shown(value)}: {path} in body {why}", path)
-
-
-def _shown(value: Json) -> str:
-    return json.dumps(value) if not isinstance(value, dict | list) else f'"{_word(value)}"'
-
-
-def _word(value: Json) -> str:
-    return "object" if isinstance(value, dict) else "array"
+    return Cause(
+        "FieldValueInvalid", f"Invalid value: {shown_value(value)}: {path} in body {why}", path
+    )
 
 
 def _plain_faults(schema: Document, value: Json, path: str) -> Iterator[Cause]:
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(json.dumps(each) for each in schema["enum"])
-        text = f"Unsupported value: {_shown(value)}: supported values: {allowed}"
+        text = f"Unsupported value: {shown_value(value)}: supported values: {allowed}"
         yield Cause("FieldValueNotSupported", text, path)
     if isinstance(value, str):
         yield from _text_faults(schema, value, path)

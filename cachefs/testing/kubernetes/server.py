@@ -5,6 +5,7 @@ from typing import Self
 
 import yaml
 
+from cachefs.errors import DeadlineError
 from cachefs.ports import Runtime
 from cachefs.testing.kubernetes.api import Api, Call
 from cachefs.testing.kubernetes.documents import Document
@@ -69,6 +70,15 @@ class ApiServer(LoopbackServer):
     def compact(self) -> None:
         """Forget past versions, as etcd does every five minutes: watches and pages from before get 410."""
         self.store.compact()
+
+    def settle(self, seconds: float = 10.0) -> None:
+        """Wait until nothing is left to collect: no dependents, no namespaces to empty.
+
+        Raises:
+            DeadlineError: something is still being collected.
+        """
+        if not self.api.collector.wait(seconds):
+            raise DeadlineError("the collector goes on collecting", subject=self.url)
 
     def drop_watches(self) -> None:
         """End every watch that is open."""

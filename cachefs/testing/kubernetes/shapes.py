@@ -87,6 +87,14 @@ class Shape:
             or (self.is_root and name in ("apiVersion", "kind", "metadata"))
         )
 
+    def is_visible(self, name: str) -> bool:
+        """Whether expressions see a field: those that the schema names, and a map's keys."""
+        return (
+            name in self.properties
+            or bool(self.schema.get("additionalProperties"))
+            or (self.is_root and name in ("apiVersion", "kind"))
+        )
+
     def field(self, name: str) -> "Shape":
         """Return the shape of a field."""
         if name in self.properties and not (self.is_root and name == "metadata"):

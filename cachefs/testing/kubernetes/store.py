@@ -128,13 +128,13 @@ class Store:
                 start -= 1
             return self._changes[start:]
 
-    def wait(
-        self, since: int, seconds: float, *, until: Callable[[], bool] = lambda: False
-    ) -> bool:
-        """Wait for something after a version, or for ``until``; whether it came to pass."""
+    def wait(self, since: int, seconds: float, *, until: Callable[[], bool] | None = None) -> bool:
+        """Wait for something after a version, or instead for ``until``; whether it came to pass."""
         deadline = self._runtime.monotonic() + seconds
         with self._condition:
-            while self._version <= since and not self._closed and not until():
+            while not (until() if until is not None else self._version > since):
+                if self._closed:
+                    return False
                 left = deadline - self._runtime.monotonic()
                 if left <= 0:
                     return False

@@ -6,10 +6,11 @@ from typing import Final
 
 from cachefs.testing.kubernetes.documents import Document, Json, meta, value_at
 from cachefs.testing.kubernetes.failures import Cause, Refusal, bad_request, invalid
-from cachefs.testing.kubernetes.kinds import Resource
+from cachefs.testing.kubernetes.kinds import DEFINITIONS, Resource
 from cachefs.testing.kubernetes.requests import Request
 from cachefs.testing.kubernetes.schemas import default_by_schema, faults_by_schema
 from cachefs.testing.kubernetes.shapes import Shape
+from cachefs.testing.kubernetes.structural import definition_faults
 
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -93,6 +94,8 @@ def check(request: Request, old: Document | None, new: Document) -> None:
     if resource.custom:
         status_only = request.subresource == "status"
         causes += faults_by_schema(resource.shape.schema, new, old, status_only=status_only)
+    elif resource.stored == DEFINITIONS:
+        causes += definition_faults(new)
     elif not request.subresource:
         causes += _immutable_faults(resource, old, new)
         if not causes:
