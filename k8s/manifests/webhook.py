@@ -12,6 +12,7 @@ from cachefs.k8s.manifests.parts import (
     Document,
     budget,
     fields,
+    headed,
     labels,
     named,
     ports,
@@ -50,11 +51,12 @@ def documents(wanted: Installation) -> list[Document]:
 
 def _filled_by_the_operator(wanted: Installation) -> list[Document]:
     """Return what the operator may change and need not make: that right cannot be limited to names."""
-    bundle = named("v1", "ConfigMap", "webhook-ca", wanted)
-    secrets = [
-        named("v1", "Secret", name.removeprefix("cachefs-"), wanted) for name in (SECRET, AUTHORITY)
-    ]
-    return [bundle, *({**secret, "type": "Opaque"} for secret in secrets)]
+
+    def empty(kind: str, name: str) -> Document:
+        return headed("v1", kind, name, "webhook", wanted.namespace)
+
+    secrets = ({**empty("Secret", name), "type": "Opaque"} for name in (SECRET, AUTHORITY))
+    return [empty("ConfigMap", AUTHORITY), *secrets]
 
 
 def _deployment(wanted: Installation) -> Document:

@@ -2,7 +2,7 @@
 
 import typer
 
-from cachefs.cli.kubernetes import rendering
+from cachefs.cli.kubernetes import charting, rendering
 
 app = typer.Typer(
     name="k8s",
@@ -17,3 +17,4 @@ def kubernetes() -> None:
 
 
 app.command("render")(rendering.render)
+app.command("chart")(charting.chart)
