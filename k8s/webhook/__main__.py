@@ -7,6 +7,7 @@ from pathlib import Path
 from cachefs.errors import CacheFSError
 from cachefs.k8s.webhook.injecting import Mode
 from cachefs.k8s.webhook.process import WebhookPlan, run
+from cachefs.k8s.webhook.serving import LOOK_SECONDS
 from cachefs.telemetry import logs
 
 
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--image", required=True, help="of injected containers")
     parser.add_argument("--default-mode", choices=list(Mode), default=Mode.CSI, type=Mode)
     parser.add_argument("--linger-seconds", type=float, default=5.0, help="after SIGTERM")
+    parser.add_argument("--look-seconds", type=float, default=LOOK_SECONDS, help="at the secret")
     parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     given = vars(parser.parse_args())
     logs.configure("webhook", as_json=given.pop("log_json"))

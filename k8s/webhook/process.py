@@ -19,7 +19,7 @@ from cachefs.k8s.webhook.hinting import Hinting
 from cachefs.k8s.webhook.injecting import Injecting, Mode
 from cachefs.k8s.webhook.mutating import Mutation
 from cachefs.k8s.webhook.server import Answers
-from cachefs.k8s.webhook.serving import LiveSecret
+from cachefs.k8s.webhook.serving import LOOK_SECONDS, LiveSecret
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.running import StopSignals, say_ready
 from cachefs.transport.runtime import ThreadRuntime
@@ -51,6 +51,8 @@ class WebhookPlan:
     default_mode: Mode = Mode.CSI
     linger_seconds: float = 5.0
     """For which it serves on after SIGTERM."""
+    look_seconds: float = LOOK_SECONDS
+    """Between two looks at the secret."""
 
 
 class _Server(Closing):
@@ -98,7 +100,9 @@ class Webhook(Closing):
             ConfigError: An address cannot be bound.
         """
         with ExitStack() as stack:
-            secret = stack.enter_context(LiveSecret(plan.serving_folder, runtime))
+            secret = stack.enter_context(
+                LiveSecret(plan.serving_folder, runtime, look_seconds=plan.look_seconds)
+            )
             hinting = Hinting(plan.coordinator, secret, runtime)
             settings = Injection(image=plan.image, coordinator=plan.coordinator)
             mutation = Mutation(hinting.review, Injecting(settings, plan.default_mode))

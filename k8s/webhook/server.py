@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from cachefs.errors import CacheFSError, CapacityError, ConfigError
+from cachefs.errors import CacheFSError, CapacityError, ConfigError, NotKnownError
 from cachefs.hints.consumers.extender import Arguments, filter_result
 from cachefs.hints.consumers.fields import document
 from cachefs.hints.renderings.extender import encoded
@@ -109,7 +109,8 @@ class Answers:
     async def _extend(self, request: Request) -> Response:
         verb = request.path_params["verb"]
         if verb not in _VERBS:
-            return PlainTextResponse("no such verb\n", status_code=404)
+            error = NotKnownError("no such verb", hint=" and ".join(_VERBS))
+            return JSONResponse(failures.to_document(error), status_code=404)
         body = await _body(request, ARGUMENTS_BYTES_MAX)
         authorization = request.headers.get("authorization", "")
         return await run_in_threadpool(self._extended, verb, body, authorization)

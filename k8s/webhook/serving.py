@@ -19,7 +19,8 @@ CERTIFICATE = "tls.crt"
 KEY = "tls.key"
 TOKEN = "token"  # noqa: S105 - a file's name
 """The schedulers' token, by which hints are asked for."""
-_LOOK_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""Between two looks: the kubelet takes up to two minutes before."""
 _CLOSE_SECONDS = 2.0
 _LINK = "..data"
 """The kubelet's: it leads to the files that belong together."""
@@ -30,9 +31,18 @@ _log = logging.getLogger("cachefs.webhook")
 class LiveSecret(Closing):
     """What the mounted secret holds now. The owner closes it."""
 
-    def __init__(self, folder: Path, runtime: Runtime) -> None:
-        """Read what is there, which may be nothing yet, and go on looking."""
+    def __init__(
+        self, folder: Path, runtime: Runtime, *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
+        """Read what is there, which may be nothing yet, and go on looking.
+
+        Args:
+            folder: Where the secret is mounted.
+            runtime: Clock and threads.
+            look_seconds: Between two looks.
+        """
         self._folder = folder
+        self._look_seconds = look_seconds
         self._runtime = runtime
         self._certificate = b""
         self._key = b""
@@ -98,6 +108,6 @@ class LiveSecret(Closing):
     def _watch(self) -> None:
         with self._changed:
             while not self._closed:
-                self._changed.wait(_LOOK_SECONDS)
+                self._changed.wait(self._look_seconds)
                 if not self._closed:
                     self.look()
