@@ -62,11 +62,16 @@ def _beneath(folder: int, path: bytes, *, also: int = 0) -> int:
 def _bind(words: list[bytes]) -> dict[str, int]:
     """Bind a folder of a mount to a target.
 
-    The words: where the mount is, its device as ``major:minor`` (empty: any), the folder below it, the folder
-    of all targets, the target below that, and ``ro`` or ``rw``.
+    The words: where the mount is, its device as ``major:minor`` (empty: any), the version's folder below it,
+    a path below that (empty: the folder itself), the folder of all targets, the target below that, and
+    ``ro`` or ``rw``.
     """
-    source_root, device, source, targets, target, mode = words
-    tree = _staged("source", lambda: _clone(source_root, device, source, read_only=mode == b"ro"))
+    mount, device, source, path, targets, target, mode = words
+    folder = _staged("source", lambda: _version(mount, device, source))
+    if path:
+        above = folder
+        folder = _staged("path", lambda: _beneath(above, path))
+    tree = _staged("clone", lambda: _clone(folder, read_only=mode == b"ro"))
     place = _staged("target", lambda: _target(targets, target))
     _staged(
         "mount",
@@ -77,12 +82,16 @@ def _bind(words: list[bytes]) -> dict[str, int]:
     return {}
 
 
-def _clone(root: bytes, device: bytes, path: bytes, *, read_only: bool) -> int:
-    folder = _beneath(os.open(root, _FOLDER | os.O_NOFOLLOW), path)
+def _version(mount: bytes, device: bytes, path: bytes) -> int:
+    folder = _beneath(os.open(mount, _FOLDER | os.O_NOFOLLOW), path)
     if device:
         found = os.fstat(folder).st_dev
         if device != b"%d:%d" % (os.major(found), os.minor(found)):
             raise OSError(errno.ENOTCONN, "another file system")
+    return folder
+
+
+def _clone(folder: int, *, read_only: bool) -> int:
     flags = _EMPTY_PATH | _CLONE | _CLONE_CLOEXEC
     tree = _checked(_LIBC.syscall(_OPEN_TREE, folder, b"", flags))
     wanted = _NO_SUID | _NO_DEV | _NO_EXEC | (_READ_ONLY if read_only else 0)

@@ -20,8 +20,8 @@ from cachefs.errors import (
 from cachefs.fuse.mounts import blocking
 
 _FILE = Path(__file__).with_name("binding.py")
-_NO_SOURCE = {
-    errno.ENOENT: "no such version or folder in the dataset",
+_NO_PATH = {
+    errno.ENOENT: "no such folder in the dataset",
     errno.ENOTDIR: "is a file, and only folders can be volumes",
     errno.ELOOP: "no such folder in the dataset",
     errno.EXDEV: "no such folder in the dataset",
@@ -40,11 +40,16 @@ _FAILURES: Mapping[int, tuple[type[CacheFSError], str]] = {
 }
 
 
+class AbsentError(NotKnownError):
+    """The mount does not have what the coordinator knows: it may not have heard of it yet."""
+
+
 def bind(
     *,
     mount: Path,
     device: str,
     source: str,
+    path: str,
     targets: Path,
     target: Path,
     read_only: bool,
@@ -55,14 +60,16 @@ def bind(
     Args:
         mount: Where the mount is.
         device: Its ``major:minor``, if anything else that is found there will not do.
-        source: The folder, as a path below the mount.
+        source: The version's folder, as a path below the mount.
+        path: A folder below that; empty for itself.
         targets: The folder that the target must be below.
         target: Where to show it.
         read_only: Or not.
         seconds: How long to wait.
 
     Raises:
-        NotKnownError: There is no such folder in the mount.
+        AbsentError: The mount does not have the version's folder, or not yet.
+        NotKnownError: The version has no such folder.
         ConfigError: The target will not do.
         ConflictError: Something is mounted there.
         ClusterError: The mount is dead.
@@ -70,9 +77,9 @@ def bind(
     """
     relative = os.fspath(target.relative_to(targets))
     mode = "ro" if read_only else "rw"
-    said = _call("bind", mount, device, source, targets, relative, mode, seconds=seconds)
+    said = _call("bind", mount, device, source, path, targets, relative, mode, seconds=seconds)
     if said.get("errno"):
-        raise _failure(said, source=source, target=target)
+        raise _failure(said, source=path or source, target=target)
 
 
 def unbind(*, targets: Path, target: Path, seconds: float) -> None:
@@ -119,7 +126,9 @@ def _call(name: str, *words: str | Path, seconds: float) -> dict[str, int | str]
 
 def _failure(said: Mapping[str, int | str], *, source: str, target: Path) -> CacheFSError:
     number, stage = int(said["errno"]), str(said.get("stage"))
-    if stage == "source" and number in _NO_SOURCE:
-        return NotKnownError(_NO_SOURCE[number], subject=printable(source))
+    if stage == "source" and number == errno.ENOENT:
+        return AbsentError("the node's mount does not have it", subject=printable(source))
+    if stage == "path" and number in _NO_PATH:
+        return NotKnownError(_NO_PATH[number], subject=printable(source))
     kind, message = _FAILURES.get(number, (ClusterError, f"cannot {stage} it"))
     return kind(message, subject=printable(str(target)), hint=os.strerror(number))

@@ -32,19 +32,17 @@ class Publication:
     """The version as it was asked for."""
 
     @property
-    def follows(self) -> bool:
-        """Whether it shows the dataset's current version."""
-        return bool(self.dataset) and not self.version
-
-    @property
     def source(self) -> str:
-        """Where it is below the node's mount; empty for the sockets."""
+        """The version's folder below the node's mount; empty for the sockets."""
         if not self.dataset:
             return ""
         place = f"{self.namespace}/{self.dataset}"
-        if self.version:
-            place += f"/.versions/{self.version}"
-        return f"{place}/{self.path}" if self.path else place
+        return f"{place}/.versions/{self.version}" if self.version else place
+
+    @property
+    def shown(self) -> str:
+        """What of the node's mount is shown."""
+        return f"{self.source}/{self.path}" if self.path else self.source
 
 
 class Published:
@@ -106,6 +104,6 @@ def write_whole(path: Path, text: str) -> None:
 
 def _read(path: Path) -> Publication | None:
     try:
-        return from_document(Publication, json.loads(path.read_text()))
+        return from_document(Publication, dict(json.loads(path.read_text())))
     except (OSError, ValueError, TypeError, CacheFSError):
         return None

@@ -30,6 +30,9 @@ CALL_SECONDS = 10.0
 """For one child; a system call on a mount that answers takes milliseconds."""
 ANSWER_SECONDS = 2.0
 """How long a live mount may take to say how large it is, which is in its memory."""
+_NEWS_SECONDS = 5.0
+"""A mount knows of a new dataset or version within two seconds; so long we ask it again."""
+_POLL_SECONDS = 0.25
 _PATH_BYTES_MAX = 4096
 
 _log = logging.getLogger("cachefs.csi")
@@ -140,14 +143,17 @@ class Publisher:
         )
         with self._alone(place, deadline):
             before = self._published.find(place)
+            there = self._entries(place)
+            if before is None and not all(entry.ours for entry in there):
+                raise ConflictError("something else is mounted there", subject=printable(target))
             publication = self._publication(volume, place, wanted, before, deadline)
-            if before is not None and before != publication and self._entries(place):
+            if before is not None and before != publication and there:
                 raise ConflictError("another volume is published there", subject=printable(target))
             self._published.keep(publication)
             try:
-                self._show(publication, place, deadline)
+                self._show(publication, place, there, deadline)
             except CacheFSError:
-                if before is None and not self._entries(place):
+                if before is None:
                     self._published.forget(place)
                 raise
         self.count("published")
@@ -184,27 +190,36 @@ class Publisher:
             asked=wanted.version,
         )
 
-    def _show(self, publication: Publication, target: Path, deadline: float) -> None:
+    def _show(
+        self, publication: Publication, target: Path, there: Sequence[TableEntry], deadline: float
+    ) -> None:
         device = ""
         mount, source, root = self._places.run, self._places.sockets.name, None
         if publication.dataset:
             mount, source = self._places.mount, publication.source
             device = self._node_mount().device
-            root = f"/{source}"
-        there = self._entries(target)
+            root = f"/{publication.shown}"
         if there and (root is None or (there[-1].device, there[-1].root) == (device, root)):
-            return
+            return None
         if there:
-            self._clear(target, there, deadline)
-        calls.bind(
-            mount=mount,
-            device=device,
-            source=source,
-            targets=self._targets,
-            target=target,
-            read_only=bool(publication.dataset),
-            seconds=self._patience(deadline),
-        )
+            calls.unbind(targets=self._targets, target=target, seconds=self._patience(deadline))
+        until = min(deadline, self._runtime.monotonic() + _NEWS_SECONDS)
+        while True:
+            try:
+                return calls.bind(
+                    mount=mount,
+                    device=device,
+                    source=source,
+                    path=publication.path,
+                    targets=self._targets,
+                    target=target,
+                    read_only=bool(publication.dataset),
+                    seconds=self._patience(deadline),
+                )
+            except calls.AbsentError:
+                if self._runtime.monotonic() >= until:
+                    raise
+            self._runtime.sleep(_POLL_SECONDS)
 
     def _node_mount(self) -> TableEntry:
         entry = find_mount(self._places.mount)
@@ -214,11 +229,6 @@ class Publisher:
                 hint="does the pod of cachefs-mounts run here?",
             )
         return entry
-
-    def _clear(self, target: Path, there: Sequence[TableEntry], deadline: float) -> None:
-        if not all(entry.ours for entry in there):
-            raise ConflictError("something else is mounted there", subject=printable(str(target)))
-        calls.unbind(targets=self._targets, target=target, seconds=self._patience(deadline))
 
     # Unpublishing
 
@@ -314,7 +324,7 @@ class Publisher:
                 publication = self._published.find(place)
                 if publication is None:
                     return 0
-                self._show(publication, place, deadline)
+                self._show(publication, place, self._entries(place), deadline)
         except CacheFSError as error:
             _log.warning("cannot bind anew", extra={"target": str(place), "failure": str(error)})
             return 0
