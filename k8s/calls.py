@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +32,8 @@ Document = dict[str, Any]
 TIMEOUT_SECONDS = 30.0
 """For a whole call, its further attempts included."""
 _CONNECT_SECONDS = 5.0
+_IDENTITY_SECONDS = 600.0
+"""For how long others may use our token: a service account's is renewed long before its hour is over."""
 _ATTEMPT_SECONDS = 15.0
 """For one attempt; a page of a list is a few megabytes at most."""
 _BODY_BYTES_MAX = 256 << 20
@@ -79,7 +82,7 @@ class Call:
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    body: Document | None = None
+    body: Document | list[Document] | None = None
     form: str = "application/json"
     """Of the body."""
     timeout_seconds: float = TIMEOUT_SECONDS
@@ -103,7 +106,11 @@ class Calls:
         self._pool = RESTClientObject(configuration).pool_manager
 
     def make(self, call: Call) -> Document:
-        """Make a call, again if need be, and return the answer.
+        """Make a call, again if need be, and return the answer; raises as ``fetch``."""
+        return _decode(self.fetch(call))
+
+    def fetch(self, call: Call) -> bytes:
+        """Make a call, again if need be, and return the answer as it is: a log is no document.
 
         Raises:
             ConfigError: The server does not understand, or refuses the object.
@@ -132,6 +139,24 @@ class Calls:
                     raise
                 self.runtime.sleep(wait)
 
+    def identity(self) -> dict[str, Any]:  # Any: flags and texts
+        """Return where the server is and who we are, as others' clients of it want to be told."""
+        found = self._configuration
+        settings: Any = found.auth_settings()  # Any: the package's form varies
+        tokens = [one["value"] for one in settings.values() if one["in"] == "header"]
+        scheme, _, token = (tokens[0] if tokens and tokens[0] else "").partition(" ")
+        told = {
+            "server": found.host,
+            "insecure": not found.verify_ssl,
+            "ca_path": found.ssl_ca_cert,
+            "certificate_path": found.cert_file,
+            "private_key_path": found.key_file,
+            "scheme": scheme or None,
+            "token": token.strip() or None,
+            "expiration": datetime.fromtimestamp(self.runtime.wall() + _IDENTITY_SECONDS, UTC),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
     def stream(self, call: Call) -> Iterator[Document]:
         """Yield the documents of an answer that is one a line; closing it ends the connection.
 
@@ -158,7 +183,7 @@ class Calls:
         finally:
             answer.close()
 
-    def _attempt(self, call: Call) -> Document:
+    def _attempt(self, call: Call) -> bytes:
         ends_at = self.runtime.monotonic() + call.timeout_seconds
         answer = self._open(call)
         try:
@@ -170,7 +195,7 @@ class Calls:
             answer.release_conn()
         if answer.status >= 300:
             raise _failure(answer.status, content, call.path, headers=answer.headers)
-        return _decode(content)
+        return content
 
     def _read(self, answer: urllib3.BaseHTTPResponse, ends_at: float) -> bytes:
         parts, size = [], 0

@@ -239,6 +239,33 @@ DECLARED = _declare(
         "cachefs_csi_given_up_total", "counter", "count", (), "mounts that nobody served in time"
     ),
     Declaration(
+        "cachefs_operator_leads", "gauge", "count", (), "whether it is the one that acts"
+    ),
+    Declaration(
+        "cachefs_operator_looks_total",
+        "counter",
+        "count",
+        ("keeper",),
+        "objects compared with what is there",
+    ),
+    Declaration(
+        "cachefs_operator_failed_looks_total",
+        "counter",
+        "count",
+        ("keeper",),
+        "looks that failed, and are repeated",
+    ),
+    Declaration(
+        "cachefs_operator_look_seconds_total",
+        "counter",
+        "seconds",
+        ("keeper",),
+        "time that looks took",
+    ),
+    Declaration(
+        "cachefs_operator_waiting_objects", "gauge", "count", (), "objects whose turn it is"
+    ),
+    Declaration(
         "cachefs_webhook_reviews_total", "counter", "count", ("hint",), "pods that were reviewed"
     ),
     Declaration(

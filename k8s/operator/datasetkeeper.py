@@ -1,5 +1,6 @@
 """Looking at datasets: what the API server and the coordinator have, for the pure part to compare."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -29,15 +30,30 @@ class DatasetKeeper:
     """Makes datasets so as their objects say."""
 
     name = "datasets"
-    watched = (
-        Watched(DATASETS),
-        Watched(VOLUME_CLAIMS, label=DATASET, owned_by=DATASETS),
-    )
+    watched = (Watched(DATASETS),)
 
     def __init__(
-        self, runtime: Runtime, cluster: Cluster, api: Api, ledger: Ledger, carrier: Carrier
+        self,
+        runtime: Runtime,
+        cluster: Cluster,
+        api: Api,
+        ledger: Ledger,
+        carrier: Carrier,
+        *,
+        has_volumes: bool,
     ) -> None:
-        """Look at nothing yet."""
+        """Look at nothing yet.
+
+        Args:
+            runtime: For its clock.
+            cluster: The API server.
+            api: The coordinator.
+            ledger: Whose datasets are.
+            carrier: Does what is missing.
+            has_volumes: Whether the CSI driver is installed. Without it no volume is made, or looked for:
+                the operator has no right to, then.
+        """
+        self._has_volumes = has_volumes
         self._runtime = runtime
         self._cluster = cluster
         self._api = api
@@ -53,7 +69,7 @@ class DatasetKeeper:
             if document["metadata"].get("deletionTimestamp"):
                 return LEAVING_SECONDS
             try:
-                spec = parse(document)
+                spec = self._parse(document)
                 actions = datasets.reconcile(document, spec, self._look(document, spec))
                 self._carrier.carry_out(actions)
             except CacheFSError as error:
@@ -70,7 +86,8 @@ class DatasetKeeper:
         for document in self._cluster.find(DATASETS):
             head = document["metadata"]
             found.add((head["namespace"], head["name"]))
-        for volume in self._cluster.find(VOLUMES, labels={MANAGED_BY: "cachefs"}):
+        ours = {MANAGED_BY: "cachefs"}
+        for volume in self._cluster.find(VOLUMES, labels=ours) if self._has_volumes else ():
             labels = volume["metadata"].get("labels") or {}
             if DATASET in labels and DATASET_NAMESPACE in labels:
                 found.add((labels[DATASET_NAMESPACE], labels[DATASET]))
@@ -98,9 +115,22 @@ class DatasetKeeper:
             versions=versions,
             residency=residency,
             warm_up=warm_up,
-            claim=self._cluster.get(VOLUME_CLAIMS, name, namespace),
-            volume=self._cluster.get(VOLUMES, volume_name(namespace, name)),
+            claim=self._claim(namespace, name),
+            volume=self._volume(namespace, name),
         )
+
+    def _parse(self, document: Document) -> DatasetSpec:
+        spec = parse(document)
+        if self._has_volumes:
+            return spec
+        return replace(spec, volume=replace(spec.volume, enabled=False))
+
+    def _claim(self, namespace: str, name: str) -> Document | None:
+        return self._cluster.get(VOLUME_CLAIMS, name, namespace) if self._has_volumes else None
+
+    def _volume(self, namespace: str, name: str) -> Document | None:
+        full = volume_name(namespace, name)
+        return self._cluster.get(VOLUMES, full) if self._has_volumes else None
 
     def _warm_up(self, key: str) -> Document | None:
         jobs = self._api.get(f"/v1/warm?limit={_WARM_UPS}")["jobs"]
@@ -115,8 +145,7 @@ class DatasetKeeper:
     def _clear(self, namespace: str, name: str) -> float | None:
         """Remove what is left of a dataset whose object is gone."""
         ours = labels_of(namespace, name)
-        claim = self._cluster.get(VOLUME_CLAIMS, name, namespace)
-        volume = self._cluster.get(VOLUMES, volume_name(namespace, name))
+        claim, volume = self._claim(namespace, name), self._volume(namespace, name)
         seen = datasets.Seen(
             at=self._runtime.wall(),
             ledger=self._ledger.read().get((namespace, name)),

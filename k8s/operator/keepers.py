@@ -13,8 +13,6 @@ class Watched:
     kind: Kind
     label: str = ""
     """Only objects with this label; empty for all."""
-    owned_by: Kind | None = None
-    """The object to be looked at is the owner of that kind (its controller), not the object itself."""
 
 
 class Keeper(Protocol):
@@ -27,7 +25,7 @@ class Keeper(Protocol):
 
     @property
     def watched(self) -> tuple[Watched, ...]:
-        """Whose changes it wants to see."""
+        """Whose changes it wants to see: of objects that can be watched in all namespaces."""
         ...
 
     def keep(self, namespace: str, name: str) -> float | None:

@@ -43,11 +43,8 @@ class PoolKeeper:
     """Makes pools so as their objects say."""
 
     name = "pools"
-    watched = (
-        Watched(CACHE_POOLS),
-        Watched(STATEFUL_SETS, label=POOL, owned_by=CACHE_POOLS),
-        Watched(DAEMON_SETS, label=POOL, owned_by=CACHE_POOLS),
-    )
+    # The sets are looked at often enough while they move; to watch them wants a right everywhere.
+    watched = (Watched(CACHE_POOLS),)
 
     def __init__(
         self,
