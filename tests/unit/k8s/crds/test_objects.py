@@ -115,7 +115,7 @@ REFUSED = [
     (dataset(url="https://user@host/x"), "no user name and no password"),
     *(
         (dataset(options={name: "x"}), "secrets are never written here")
-        for name in ("secret_access_key", "key", "token", "password", "sas_token", "regoin")
+        for name in ("secret_access_key", "key", "token", "password", "sas_token", "bucket")
     ),
     (dataset(options={"credentials": "hunter2"}), "credentials are a reference"),
     (dataset(options={"anon": True}), "is not of type 'string'"),

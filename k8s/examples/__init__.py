@@ -1,0 +1,1 @@
+"""Examples: each file is a story that can be applied as it is, once the images and addresses are yours."""
