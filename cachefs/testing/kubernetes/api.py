@@ -17,12 +17,14 @@ from cachefs.testing.kubernetes.admission import Webhooks
 from cachefs.testing.kubernetes.collecting import Collector
 from cachefs.testing.kubernetes.customs import Customs
 from cachefs.testing.kubernetes.deletions import Deletions
-from cachefs.testing.kubernetes.discovery import discovery
+from cachefs.testing.kubernetes.discovery import REVIEWS, discovery
 from cachefs.testing.kubernetes.documents import Document, Json
 from cachefs.testing.kubernetes.evicting import evict
-from cachefs.testing.kubernetes.failures import Refusal, bad_request, nothing_there
+from cachefs.testing.kubernetes.failures import Refusal, bad_request, forbidden, nothing_there
+from cachefs.testing.kubernetes.faults import DroppedError, Fault, Faults
 from cachefs.testing.kubernetes.kinds import Kinds
 from cachefs.testing.kubernetes.openapi import open_api
+from cachefs.testing.kubernetes.permissions import Attributes, Permissions, attributes
 from cachefs.testing.kubernetes.reading import Reader
 from cachefs.testing.kubernetes.requests import (
     ADMIN,
@@ -33,11 +35,15 @@ from cachefs.testing.kubernetes.requests import (
     query_of,
     verb_of,
 )
+from cachefs.testing.kubernetes.reviews import Reviews
 from cachefs.testing.kubernetes.scaling import rescaled, scale_of
 from cachefs.testing.kubernetes.store import Store
 from cachefs.testing.kubernetes.strategies import Strategy
+from cachefs.testing.kubernetes.tokens import Tokens
 from cachefs.testing.kubernetes.writing import APPLY_PATCH, Writer
 
+_OWN: Final = ("scale", "eviction", "binding", "finalize", "token")
+"""Subresources that are not the object."""
 _NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
@@ -56,14 +62,18 @@ class Call:
 class Api:
     """The API server's logic."""
 
-    def __init__(self, runtime: Runtime, *, bookmark_seconds: float) -> None:
+    def __init__(self, runtime: Runtime, *, bookmark_seconds: float, authorizing: bool) -> None:
         """Make one with the namespaces that every cluster has."""
         self.runtime = runtime
         self.kinds = Kinds()
         self.store = Store(runtime)
         self.strategy = Strategy(runtime)
         self.deletions = Deletions(self.store, self.strategy)
-        self.webhooks = Webhooks(self.store, self.kinds, runtime)
+        self.webhooks = Webhooks(self.store, runtime)
+        self.permissions = Permissions(self.store)
+        self.tokens = Tokens(runtime, authorizing)
+        self.reviews = Reviews(self.permissions, self.tokens, authorizing)
+        self.faults = Faults()
         self.writer = Writer(self.store, self.strategy, self.webhooks, self.deletions)
         self.drops = 0
         """How often all watches were ended."""
@@ -101,13 +111,65 @@ class Api:
             Refusal: with the answer's code and status.
         """
         path = urlsplit(call.path).path
-        if call.method in ("GET", "HEAD"):
-            is_schema = path.startswith("/openapi/v3")
-            found = open_api(path, self.kinds) if is_schema else discovery(path, self.kinds)
-            if found is not None:
-                return Reply(200, found)
+        found = self._plain(call.method, path)
+        if found is not None:
+            if self.tokens.authorizing and not self.permissions.allows_path(user, "get", path):
+                raise forbidden("", f'User "{user.name}" cannot get path "{path}"')
+            return Reply(200, found)
+        review = self._review(call, path, user)
+        if review is not None:
+            return Reply(201, review)
         request = self._request(call, user, warnings)
-        return self._dispatch(request)
+        if self.tokens.authorizing:
+            self._authorize(request)
+        fault = self.faults.take(request.verb, attributes(request).resource, request.name)
+        if fault is None:
+            return self._dispatch(request)
+        return self._faulty(fault, request)
+
+    def _plain(self, method: str, path: str) -> Document | str | None:
+        """Return what is at a path that is no resource."""
+        if method not in ("GET", "HEAD"):
+            return None
+        if path in ("/healthz", "/livez", "/readyz"):
+            return "ok"
+        if path.startswith("/openapi/v3"):
+            return open_api(path, self.kinds)
+        return discovery(path, self.kinds)
+
+    def _review(self, call: Call, path: str, user: User) -> Document | None:
+        """Return the answer to a review."""
+        if call.method != "POST":
+            return None
+        body = _body(call.headers.get("content-type", "").partition(";")[0], call.body)
+        parts = path.strip("/").split("/")
+        for group, version, plural, kind, _ in REVIEWS:
+            if parts[:3] == ["apis", group, version] and parts[-1] == plural:
+                if self.tokens.authorizing:
+                    wanted = Attributes(verb="create", group=group, resource=plural)
+                    if not plural.startswith("self"):
+                        self.permissions.check(user, wanted)
+                head = {"kind": kind, "apiVersion": f"{group}/{version}"}
+                namespace = parts[4] if len(parts) > 4 else ""
+                return self.reviews.answer(plural, {**body, **head}, user, namespace)
+        return None
+
+    def _authorize(self, request: Request) -> None:
+        wanted = attributes(request)
+        self.permissions.check(request.user, wanted)
+        is_missing = self.store.get(request.key) is None
+        if request.verb in ("patch", "update") and is_missing and not request.subresource:
+            self.permissions.check(request.user, replace(wanted, verb="create"))
+
+    def _faulty(self, fault: Fault, request: Request) -> Reply:
+        if fault.delay_seconds:
+            self.runtime.sleep(fault.delay_seconds)
+        reply = self._dispatch(request) if fault.after else None
+        if fault.drop:
+            raise DroppedError
+        if fault.code:
+            raise fault.refusal()
+        return reply or self._dispatch(request)
 
     def _request(self, call: Call, user: User, warnings: list[str]) -> Request:
         at = place(call.path, self.kinds)
@@ -128,8 +190,10 @@ class Api:
         )
 
     def _dispatch(self, request: Request) -> Reply:
-        if request.subresource in ("scale", "eviction", "binding", "finalize"):
+        if request.subresource in _OWN:
             return self._subresource(request)
+        if request.verb == "delete":
+            self.webhooks.validate(request, self.store.get(request.key), None)
         verbs: dict[str, Callable[[Request], Reply]] = {
             "get": lambda one: Reply(200, self.reader.get(one)),
             "list": lambda one: Reply(200, self.reader.list(one)),
@@ -149,6 +213,9 @@ class Api:
             return self.writer.bind(request)
         if request.subresource == "finalize":
             return self.writer.update(request)
+        if request.subresource == "token":
+            review = self.reviews.token_request(request.body or {}, request.namespace, request.name)
+            return Reply(201, review)
         main = replace(request, subresource="")
         if request.verb == "get":
             return Reply(200, scale_of(self.reader.get(main), request.resource))

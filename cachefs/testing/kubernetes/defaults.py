@@ -31,7 +31,13 @@ def _status(document: Document, **values: object) -> None:
 
 
 def _pod(document: Document) -> None:
-    document["spec"] = _pod_spec(document.get("spec") or {})
+    spec = {
+        "enableServiceLinks": True,
+        "serviceAccountName": "default",
+        "preemptionPolicy": "PreemptLowerPriority",
+        "priority": 0,
+    }
+    document["spec"] = _pod_spec({**spec, **(document.get("spec") or {})})
     _status(document, phase="Pending", qosClass=_quality(document["spec"]))
 
 
@@ -171,7 +177,7 @@ def _job(document: Document) -> None:
     )
     _template(spec)
     uid = document["metadata"].get("uid", "")
-    if not spec["manualSelector"] and "selector" not in spec:
+    if uid and not spec["manualSelector"] and "selector" not in spec:
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
         name = document["metadata"].get("name", "")
         template = spec.setdefault("template", {})
@@ -189,12 +195,9 @@ def _job(document: Document) -> None:
 
 def _service(document: Document) -> None:
     spec = _spec(document, type="ClusterIP", sessionAffinity="None")
-    if spec["type"] != "ExternalName":
-        number = (
-            int(document["metadata"].get("uid", "0")[:4] or "0", 16)
-            if "clusterIP" not in spec
-            else 0
-        )
+    uid = document["metadata"].get("uid", "")
+    if uid and spec["type"] != "ExternalName":
+        number = int(uid[:4], 16)
         spec.setdefault("clusterIP", f"10.96.{number >> 8}.{number & 255}")
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
         spec.setdefault("internalTrafficPolicy", "Cluster")

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from cachefs.testing.kubernetes.api import Call
 from cachefs.testing.kubernetes.documents import Document
 from cachefs.testing.kubernetes.failures import Refusal
+from cachefs.testing.kubernetes.faults import DroppedError
 from cachefs.testing.kubernetes.requests import Reply
 from cachefs.testing.loopback import LoopbackHandler
 
@@ -55,6 +56,9 @@ class Handler(LoopbackHandler):
         warnings: list[str] = []
         try:
             reply = cast("Answering", self.owner).respond(call, warnings)
+        except DroppedError:
+            self.close_connection = True
+            return
         except Refusal as refusal:
             more = {}
             if refusal.retry_after_seconds:
@@ -66,9 +70,11 @@ class Handler(LoopbackHandler):
             self._send(reply, warnings)
 
     def _send(self, reply: Reply, warnings: list[str]) -> None:
-        body = json.dumps(reply.document).encode()
+        is_text = isinstance(reply.document, str)
+        body = reply.document.encode() if is_text else json.dumps(reply.document).encode()
         self.send_response(reply.code)
-        self._send_headers({"Content-Type": "application/json", **reply.headers})
+        kind = "text/plain; charset=utf-8" if is_text else "application/json"
+        self._send_headers({"Content-Type": kind, **reply.headers})
         for warning in warnings:
             self.send_header("Warning", f'299 - "{warning.replace(chr(34), chr(92) + chr(34))}"')
         self.send_header("Content-Length", str(len(body)))

@@ -32,6 +32,8 @@ _SYSTEM: Final = (
     "selfLink",
     "generateName",
 )
+_WIPED: Final = tuple(name for name in _SYSTEM if name != "generateName")
+"""What a new object cannot bring along."""
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """What generated names end in: no vowels, so that no words come about."""
 _STATUS_KEEPS_METADATA: Final = frozenset({"pods", "nodes", "persistentvolumeclaims"})
@@ -90,18 +92,23 @@ class Strategy:
                     f"the name of the object ({said}) does not match the name on the URL ({request.name})"
                 )
 
-    def created(self, request: Request, document: Document) -> Document:
-        """Return a new object as it is stored.
+    def received(self, request: Request, document: Document) -> Document:
+        """Return a new object as webhooks see it: with defaults, without what only the server says.
 
         Raises:
-            Refusal: it says what only the server may say.
+            Refusal: it says that it is there already.
         """
-        resource = request.resource
         metadata = dict(meta(document))
         if metadata.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        for name in _SYSTEM[:-1]:
+        for name in _WIPED:
             metadata.pop(name, None)
+        return default({**document, "metadata": metadata}, request.resource)
+
+    def created(self, request: Request, document: Document) -> Document:
+        """Return a new object as it is stored: with its name, identity and time."""
+        resource = request.resource
+        metadata = dict(meta(document))
         if not metadata.get("name") and metadata.get("generateName"):
             ending = "".join(self.runtime.random.choice(_ALPHABET) for _ in range(5))
             metadata["name"] = metadata["generateName"][:58] + ending
@@ -112,7 +119,7 @@ class Strategy:
         document = {**document, "metadata": metadata}
         if resource.has_status:
             document.pop("status", None)
-        return default(document, resource)
+        return self.completed(request, document)
 
     def updated(self, request: Request, old: Document, new: Document) -> Document:
         """Return a changed object as it is stored.

@@ -51,9 +51,12 @@ def read(request: Request, document: Document, *, partial: bool = False) -> Docu
     if level == "Warn":
         request.warnings.extend(f'unknown field "{path}"' for path in unknown)
     known: Document = pruned(document, resource.shape)
-    if resource.custom and not partial:
-        known = default_by_schema(known, resource.shape.schema)
-    return known
+    if partial:
+        return known
+    if resource.custom:
+        filled: Document = default_by_schema(known, resource.shape.schema)
+        return filled
+    return without_empty(known, resource.shape)
 
 
 def unknown_fields(document: Json, shape: Shape, path: str = "") -> Iterator[str]:
@@ -81,6 +84,26 @@ def pruned(document: Json, shape: Shape) -> Json:
     if isinstance(document, list):
         return [pruned(item, shape.items) for item in document]
     return document
+
+
+def without_empty(document: Document, shape: Shape) -> Document:
+    """Return an object of Kubernetes' own without empty maps and lists: its types leave them out."""
+    required = shape.schema.get("required") or ()
+    found: Document = {}
+    for name, value in document.items():
+        inside = shape.field(name)
+        is_map = isinstance(value, dict) and "additionalProperties" in inside.schema
+        if value or name in required or not (is_map or isinstance(value, list)):
+            found[name] = _inner_without_empty(value, inside)
+    return found
+
+
+def _inner_without_empty(value: Json, shape: Shape) -> Json:
+    if isinstance(value, dict) and shape.properties:
+        return without_empty(value, shape)
+    if isinstance(value, list):
+        return [_inner_without_empty(item, shape.items) for item in value]
+    return value
 
 
 def check(request: Request, old: Document | None, new: Document) -> None:

@@ -87,20 +87,19 @@ class Writer:
     def _create(self, request: Request, sent: Document, *, applied: bool = False) -> Document:
         sent = copy.deepcopy(sent)
         self.strategy.check_head(request, sent)
-        document = self.strategy.created(request, read(request, sent))
+        document = self.strategy.received(request, read(request, sent))
+        request = request.named(document["metadata"].get("name", ""))
+        self._check_namespace(request)
+        document = self.admission.mutate(request, None, document)
+        document = self.strategy.created(request, document)
         name = document["metadata"].get("name", "")
         request = request.named(name)
-        self._check_namespace(request)
-        if name and self.store.get(request.key) is not None:
-            raise already_exists(request.resource.group, request.resource.plural, name)
-        document = self.admission.mutate(request, None, document)
-        document = self.strategy.completed(request, document)
         check(request, None, document)
         self.admission.validate(request, None, document)
         by = self._owner(request, applied=applied)
         resource = request.resource
         if applied:
-            wanted = read(request, sent)
+            wanted = read(request, sent, partial=True)
             owned = apply(
                 {}, wanted, by, resource.shape, force=True, has_status=resource.has_status
             )

@@ -72,8 +72,8 @@ class Client:
     def delete(self, path, body=None, **query):
         return self.request("DELETE", path, body, **query)
 
-    def watch(self, path, *, seconds=1, **query):
-        """Return what a watch brings until its time is up."""
+    def watch(self, path, *, seconds=0.2, **query):
+        """Return what a watch brings until its time is up; this server takes parts of a second."""
         connection = http.client.HTTPConnection(urlsplit(self.server.url).netloc, timeout=20)
         try:
             query = {"watch": "1", "timeoutSeconds": seconds, **query}
@@ -134,4 +134,5 @@ def thing(name, **spec):
 
 def config_map(name, labels=None, **data):
     metadata = {"name": name, **({"labels": labels} if labels else {})}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    inside = {"data": data} if data else {}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **inside}
