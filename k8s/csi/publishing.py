@@ -33,6 +33,8 @@ ANSWER_SECONDS = 2.0
 _NEWS_SECONDS = 5.0
 """A mount knows of a new dataset or version within two seconds; so long we ask it again."""
 _POLL_SECONDS = 0.25
+_SOON_SECONDS = 1.0
+"""Until the next look at a mount that does not answer."""
 _PATH_BYTES_MAX = 4096
 
 _log = logging.getLogger("cachefs.csi")
@@ -300,10 +302,10 @@ class Publisher:
     def heal(self) -> int:
         """Bind anew what is bound to a mount that is no more; return how many targets.
 
-        A target at which nothing is mounted is left to the kubelet, which asks again if it is wanted.
+        Nothing is done unless the last :meth:`look` found that the node's mount answers. A target at which nothing is mounted is left to the kubelet, which asks again if it is wanted.
         """
         node = find_mount(self._places.mount)
-        if node is None or not node.ours or not self.look():
+        if node is None or not node.ours or not self._mounted:
             return 0
         stale = {
             entry.mountpoint
@@ -390,12 +392,13 @@ class Healer:
 
     def _run(self) -> None:
         while True:
+            mounted = False
             with suppress(OSError):
-                self._publisher.look()
+                mounted = self._publisher.look()
                 self._publisher.heal()
             with self._guard:
                 if not self._closed:
-                    self._guard.wait(self._period_seconds)
+                    self._guard.wait(self._period_seconds if mounted else _SOON_SECONDS)
                 if self._closed:
                     return
 

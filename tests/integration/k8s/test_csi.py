@@ -15,7 +15,7 @@ from cachefs.k8s.csi.proto import registration_pb2 as registration
 from cachefs.k8s.csi.proto import registration_pb2_grpc
 from tests.fuse.mounting import FILES, LARGE, content, why_no_mounts, write_files
 from tests.integration.k8s.nodes import SECONDS, Node, Reader, now
-from tests.integration.systems import System, wait_for
+from tests.integration.systems import RUNTIME, System, wait_for
 
 pytestmark = [
     pytest.mark.fuse,
@@ -337,6 +337,33 @@ def _reads(node, target):
         return node.seen(target / LARGE).read_bytes() == FILES[LARGE]
     except OSError:
         return False
+
+
+def test_both_pods_may_be_replaced_at_once_because_one_waits_for_the_other(node, target, reading):
+    node.publish("v1", target, MODEL)
+    reader = reading(target / LARGE)
+
+    def wants_to_leave(who):
+        command = [sys.executable, "-m", "cachefs.k8s.csi.leaving", who, *map(str, node.words())]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    restart = {"driver": restart_driver, "mounts": restart_mounts}
+    leaving = {who: wants_to_leave(who) for who in restart}
+    try:
+        wait_for(lambda: any(each.poll() is not None for each in leaving.values()))
+        RUNTIME.sleep(1.0)
+        (first,) = [who for who, each in leaving.items() if each.poll() is not None]
+        restart[first](node)
+        reader.wait_for_rounds()
+        (second,) = set(leaving) - {first}
+        wait_for(lambda: leaving[second].poll() is not None, SECONDS, what=node.log)
+        restart[second](node)
+        reader.wait_for_rounds()
+        wait_for(lambda: not node.places.leaving.exists())
+    finally:
+        for each in leaving.values():
+            each.kill()
+            each.wait()
 
 
 # ---- what the kubelet and its probes do ---------------------------------------------------------

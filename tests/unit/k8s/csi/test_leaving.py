@@ -1,0 +1,160 @@
+"""Two pods hold a mount, and one leaves at a time."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from cachefs.fuse.keeping.deposit import SignOfLife
+from cachefs.k8s.csi import leaving, well
+from cachefs.k8s.csi.leaving import DRIVER, MOUNTS, Successors, leave, marked
+from cachefs.k8s.csi.places import Places, prepare_run_folder
+from cachefs.transport.runtime import ThreadRuntime
+
+RUNTIME = ThreadRuntime()
+
+
+@pytest.fixture
+def places(tmp_path):
+    made = Places(tmp_path / "kubelet", tmp_path / "run")
+    prepare_run_folder(made)
+    return made
+
+
+@pytest.fixture
+def all_well(monkeypatch):
+    """Both pods have everything, unless a test says otherwise."""
+    state = {DRIVER: True, MOUNTS: True}
+    monkeypatch.setattr(leaving, "is_well", lambda runtime, places, who: state[who])
+    return state
+
+
+def may_leave(places, who):
+    return leave(RUNTIME, places, who, wait_seconds=0)
+
+
+def write_mark(places, who, *, age=0.0):
+    places.leaving.write_text(json.dumps({"who": who, "at": RUNTIME.monotonic() - age}))
+
+
+@pytest.mark.parametrize("who", [DRIVER, MOUNTS])
+def test_one_may_leave_and_says_so_and_may_ask_again(places, all_well, who):
+    assert may_leave(places, who)
+    assert marked(RUNTIME, places.leaving) == who
+    assert may_leave(places, who)
+
+
+def test_the_other_may_not_leave_meanwhile(places, all_well):
+    assert may_leave(places, MOUNTS)
+    assert not may_leave(places, DRIVER)
+    assert marked(RUNTIME, places.leaving) == MOUNTS
+
+
+def test_nobody_leaves_a_mount_to_a_pod_that_is_not_well(places, all_well):
+    all_well[DRIVER] = False
+    assert not may_leave(places, MOUNTS)
+    assert marked(RUNTIME, places.leaving) == ""
+    assert may_leave(places, DRIVER)
+
+
+def test_a_mark_of_somebody_who_never_came_back_counts_no_more(places, all_well):
+    write_mark(places, MOUNTS, age=leaving.MARK_SECONDS + 1)
+    assert may_leave(places, DRIVER)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}', '{"who": "mounts", "at": "x"}'])
+def test_a_damaged_mark_is_none(places, all_well, text):
+    places.leaving.write_text(text)
+    assert may_leave(places, DRIVER)
+
+
+class Shelf:
+    """Says what it is told to say."""
+
+    def __init__(self, *, holds=False, served_since=None):
+        self.now = SimpleNamespace(holds=holds, served_since=served_since)
+
+    def statistics(self):
+        return self.now
+
+
+@pytest.fixture
+def successors(places, monkeypatch):
+    monkeypatch.setattr(leaving, "_POLL_SECONDS", 0.01)
+    made = []
+
+    def start(shelf):
+        made.append(Successors(RUNTIME, places.leaving, shelf))
+        return shelf
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def wait_until_gone(places):
+    until = RUNTIME.monotonic() + 5
+    while places.leaving.exists():
+        assert RUNTIME.monotonic() < until
+        RUNTIME.sleep(0.02)
+
+
+def test_a_mark_goes_when_the_new_driver_has_everything(places, successors):
+    write_mark(places, DRIVER)
+    shelf = successors(Shelf(holds=False))
+    RUNTIME.sleep(0.1)
+    assert places.leaving.exists()
+    shelf.now.holds = True
+    wait_until_gone(places)
+
+
+def test_a_driver_does_not_take_down_its_own_mark(places, successors):
+    successors(Shelf(holds=True))
+    write_mark(places, DRIVER)
+    RUNTIME.sleep(0.1)
+    assert places.leaving.exists()
+
+
+def test_a_mark_goes_when_somebody_new_serves_the_mount(places, successors):
+    since = RUNTIME.monotonic()
+    write_mark(places, MOUNTS)
+    shelf = successors(Shelf(holds=True, served_since=since - 1))
+    RUNTIME.sleep(0.1)
+    assert places.leaving.exists()
+    shelf.now.served_since = RUNTIME.monotonic()
+    wait_until_gone(places)
+
+
+@pytest.mark.parametrize(
+    ("sign", "serving", "fault"),
+    [
+        (SignOfLife(0.0, True, True, "0:7"), True, ""),
+        (SignOfLife(0.0, False, True, "0:7"), False, ""),
+        (SignOfLife(0.0, False, True, "0:7"), True, "nobody serves"),
+        (SignOfLife(-60.0, True, True, "0:7"), False, "60 s old"),
+        (None, False, "no sign of life"),
+    ],
+)
+def test_a_probe_says_how_the_mount_is(places, sign, serving, fault):
+    if sign is not None:
+        now = RUNTIME.monotonic()
+        SignOfLife(now + sign.at, sign.serving, sign.kept, sign.number).write(places.sign)
+    found = well.fault(RUNTIME, places, serving=serving)
+    assert fault in found
+    assert bool(found) is bool(fault)
+
+
+def test_how_a_pod_is_follows_from_its_sign_and_its_shelf(places):
+    assert not leaving.is_well(RUNTIME, places, MOUNTS)
+    assert not leaving.is_well(RUNTIME, places, DRIVER)
+    SignOfLife(RUNTIME.monotonic(), True, False, "0:7").write(places.sign)
+    assert leaving.is_well(RUNTIME, places, MOUNTS)
+    SignOfLife(RUNTIME.monotonic() - 60, True, False, "0:7").write(places.sign)
+    assert not leaving.is_well(RUNTIME, places, MOUNTS)
+
+
+def test_a_run_folder_that_the_kubelet_made_is_closed_to_others(tmp_path):
+    places = Places(tmp_path, tmp_path / "run")
+    places.run.mkdir(mode=0o755)
+    prepare_run_folder(places)
+    assert places.run.stat().st_mode & 0o777 == 0o700
