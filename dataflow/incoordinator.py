@@ -129,6 +129,7 @@ class CoordinatorCache:
             live=standing.live,
             live_by_zone=standing.live_by_zone,
             draining=len(standing.draining),
+            exclusive=standing.pool.exclusive,
         )
 
     def pool_of(self, name: DatasetName) -> str:

@@ -122,6 +122,8 @@ class PoolStatus:
     live: int
     live_by_zone: Mapping[str, int]
     draining: int
+    exclusive: str = ""
+    """The namespace whose own it is; empty if it is for all."""
 
 
 class Cache(Protocol):

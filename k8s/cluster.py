@@ -14,8 +14,9 @@ After the end one goes on from the last change's version; where that is too old 
 """
 
 import logging
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,13 @@ from urllib.parse import quote
 from kubernetes import config as kubernetes_config
 from kubernetes.client import Configuration
 
-from cachefs.errors import CacheFSError, ConfigError, ConflictError, NotKnownError
+from cachefs.errors import (
+    ApiServerUnavailableError,
+    CacheFSError,
+    ConfigError,
+    ConflictError,
+    NotKnownError,
+)
 from cachefs.k8s import kinds
 from cachefs.k8s.calls import AgedError, Call, Calls, Document
 from cachefs.k8s.names import FIELD_MANAGER, Kind
@@ -42,6 +49,7 @@ _MESSAGE_CHARACTERS_MAX = 1024
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _OURS: Mapping[str, str] = MappingProxyType({"fieldManager": FIELD_MANAGER})
 _APPLY = "application/apply-patch+yaml"
+_OPERATIONS = "application/json-patch+json"
 _MERGE = "application/merge-patch+json"
 _LOADERS: Any = kubernetes_config  # Any: this part of the package has no types
 _log = logging.getLogger("cachefs.k8s")
@@ -213,6 +221,20 @@ class Cluster:
         path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
         return self._make("PATCH", path, _OURS, patch, _MERGE)
 
+    def edit(
+        self, kind: Kind, name: str, namespace: str, operations: Sequence[Document]
+    ) -> Document:
+        """Change an object by operations (a JSON patch): all of them, or none.
+
+        Raises:
+            ConfigError: A test among them fails, or the server takes no such change.
+            NotKnownError: There is no such object.
+            DeniedError: We may not.
+            ApiServerUnavailableError: Nobody answers.
+        """
+        path = _path(kind, namespace, name)
+        return self._make("PATCH", path, _OURS, list(operations), _OPERATIONS)
+
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
         """Remove an object, and in the background what it owns; one that is gone is no error.
 
@@ -240,6 +262,40 @@ class Cluster:
         except ConflictError:
             if not uid:
                 raise
+
+    def log(self, pod: str, namespace: str, *, container: str, lines: int, bytes_max: int) -> str:
+        """Return the end of what a container wrote.
+
+        Args:
+            pod: The pod's name.
+            namespace: Its namespace.
+            container: Which of its containers.
+            lines: How many of the last lines.
+            bytes_max: And of these no more than the first so many bytes.
+
+        Raises:
+            ConfigError: The container has not begun.
+            NotKnownError: There is no such pod.
+            DeniedError: We may not.
+            ApiServerUnavailableError: Nobody answers.
+        """
+        path = _path(kinds.PODS, namespace, pod) + "/log"
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(bytes_max)}
+        content = self._calls.fetch(Call(method="GET", path=path, query=query))
+        return content.decode(errors="replace")
+
+    def version(self) -> tuple[int, int]:
+        """Return the API server's version: ``(1, 34)``.
+
+        Raises:
+            DeniedError: It does not know us.
+            ApiServerUnavailableError: Nobody answers, or something else does.
+        """
+        told = self._make("GET", "/version")
+        numbers = [re.match(r"\d+", str(told.get(each))) for each in ("major", "minor")]
+        if numbers[0] is None or numbers[1] is None:
+            raise ApiServerUnavailableError("who answers is no API server of Kubernetes")
+        return int(numbers[0][0]), int(numbers[1][0])
 
     def tell(self, about: Document, reason: str, message: str, *, warning: bool = False) -> None:
         """Tell whoever looks at an object (``kubectl describe``) what happened; never fails.
@@ -292,12 +348,16 @@ class Cluster:
         except CacheFSError as error:
             _log.warning("an event was not told", extra={"reason": reason, "problem": str(error)})
 
+    def identity(self) -> dict[str, Any]:  # Any: flags and texts
+        """Return where the server is and who we are, in the words of kopf's ``ConnectionInfo``."""
+        return self._calls.identity()
+
     def _make(
         self,
         method: str,
         path: str,
         query: Mapping[str, str] = _NO_LABELS,
-        body: Document | None = None,
+        body: Document | list[Document] | None = None,
         form: str = "application/json",
     ) -> Document:
         return self._calls.make(Call(method=method, path=path, query=query, body=body, form=form))

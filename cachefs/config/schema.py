@@ -235,8 +235,22 @@ class HintsConfig:
     remembered_nodes: int = 50_000
     """Hints are remembered for their outcomes, the newest that have so many nodes together. Each takes about a
     kilobyte."""
+    gates: bool = False
+    """Whether pods that say so are held by a scheduling gate until their data is close: only where the operator
+    runs, which takes it away."""
     gpu_usd_per_hour: float = 0.0
     """What an accelerator costs, busy or not: hints tell what it costs while it waits for data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantsConfig:
+    """What namespaces may do that are not trusted with everything."""
+
+    trusted: tuple[str, ...] = ("*",)
+    """Globs of the namespaces that may do everything; where there is only one user, that is all of them."""
+    sources: tuple[str, ...] = ()
+    """Origins that the others may name, endpoints included: NAMESPACE=URL, globs both, as
+    team-a=s3://team-a-*."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +284,7 @@ class CoordinatorConfig:
     """A request with a longer body is refused."""
     flows: FlowConfig = field(default_factory=FlowConfig)
     hints: HintsConfig = field(default_factory=HintsConfig)
+    tenants: TenantsConfig = TenantsConfig()
     origin: OriginConfig = field(default_factory=OriginConfig)
 
 

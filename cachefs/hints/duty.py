@@ -48,6 +48,7 @@ class HintDuty(Duty):
         self._runtime = parts.runtime
         self._admits = scheduler_door(parts.token)
         config = parts.config.hints
+        self._gates = config.gates
         self.inventory = Inventory(parts)
         self._keeper = Keeper(parts.store, parts.runtime)
         wishes = Wishes(parts.coordinator, self.inventory)
@@ -79,7 +80,9 @@ class HintDuty(Duty):
         """Its routes, and those that schedulers call in forms of their own."""
         return (
             *hint_routers(self.service, self._watchers),
-            *consumer_routers(self.service.answer, hostname=self._hostname),
+            *consumer_routers(
+                self.service.answer, self._runtime.wall, hostname=self._hostname, gates=self._gates
+            ),
         )
 
     def admits(self, path: str, token: str) -> bool:

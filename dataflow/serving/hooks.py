@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Path, Response
 
 from cachefs.coordinator.bodies import Body as Object
+from cachefs.coordinator.bodies import Text
 from cachefs.dataflow.engine.service import KEY_LENGTH_MAX
 from cachefs.dataflow.serving.bodies import DocumentBody, Params, RunBody
 from cachefs.dataflow.spec.model import Value
@@ -28,6 +29,8 @@ class RegistrationBody(DocumentBody):
 
     params: Params = {}  # noqa: RUF012 - pydantic copies it
     """What differs from the flow's own parameters, in all its runs."""
+    owner: Text = ""
+    """What a program that looks after it wants to know it by again."""
 
 
 class TriggerBody(Object):
@@ -55,6 +58,8 @@ class RegisteredBody(Object):
     """The path of its webhook; empty if it has none."""
     token: str
     """That a caller of the webhook must show; only told when the flow is registered first."""
+    owner: str
+    """As it was given; empty for a person's."""
 
     @classmethod
     def of(cls, flow: Registered, *, token: str = "") -> "RegisteredBody":
@@ -67,6 +72,7 @@ class RegisteredBody(Object):
             triggers=[TriggerBody.of(row) for row in flow.triggers],
             hook=f"{HOOKS}{flow.name}" if hooked else "",
             token=token,
+            owner=flow.owner,
         )
 
 
@@ -87,7 +93,9 @@ def _flow_routes(register: Register) -> APIRouter:
     @router.post("", status_code=201)
     def add(body: RegistrationBody) -> RegisteredBody:
         """Have a flow's triggers start it, in place of what is registered under its name."""
-        made: Registration = register.add(body.document, body.params, file=body.file)
+        made: Registration = register.add(
+            body.document, body.params, file=body.file, owner=body.owner
+        )
         return RegisteredBody.of(made.flow, token=made.token)
 
     @router.get("")

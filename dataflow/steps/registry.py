@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cachefs.config.schema import CoordinatorConfig
+from cachefs.core.tenants import Tenants
 from cachefs.core.urls import HostRules
 from cachefs.dataflow.copying.datasets import DataPlane
 from cachefs.dataflow.copying.ends import Sites
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.ports import Cache, Hints, NoHints, StepKind
-from cachefs.dataflow.spec.model import Value
+from cachefs.dataflow.spec.model import Kind, Value
 from cachefs.dataflow.steps.backing_up import BackupStep
+from cachefs.dataflow.steps.confining import ConfinedStep
 from cachefs.dataflow.steps.evicting import EvictStep
 from cachefs.dataflow.steps.migrating import MigrateStep
 from cachefs.dataflow.steps.notifying import NotifyStep
@@ -66,7 +68,7 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
         }
 
     sites = Sites(parts.cache, origin, parts.plane)
-    return {
+    found: dict[Kind, StepKind] = {
         "migrate": MigrateStep(parts.cache, sites),
         "backup": BackupStep(sites),
         "verify": VerifyStep(parts.cache, parts.plane),
@@ -81,4 +83,15 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
             LocalTargets(parts.places, parts.cluster), parts.programs, parts.hints
         ),
         "flow": FlowStep(parts.service, parts.registered),
+    }
+    tenants = Tenants(parts.config.tenants.trusted, parts.config.tenants.sources)
+    return {
+        kind: ConfinedStep(
+            kind,
+            step,
+            tenants=tenants,
+            cache=parts.cache,
+            programs_here=not parts.config.flows.handed_out,
+        )
+        for kind, step in found.items()
     }

@@ -47,7 +47,12 @@ class Register:
         self._service = service
 
     def add(
-        self, document: str, params: Mapping[str, Value], *, file: str = "flow"
+        self,
+        document: str,
+        params: Mapping[str, Value],
+        *,
+        file: str = "flow",
+        owner: str = "",
     ) -> Registration:
         """Register a flow.
 
@@ -55,6 +60,7 @@ class Register:
             document: The flow.
             params: Parameters that differ from the flow's own, for all its runs.
             file: The document's name, for messages.
+            owner: What a program wants to know it by again.
 
         Raises:
             ConfigError: The document or a parameter is wrong, or only people start it.
@@ -100,6 +106,7 @@ class Register:
                 params=dict(params),
                 registered_at=self._runtime.wall(),
                 triggers=tuple(made),
+                owner=owner,
             )
             rows.put(connection, registered)
         return Registration(registered, token)

@@ -39,6 +39,8 @@ class Registered:
     registered_at: float
     """Seconds since 1970."""
     triggers: tuple[TriggerRow, ...] = ()
+    owner: str = ""
+    """What a program that registered it wants to know it by again; empty for a person's."""
 
 
 class NumberedVersion(NamedTuple):
@@ -57,6 +59,7 @@ def put(connection: Connection, flow: Registered) -> None:
             document=flow.document,
             params=json.dumps(flow.params),
             registered_at=flow.registered_at,
+            owner=flow.owner,
         )
     )
     for row in flow.triggers:
@@ -87,6 +90,7 @@ def every(connection: Connection) -> tuple[Registered, ...]:
             params=json.loads(row.params),
             registered_at=row.registered_at,
             triggers=tuple(one for one in rows if one.flow == row.name),
+            owner=row.owner,
         )
         for row in connection.execute(select(FLOWS).order_by(FLOWS.c.name))
     )
@@ -103,6 +107,7 @@ def find(connection: Connection, name: str) -> Registered | None:
         params=json.loads(row.params),
         registered_at=row.registered_at,
         triggers=triggers(connection, flow=name),
+        owner=row.owner,
     )
 
 

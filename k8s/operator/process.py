@@ -14,13 +14,19 @@ from cachefs.config.secrets import read_token
 from cachefs.errors import ConfigError
 from cachefs.k8s.cluster import Cluster, open_cluster
 from cachefs.k8s.installation import Installation, installed
+from cachefs.k8s.operator.admitting import CheckKeeper, served_version
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.datasetkeeper import DatasetKeeper
 from cachefs.k8s.operator.desk import Desk
+from cachefs.k8s.operator.executing import Executor
+from cachefs.k8s.operator.flowkeeper import FlowKeeper
+from cachefs.k8s.operator.gates import GateKeeper
 from cachefs.k8s.operator.keepers import Keeper
 from cachefs.k8s.operator.leading import Leading, Times
 from cachefs.k8s.operator.ledger import Ledger
 from cachefs.k8s.operator.poolkeeper import PoolKeeper
+from cachefs.k8s.operator.prefetching import PrefetchKeeper
+from cachefs.k8s.operator.runkeeper import RunKeeper
 from cachefs.k8s.operator.serving import Answers, samples
 from cachefs.k8s.operator.shell import Shell
 from cachefs.ports import Runtime
@@ -77,9 +83,15 @@ def keepers_of(
     installation = settings.installation
     ledger = Ledger(cluster, installation.namespace)
     carrier = Carrier(cluster, api, ledger)
+    kueue = served_version(cluster)
     return (
         DatasetKeeper(runtime, cluster, api, ledger, carrier, has_volumes=installation.has_csi),
         PoolKeeper(runtime, cluster, api, carrier, installation),
+        FlowKeeper(runtime, cluster, api, carrier),
+        RunKeeper(runtime, cluster, api, carrier),
+        GateKeeper(runtime, cluster, api),
+        PrefetchKeeper(cluster, api),
+        *((CheckKeeper(runtime, cluster, api, kueue),) if kueue is not None else ()),
     )
 
 
@@ -107,6 +119,8 @@ def run(settings: Settings) -> int:
             )
         )
         desk = stack.enter_context(Desk(runtime, keepers))
+        namespace = settings.installation.namespace
+        executor = stack.enter_context(Executor(runtime, cluster, api, namespace=namespace))
         metrics = Metrics(lambda: samples(desk, leading))
         stack.enter_context(Answers(runtime, settings.address, metrics))
         shell = Shell(cluster, desk, keepers)
@@ -116,6 +130,7 @@ def run(settings: Settings) -> int:
         # The desk closes before the lease is given back: what follows is in that order.
         if leading.acquire(stop.is_set):
             desk.start()
+            executor.start()
             shell.run(stop)
     return 0
 

@@ -367,8 +367,10 @@ FLOWS = Table(
     Column("document", Text, nullable=False),
     Column("params", Text, nullable=False),
     Column("registered_at", Double, nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),
 )
-"""Flows that something other than a person starts."""
+"""Flows that something other than a person starts. ``owner`` is whatever a program that registered one wants to know
+it by again."""
 
 TRIGGERS = Table(
     "triggers",

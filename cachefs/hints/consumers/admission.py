@@ -182,6 +182,17 @@ def admission_routes(admission: Admission) -> APIRouter:
             }
         )
 
+    @router.post("/release", openapi_extra=JSON_BODY)
+    def release(body: Body) -> Response:
+        """Say whether a pod that our gate holds may go: ``{"pod": …, "gated_s": …}`` in, ``{"patch": […]}`` out.
+
+        The patch is a JSON patch (RFC 6902), with fresh affinity; it is empty while the pod had better wait.
+        """
+        asked = document(body)
+        held = field(asked, "gated_s")
+        seconds = float(held) if isinstance(held, int | float) else 0.0
+        return answer({"patch": released(field(asked, "pod"), admission, gated_seconds=seconds)})
+
     return router
 
 

@@ -1,18 +1,22 @@
 """Kueue: what a workload asks for, and the status of its admission check.
 
-Pure: the controller that watches workloads and writes statuses calls :func:`question_of_workload`, asks,
-and calls :func:`review`. If nobody answered, it says so with :func:`unanswered`, and the workload goes.
+The controller that watches workloads and writes statuses sends each to the route, which answers with the
+entry that it should have. If nobody answers, the controller says so with :func:`unanswered`, and the
+workload goes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+
+from fastapi import APIRouter, Response
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import GANG_LIMIT, Gang, Question, Reading
 from cachefs.core.names import DatasetName
-from cachefs.hints.consumers.boundary import harmless
-from cachefs.hints.consumers.fields import field, objects, text, texts
+from cachefs.hints.consumers.asking import Ask
+from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.fields import document, field, objects, text, texts
 from cachefs.hints.consumers.pods import HOLD, duration_of, marks_of, question_of
 from cachefs.hints.consumers.volcano import moment
 from cachefs.hints.renderings.holding import PATIENCE_SECONDS, should_wait
@@ -86,6 +90,38 @@ def review(workload: Any, hint: Hint, *, check: str = CHECK) -> dict[str, Any]: 
     if stays and text(before, "lastTransitionTime"):  # Kueue counts the seconds of Retry from there
         status["lastTransitionTime"] = text(before, "lastTransitionTime")
     return status
+
+
+def kueue_routes(ask: Ask, wall: Callable[[], float]) -> APIRouter:
+    """Return the route for the controller of our admission checks.
+
+    Args:
+        ask: Answers a question.
+        wall: The time, in seconds since 1970.
+    """
+    router = APIRouter(prefix="/k8s", tags=["schedulers"])
+
+    @router.post("/kueue", openapi_extra=JSON_BODY)
+    def check(body: Body) -> Response:
+        """Return the entry of ``status.admissionChecks`` that a workload should have now.
+
+        The body is ``{"workload": …, "check": NAME}``; the answer ``{"entry": …}``.
+        """
+        asked = document(body)
+        workload, name = field(asked, "workload"), text(asked, "check") or CHECK
+
+        def reviewed() -> dict[str, Any]:
+            question = question_of_workload(workload)
+            if question is None:
+                return unanswered(wall(), "it names no dataset", check=name)
+            return review(workload, ask(question), check=name)
+
+        def none() -> dict[str, Any]:
+            return unanswered(wall(), "it could not be understood", check=name)
+
+        return answer({"entry": harmless(reviewed, none, asker="kueue")})
+
+    return router
 
 
 def unanswered(now: float, why: str, *, check: str = CHECK) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import pytest
 
 from cachefs.dataflow.ports import NoHints, Soonest
-from cachefs.dataflow.steps.programs.rooms import look, notes_of, tail
 from cachefs.dataflow.steps.programs.inrooms import RoomPrograms
+from cachefs.dataflow.steps.programs.rooms import look, notes_of, tail
 from cachefs.dataflow.steps.rollingout import RolloutStep
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster

@@ -90,7 +90,7 @@ def test_what_is_to_be_copied_is_python():
 
 
 def test_schedulers_are_told_to_call_what_there_is():
-    paths = {route.path for router in routers(Knowing()) for route in router.routes}
+    paths = {route.path for router in routers(Knowing(), lambda: 0.0) for route in router.routes}
     extender = next(each for each in map(yaml.safe_load, blocks("yaml")) if "extenders" in each)
     (told,) = extender["extenders"]
     prefix = told["urlPrefix"].partition(":7070")[2]

@@ -63,7 +63,7 @@ def ignorant(question: Question) -> Hint:
 def scheduler(ask, **options) -> TestClient:
     """Return who asks: a client of an application with the consumers' routes."""
     app = FastAPI()
-    for router in routers(ask, **options):
+    for router in routers(ask, lambda: 0.0, **options):
         app.include_router(router)
     return TestClient(app)
 

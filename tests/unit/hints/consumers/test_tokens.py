@@ -18,7 +18,7 @@ SCHEDULERS = scheduler_token(CLUSTERS).reveal()
 
 def status(path: str, header: str) -> int:
     app = FastAPI()
-    for router in routers(Knowing()):
+    for router in routers(Knowing(), lambda: 0.0):
         app.include_router(router)
     app.get("/v1/view")(lambda: {"epoch": 1})
     gate = Gate(app, CLUSTERS, request_limit_bytes=1 << 20, admits=scheduler_door(CLUSTERS))

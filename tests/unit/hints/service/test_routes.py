@@ -54,7 +54,7 @@ NODE = {
 }  # fmt: skip
 ANSWER = {
     "hint_id", "generated_at", "epoch", "valid_until", "nodes", "gang", "wait", "reservation",
-    "actions", "refused", "degraded", "renderings",
+    "start", "actions", "refused", "degraded", "renderings",
 }  # fmt: skip
 
 

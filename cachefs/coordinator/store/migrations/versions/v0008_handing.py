@@ -1,4 +1,4 @@
-"""Programs and targets of rollouts that an executor carries out."""
+"""Programs and targets of rollouts that an executor carries out; whose a registered flow is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,8 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Make the tables, and the counter by which executors are seen to live."""
+    """Make the tables, the counter by which executors are seen to live, and the column."""
+    op.add_column("flows", sa.Column("owner", sa.Text, nullable=False, server_default=""))
     op.create_table(
         "programs",
         sa.Column("id", sa.Text, primary_key=True),
