@@ -15,6 +15,7 @@ One request goes :mod:`.serving` → :mod:`.api` → :mod:`.reading`, :mod:`.wri
 looks like is its :mod:`shape <.shapes>`: of Kubernetes' own kinds as published, of custom ones as installed.
 """
 
+from cachefs.testing.kubernetes.faults import Fault
 from cachefs.testing.kubernetes.server import ApiServer
 
-__all__ = ["ApiServer"]
+__all__ = ["ApiServer", "Fault"]
