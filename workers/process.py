@@ -143,7 +143,7 @@ class Worker:
         stack.callback(self.prover.close)
         self._data_socket = listen(config.host, config.data_port, setting="worker.data_port")
         stack.callback(self._data_socket.close)
-        self._local_socket, socket_path = open_socket(config.state_folder)
+        self._local_socket, socket_path = open_socket(_socket_home(config))
         stack.callback(_remove_socket, self._local_socket, socket_path)
         self._control = ControlServer(config.host, config.control_port, token)
         stack.callback(self._control.close)
@@ -385,6 +385,11 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(
             f"the folder cannot be made: {error.strerror}", subject=str(folder)
         ) from error
+
+
+def _socket_home(config: WorkerConfig) -> Path:
+    folder = Path(config.socket_folder)
+    return folder / config.name if config.socket_folder else config.state_folder
 
 
 def _remove_socket(listening: socket.socket, path: Path) -> None:

@@ -130,6 +130,9 @@ class WorkerConfig:
     """HTTP data plane; 0 for any free port."""
     control_port: int = 0
     """gRPC control; 0 for any free port."""
+    socket_folder: str = ""
+    """Where the Unix socket for readers on this node is, below a folder of the worker's name; empty for the
+    state folder. In pods, it must be the same path for the worker and for its readers."""
     zone: str = ""
     rack: str = ""
     """Within the zone; empty for a rack that is not told from others."""

@@ -321,13 +321,16 @@ def _send(connection: socket.socket, message: dict[str, Any], descriptor: int | 
     connection.sendall(encoded)
 
 
-def open_socket(state_folder: Path) -> tuple[socket.socket, Path]:
+def open_socket(home: Path) -> tuple[socket.socket, Path]:
     """Listen on a Unix socket that only this user can reach; return it with its path.
+
+    Args:
+        home: A folder of the worker's own, below which the socket is, if the path is short enough.
 
     Raises:
         ConfigError: Its folder cannot be made, belongs to somebody else, or is open to others.
     """
-    path = _make_socket_folder(state_folder)
+    path = _make_socket_folder(home)
     status = path.parent.lstat()
     if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
         raise ConfigError("the socket's folder is not ours", subject=str(path.parent))
@@ -345,10 +348,10 @@ def open_socket(state_folder: Path) -> tuple[socket.socket, Path]:
     return listening, path
 
 
-def _make_socket_folder(state_folder: Path) -> Path:
+def _make_socket_folder(home: Path) -> Path:
     """Make the folder of a socket; return the socket's path in it."""
     failure: OSError | None = None
-    for path in _socket_paths(state_folder):
+    for path in _socket_paths(home):
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:  # its disk is full, perhaps
@@ -356,15 +359,15 @@ def _make_socket_folder(state_folder: Path) -> Path:
         else:
             return path
     raise ConfigError(
-        "the socket's folder cannot be made", subject=str(state_folder), hint=str(failure)
+        "the socket's folder cannot be made", subject=str(home), hint=str(failure)
     ) from failure
 
 
-def _socket_paths(state_folder: Path) -> Iterator[Path]:
+def _socket_paths(home: Path) -> Iterator[Path]:
     """Yield where a socket may be, the best place first."""
-    path = state_folder.absolute() / "socket" / "worker"
+    path = home.absolute() / "socket" / "worker"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
         yield path
-    # A deep state folder has a name too long for a socket; its digest is short.
-    name = hashlib.blake2b(os.fsencode(state_folder.absolute()), digest_size=8).hexdigest()
+    # A deep folder has a name too long for a socket; its digest is short.
+    name = hashlib.blake2b(os.fsencode(home.absolute()), digest_size=8).hexdigest()
     yield Path(tempfile.gettempdir()) / f"cachefs-{os.geteuid()}-{name}" / "worker"

@@ -212,6 +212,19 @@ def test_another_volume_or_another_mount_at_a_target_is_left_alone(node, target)
         subprocess.run([*inside, "umount", foreign], check=True)
 
 
+def test_a_workers_socket_is_where_the_mounts_pod_looks_for_it(node, system):
+    system.start_worker("worker-2", socket_folder=str(node.places.sockets))
+    try:
+        system.wait_for_members("worker-1", "worker-2")
+        members = system.api.get("/v1/view")["members"]
+        (path,) = [each["socket_path"] for each in members if each["worker"] == "worker-2"]
+        assert path == str(node.places.sockets / "worker-2/socket/worker")
+        assert os.path.exists(path)  # noqa: PTH110 - a socket's path
+    finally:
+        system.kill("worker-2")
+        system.wait_for_members("worker-1")
+
+
 def test_workers_have_a_folder_in_common_with_the_mount(node, target):
     one = node.target("worker-1")
     for place in (target, one):
