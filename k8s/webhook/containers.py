@@ -39,6 +39,7 @@ _RUN_VOLUME = f"{PREFIX}-run"
 _USER = 65532
 _START_SECONDS = 600
 """How long a sidecar may take until it serves; then the pod's start fails."""
+_PROBE_SECONDS = 2
 _SMALL = {"cpu": "100m", "memory": "256Mi"}
 _LIMIT = {"memory": "1Gi"}
 _WHOLE = {"cpu": "1", "memory": "1Gi"}
@@ -107,7 +108,7 @@ def mounting(
     return {
         **made,
         "restartPolicy": "Always",
-        "startupProbe": _probe("mountpoint", "-q", folder),
+        "startupProbe": _probe("python", "-m", "cachefs.k8s.webhook.showing", "--check", folder),
         # Without it neither FUSE nor a mount that others see is possible.
         "securityContext": {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True},
         "volumeMounts": [
@@ -190,8 +191,9 @@ def _security(pod: Any) -> Document:  # Any: JSON
 def _probe(*words: str) -> Document:
     return {
         "exec": {"command": list(words)},
-        "periodSeconds": 1,
-        "failureThreshold": _START_SECONDS,
+        "periodSeconds": _PROBE_SECONDS,
+        "timeoutSeconds": 5,
+        "failureThreshold": _START_SECONDS // _PROBE_SECONDS,
     }
 
 

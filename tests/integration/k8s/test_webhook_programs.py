@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import boto3
+import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -20,6 +21,7 @@ from cachefs.config.reading import reading_token
 from cachefs.config.schema import ReaderConfig
 from cachefs.errors import DeniedError, NotKnownError
 from cachefs.transport.api import Api
+from tests.fuse.mounting import why_no_mounts
 from tests.integration.systems import PacedOrigin, System, wait_for
 
 pytestmark = pytest.mark.slow
@@ -227,3 +229,41 @@ def test_the_endpoint_serves_what_the_pod_names_to_programs_that_know_s3(environ
     finally:
         os.kill(process.pid, signal.SIGTERM)
         process.stop()
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "")
+def test_a_dataset_is_mounted_until_the_container_ends(environment, volume, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    program = [sys.executable, "-m", "cachefs.k8s.webhook.showing"]
+    command = [*program, "team-a/llama", str(volume)]
+
+    def checked():
+        return subprocess.run([*program, "--check", volume], check=False).returncode == 0
+
+    def mounted():
+        process = subprocess.Popen(command, env={**os.environ, **environment, "CACHEFS_RUN": run})
+        wait_for(checked, SECONDS, what="it is not mounted")
+        assert (volume / "weights" / "b.bin").read_bytes() == FILES["weights/b.bin"]
+        return process
+
+    try:
+        process = mounted()
+        assert (run / "token").stat().st_mode & 0o777 == 0o600
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        assert not volume.is_mount()
+        # A container that was killed leaves a mount that serves nobody; the next one clears it away.
+        process = mounted()
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            each.kill()
+        process.wait(SECONDS)
+        assert not checked()
+        process = mounted()
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        assert list(volume.iterdir()) == []
+    finally:
+        process.kill()
+        subprocess.run(["umount", "-l", str(volume)], check=False, capture_output=True)
