@@ -72,6 +72,10 @@ class DeniedError(CacheFSError, PermissionError):
     """The caller's token is missing or wrong."""
 
 
+class NotAllowedError(CacheFSError, PermissionError):
+    """What was asked is not for the namespace in whose name it was asked."""
+
+
 class OriginError(CacheFSError):
     """The store of record did not give what was asked."""
 

@@ -23,6 +23,7 @@ _CODES: dict[type[CacheFSError], int] = {
     errors.DeadlineError: 7,
     errors.CapacityError: 8,
     errors.DeniedError: 9,
+    errors.NotAllowedError: 9,
     errors.ConflictError: 10,
     errors.StepCancelledError: RUN_CANCELLED,
     errors.FlowError: RUN_FAILED,

@@ -14,6 +14,7 @@ from cachefs.config.schema import OriginConfig
 from cachefs.core.datasets import Dataset, OriginSpec, Version
 from cachefs.core.manifest import FileEntry, Manifest, name_file_version
 from cachefs.core.names import printable
+from cachefs.core.tenants import Tenants
 from cachefs.errors import CapacityError, ConfigError, OriginUnavailableError
 from cachefs.ports import Origin, OriginFile, Runtime, Task
 
@@ -60,9 +61,11 @@ class Lister:
         config: OriginConfig,
         runtime: Runtime,
         *,
+        tenants: Tenants,
         manifest_limit_bytes: int,
     ) -> None:
-        """List with the coordinator's own limits on origins."""
+        """List with the coordinator's own limits on origins, what each namespace may name."""
+        self._tenants = tenants
         self._open_origin = open_origin
         self._config = config
         self._runtime = runtime
@@ -80,7 +83,9 @@ class Lister:
             OriginError: The origin cannot be listed.
             ConfigError: A checksum names no file, or contradicts the origin, or a path is illegal.
             CapacityError: There are too many files for one manifest.
+            NotAllowedError: The origin is not for the dataset's namespace.
         """
+        self._tenants.check_origin(dataset.name.namespace, dataset.origin)
         origin = self._open_origin(
             dataset.origin,
             self._config,

@@ -51,6 +51,7 @@ from cachefs.core.jobs import WarmJob
 from cachefs.core.membership import Member
 from cachefs.core.names import DatasetName, WorkerId, parse_path, printable
 from cachefs.core.residency import Summary
+from cachefs.core.tenants import Tenants
 from cachefs.errors import (
     CacheFSError,
     ConfigError,
@@ -96,7 +97,11 @@ class Coordinator:
         self.members = Members(store, runtime, cluster, self.events)
         self.uses = Uses(store, runtime)
         lister = Lister(
-            open_origin, config.origin, runtime, manifest_limit_bytes=config.manifest_limit_bytes
+            open_origin,
+            config.origin,
+            runtime,
+            tenants=Tenants(config.tenants.trusted, config.tenants.sources),
+            manifest_limit_bytes=config.manifest_limit_bytes,
         )
         self.catalogue = Catalogue(store, runtime, config, self.events, lister)
         self.residency = Residency(

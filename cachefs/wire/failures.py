@@ -16,6 +16,7 @@ STATUS: dict[type[CacheFSError], tuple[int, str]] = {
     errors.NotKnownError: (404, "NOT_FOUND"),
     errors.ConflictError: (409, "ALREADY_EXISTS"),
     errors.DeniedError: (401, "UNAUTHENTICATED"),
+    errors.NotAllowedError: (403, "PERMISSION_DENIED"),
     errors.OriginError: (502, "UNKNOWN"),
     errors.OriginNotFoundError: (502, "NOT_FOUND"),
     errors.OriginDeniedError: (502, "PERMISSION_DENIED"),

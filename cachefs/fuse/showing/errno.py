@@ -18,6 +18,7 @@ ERRNO: dict[type[CacheFSError], int] = {
     errors.NotKnownError: errno.ENOENT,
     errors.ConflictError: errno.EIO,
     errors.DeniedError: errno.EACCES,
+    errors.NotAllowedError: errno.EACCES,
     errors.OriginError: errno.EIO,
     errors.OriginNotFoundError: errno.ESTALE,
     errors.OriginDeniedError: errno.EACCES,

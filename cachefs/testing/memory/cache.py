@@ -239,7 +239,14 @@ class MemoryCache:
         by_zone: dict[str, int] = {}
         for member in live:
             by_zone[member.zone] = by_zone.get(member.zone, 0) + 1
-        return PoolStatus(name, pool.wanted, pool.wanted_by_zone, len(live), by_zone, 0)
+        return PoolStatus(
+            name, pool.wanted, pool.wanted_by_zone, len(live), by_zone, 0, pool.exclusive
+        )
+
+    def give_pool(self, name: str, namespace: str) -> None:
+        """Make a pool a namespace's own."""
+        before = self._pools.get(name, Pool(name=name))
+        self._pools[name] = changed(before, PoolChange(exclusive=namespace), at=0.0)
 
     def pool_of(self, name: DatasetName) -> str:
         """Return the pool of a dataset."""
