@@ -37,6 +37,8 @@ CLUSTER_ROLES = Kind(
 CLUSTER_ROLE_BINDINGS = Kind(
     "ClusterRoleBinding", "clusterrolebindings", "rbac.authorization.k8s.io/v1", namespaced=False
 )
+RESOURCE_QUOTAS = Kind("ResourceQuota", "resourcequotas", "v1")
+CSI_NODES = Kind("CSINode", "csinodes", "storage.k8s.io/v1", namespaced=False)
 CSI_DRIVERS = Kind("CSIDriver", "csidrivers", "storage.k8s.io/v1", namespaced=False)
 STORAGE_CLASSES = Kind("StorageClass", "storageclasses", "storage.k8s.io/v1", namespaced=False)
 PRIORITY_CLASSES = Kind(

@@ -6,7 +6,7 @@ that fails to look says so instead of hiding the others.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,13 +33,18 @@ def doctor(
     Looks at versions, limits, memory, mounts, the state folder, ports, clocks, and whether the
     datasets fit. The exit code is 1 if something is wrong.
     """
+    from cachefs.cli.checks import examine
+
+    show([*(_fixed() if fix else ()), *examine(os.environ, state)], as_json=as_json)
+
+
+def show(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+    """Print what checks found, and end with 1 if something is wrong."""
     from rich.text import Text
 
-    from cachefs.cli.checks import examine
     from cachefs.cli.exits import FAILURE
     from cachefs.core.names import printable
 
-    findings = [*(_fixed() if fix else ()), *examine(os.environ, state)]
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:
         print_json(

@@ -25,7 +25,7 @@ from cachefs.k8s.manifests.parts import (
 )
 from cachefs.k8s.manifests.webhook import WEBHOOK_HTTP, WEBHOOK_HTTPS
 
-_ANY_POD = {"namespaceSelector": {}}
+_ANY_POD: Document = {"namespaceSelector": {}}
 _NAME = "kubernetes.io/metadata.name"
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from cachefs.cli.kubernetes import charting, rendering
+from cachefs.cli.kubernetes import charting, doctor, installing, reading, rendering
 
 app = typer.Typer(
     name="k8s",
@@ -16,5 +16,9 @@ def kubernetes() -> None:
     """Kubernetes: the same processes as pods."""
 
 
+app.command("install")(installing.install)
+app.command("doctor")(doctor.doctor)
 app.command("render")(rendering.render)
 app.command("chart")(charting.chart)
+app.command("reader")(reading.reader)
+app.command("uninstall")(installing.uninstall)

@@ -1,0 +1,113 @@
+"""``cachefs k8s install`` and ``cachefs k8s uninstall``."""
+
+from typing import Annotated
+
+import typer
+
+from cachefs.cli.kubernetes import options
+from cachefs.cli.rendering import say
+from cachefs.config.units import parse_duration
+
+Wait = Annotated[
+    str, typer.Option("--wait", metavar="TIME", help="How long to wait for pods; 0 does not.")
+]
+
+
+def install(
+    *,
+    values: options.Values = None,
+    image: options.Image = None,
+    namespace: options.Namespace = "cachefs",
+    plain: options.Plain = False,
+    workers: options.Workers = None,
+    disk: options.Disk = None,
+    memory: options.Memory = None,
+    storage_class: options.StorageClass = None,
+    zones: options.Zones = None,
+    node_selector: options.NodeSelector = None,
+    store_secret: options.StoreSecret = None,
+    origins_secret: options.OriginsSecret = None,
+    csi: options.Csi = None,
+    webhook: options.Webhook = None,
+    observing: options.Observing = None,
+    kubeconfig: options.Kubeconfig = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be made, changed and removed.")
+    ] = False,
+    wait: Wait = "5m",
+) -> None:
+    """Install on a cluster, or change what is installed: what `cachefs k8s render` prints, and the token.
+
+    Run it again with the same words and nothing changes. A pool keeps the number of workers that it
+    was scaled to, unless --workers is given.
+    """
+    from cachefs.k8s.cluster import open_cluster
+    from cachefs.k8s.installing.applying import Installer
+    from cachefs.transport.runtime import ThreadRuntime
+
+    wanted = options.requested(
+        values,
+        image=image,
+        namespace=namespace,
+        plain=plain,
+        workers=workers,
+        disk=disk,
+        memory=memory,
+        storage_class=storage_class,
+        zones=zones,
+        node_selector=node_selector,
+        store_secret=store_secret,
+        origins_secret=origins_secret,
+        csi=csi,
+        webhook=webhook,
+        observing=observing,
+    )
+    seconds = parse_duration(wait)
+    installer = Installer(cluster=open_cluster(kubeconfig), runtime=ThreadRuntime(), say=say)
+    resizes = workers is not None
+    if dry_run:
+        lines = list(installer.plan(wanted, resizes=resizes))
+        for line in lines:
+            say(line)
+        if not lines:
+            say("nothing to do")
+        return
+    installer.install(wanted, resizes=resizes, wait_seconds=seconds)
+
+
+def uninstall(
+    *,
+    namespace: options.Namespace = "cachefs",
+    node_namespace: Annotated[
+        str, typer.Option("--node-namespace", help="Of what is privileged.")
+    ] = "cachefs-node",
+    kubeconfig: options.Kubeconfig = None,
+    delete_data: Annotated[
+        bool,
+        typer.Option(
+            "--delete-data",
+            help="Also all declared datasets, pools and flows, all volumes, the token, the namespaces.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if pods have volumes of datasets.")
+    ] = False,
+    wait: Wait = "2m",
+) -> None:
+    """Remove what `cachefs k8s install` made; what holds data stays.
+
+    Declared objects, the volumes of workers and of the coordinator, the token and the namespaces are
+    kept, and an installation that is made again goes on with them.
+    """
+    from cachefs.k8s.cluster import open_cluster
+    from cachefs.k8s.installing.removing import Remover
+    from cachefs.transport.runtime import ThreadRuntime
+
+    remover = Remover(
+        cluster=open_cluster(kubeconfig),
+        runtime=ThreadRuntime(),
+        say=say,
+        namespace=namespace,
+        node_namespace=node_namespace,
+    )
+    remover.remove(force=force, with_data=delete_data, wait_seconds=parse_duration(wait))
