@@ -7,6 +7,9 @@ the next hints better::
 
     advice = hint("llama@3fb2", gpu=WantedGpu(memory_gib=80))
     best = advice.nodes[0].node if advice.has_opinion else None
+
+Whoever has a queue asks about all of it at once (:func:`hint_queue`), so that a place goes to the job that it is
+best for and not to the first in line.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +27,19 @@ from cachefs.transport.api import Api
 __all__ = [
     "Gang",
     "Hint",
+    "OwnPlace",
     "RankedNode",
+    "WaitingJob",
     "WantedDataset",
     "WantedGpu",
     "hint",
+    "hint_queue",
     "tell_outcome",
 ]
 _TIMEOUT_SECONDS = 2.0
 """A scheduler that asks decides hundreds of times a minute."""
+_QUEUE_TIMEOUT_SECONDS = 5.0
+"""A queue of a thousand jobs takes a second or two to be matched with thousands of nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,10 @@ class Hint:
     """The node that is worth waiting for, which is kept; empty if none is."""
     reservation: str = ""
     """The token of the place that is kept, if one was asked for and could be."""
+    start: str = ""
+    """The node, or the asker's own place, on which a job of a queue starts; empty while others come first."""
+    starts_now: bool = False
+    """Whether it starts there at once; else it waits for the place, which is kept."""
     reason: str = ""
     """Why there is no opinion, or it is worth less than usual, for a log."""
     document: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +102,35 @@ class Hint:
     def has_opinion(self) -> bool:
         """Whether any node is better known than another."""
         return bool(self.nodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingJob:
+    """A job in a queue."""
+
+    job: str
+    """An id of its own."""
+    datasets: tuple[str | WantedDataset, ...] = ()
+    gang: Gang | None = None
+    gpu: WantedGpu | None = None
+    candidates: tuple[str, ...] = ()
+    """The nodes to choose from; all for none."""
+    selector: Mapping[str, str] = field(default_factory=dict)
+    expected_seconds: float | None = None
+    """How long it runs; learned from others of its datasets for ``None``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPlace:
+    """A place that the asker gives out itself: accelerators with a program that serves a dataset."""
+
+    name: str
+    node: str
+    holds: str | None = None
+    """The dataset that the program has in its accelerator."""
+    busy_seconds: float | None = None
+    """For how long its job has been ready; ``None`` if it is idle."""
+    idle_seconds: float = 0.0
 
 
 def hint(
@@ -146,7 +187,7 @@ def hint(
         "tenant": tenant,
         "datasets": [_dataset(each) for each in datasets],
         "gang": None if gang is None else _gang(gang),
-        "gpu": None if gpu is None else {name: getattr(gpu, name) for name in gpu.__slots__},
+        "gpu": None if gpu is None else _gpu(gpu),
         "candidates": list(candidates),
         "selector": dict(selector or {}),
         "loader": {"mode": loader, "required_fraction": required_fraction},
@@ -160,6 +201,59 @@ def hint(
         "renderings": list(renderings),
     }
     return _ask(question, partial(find_system, coordinator, token_file, state))
+
+
+def hint_queue(
+    jobs: Sequence[WaitingJob],
+    *,
+    waiting: int = 0,
+    places: Sequence[OwnPlace] = (),
+    reserve_seconds: float | None = None,
+    coordinator: str | None = None,
+    token_file: str | Path | None = None,
+    state: str | Path | None = None,
+) -> tuple[Hint, ...]:
+    """Ask where the jobs of a queue start, all at once; waits five seconds at most.
+
+    Args:
+        jobs: In the order of the line.
+        waiting: How many wait in all, if these are not all of them.
+        places: Where they could start, if the asker gives that out itself; else wherever accelerators are
+            free, or will be.
+        reserve_seconds: Keep places for so long. Only then may a job be told to wait for one.
+        coordinator: As in :func:`cachefs.sdk.open_dataset`.
+        token_file: Likewise.
+        state: Likewise.
+
+    Raises:
+        ConfigError: A dataset's name is malformed; nothing else is ever raised on purpose.
+    """
+    if not jobs:
+        return ()
+    question = {
+        "jobs": [_job(each, reserve_seconds) for each in jobs],
+        "waiting": waiting,
+        "places": [
+            {
+                "name": each.name,
+                "node": each.node,
+                "holds": each.holds,
+                "busy_s": each.busy_seconds,
+                "idle_s": each.idle_seconds,
+            }
+            for each in places
+        ],
+    }
+    try:
+        endpoint = find_system(coordinator, token_file, state)
+        api = Api(endpoint.coordinator, endpoint.token)
+        answer = api.post("/v1/hints/batch", question, timeout_seconds=_QUEUE_TIMEOUT_SECONDS)
+        hints = tuple(_hint(each) for each in answer["hints"])
+    except CacheFSError as error:
+        return (Hint(reason=str(error)),) * len(jobs)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return (Hint(reason=f"the answer makes no sense: {error!r}"),) * len(jobs)
+    return hints
 
 
 def tell_outcome(
@@ -210,7 +304,9 @@ def _ask(question: Mapping[str, Any], find: Callable[[], Endpoint]) -> Hint:
 
 def _hint(answer: Mapping[str, Any]) -> Hint:
     nodes = tuple(_ranked(each) for each in answer["nodes"])
-    gang, wait, kept = (answer.get(name) or {} for name in ("gang", "wait", "reservation"))
+    gang, wait, kept, start = (
+        answer.get(name) or {} for name in ("gang", "wait", "reservation", "start")
+    )
     assignment = gang.get("assignment") or {}
     return Hint(
         id=str(answer.get("hint_id", "")),
@@ -218,6 +314,8 @@ def _hint(answer: Mapping[str, Any]) -> Hint:
         gang=tuple(assignment[str(rank)] for rank in range(len(assignment))),
         wait_for=wait.get("node") or "",
         reservation=kept.get("token") or "",
+        start=start.get("place") or start.get("node") or "",
+        starts_now=bool(start.get("now")),
         reason=answer.get("degraded") or ("" if nodes else "no node is known"),
         document=answer,
     )
@@ -235,6 +333,23 @@ def _dataset(wanted: str | WantedDataset) -> dict[str, Any]:
         "affinity": "required" if wanted.required else "preferred",
         "weight": wanted.weight,
     }
+
+
+def _job(waiting: WaitingJob, reserve_seconds: float | None) -> dict[str, Any]:
+    return {
+        "job_id": waiting.job,
+        "datasets": [_dataset(each) for each in waiting.datasets],
+        "gang": None if waiting.gang is None else _gang(waiting.gang),
+        "gpu": None if waiting.gpu is None else _gpu(waiting.gpu),
+        "candidates": list(waiting.candidates),
+        "selector": dict(waiting.selector),
+        "expected_duration_s": waiting.expected_seconds,
+        "reserve": None if reserve_seconds is None else {"ttl_s": reserve_seconds},
+    }
+
+
+def _gpu(gpu: WantedGpu) -> dict[str, Any]:
+    return {name: getattr(gpu, name) for name in gpu.__slots__}
 
 
 def _gang(gang: Gang) -> dict[str, Any]:

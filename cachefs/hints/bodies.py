@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cachefs.coordinator.bodies import Body
-from cachefs.core.hints.answer import Action, GangHint, Hint, NodeHint, Seconds, Wait
+from cachefs.core.hints.answer import (
+    Action,
+    Breakdown,
+    GangHint,
+    Hint,
+    NodeHint,
+    Seconds,
+    Start,
+    Wait,
+)
 from cachefs.core.hints.nodes import NEVER
 
 _FOREVER = 365 * 86400.0
@@ -39,6 +48,18 @@ class BreakdownBody(Body):
     init_s: float
     bottleneck: str
     """What the longest part waits for: ``slot:n1``, ``nvme:n1``, ``nic:n1``, ``rack:r1``, ``origin:s3``."""
+
+    @classmethod
+    def of(cls, parts: Breakdown) -> "BreakdownBody":
+        """Show the parts."""
+        return cls.model_construct(
+            slot_s=_seconds(parts.slot),
+            image_s=_seconds(parts.image),
+            data_s=_seconds(parts.data),
+            load_s=_seconds(parts.load),
+            init_s=_seconds(parts.init),
+            bottleneck=parts.bottleneck,
+        )
 
 
 class BytesBody(Body):
@@ -115,20 +136,13 @@ class NodeBody(Body):
     @classmethod
     def of(cls, hint: NodeHint) -> "NodeBody":
         """Show a node."""
-        parts, split, fit = hint.breakdown, hint.split, hint.fit
+        split, fit = hint.split, hint.fit
         return cls.model_construct(
             node=hint.node,
             rank=hint.rank,
             score=round(hint.score, 2),
             ready_s=SecondsBody.of(hint.ready),
-            breakdown=BreakdownBody.model_construct(
-                slot_s=_seconds(parts.slot),
-                image_s=_seconds(parts.image),
-                data_s=_seconds(parts.data),
-                load_s=_seconds(parts.load),
-                init_s=_seconds(parts.init),
-                bottleneck=parts.bottleneck,
-            ),
+            breakdown=BreakdownBody.of(hint.breakdown),
             bytes=BytesBody.model_construct(
                 total=round(split.total),
                 gpu=round(split.gpu),
@@ -233,6 +247,29 @@ class ActionBody(Body):
         )
 
 
+class StartBody(Body):
+    """Where a job of a line starts, so that all of it is best off."""
+
+    node: str
+    place: str | None
+    """The asker's own name of it; absent for any of the node's accelerators that fit."""
+    now: bool
+    """Whether it can start at once; else the place is kept, and ``wait`` says when it is free."""
+    ready_s: float
+    breakdown: BreakdownBody
+
+    @classmethod
+    def of(cls, start: Start) -> "StartBody":
+        """Show where a job starts."""
+        return cls.model_construct(
+            node=start.node,
+            place=start.place or None,
+            now=start.is_now,
+            ready_s=_seconds(start.breakdown.ready),
+            breakdown=BreakdownBody.of(start.breakdown),
+        )
+
+
 class ReservationBody(Body):
     """A place that is kept."""
 
@@ -257,6 +294,8 @@ class HintBody(Body):
     wait: WaitBody
     reservation: ReservationBody | None
     """The place that was kept, if one was asked for and could be."""
+    start: StartBody | None
+    """Where it starts, if it was asked about with the others of its line; absent while others come first."""
     actions: list[ActionBody]
     refused: dict[str, str]
     """Candidates that cannot take the job, and why."""
@@ -282,11 +321,19 @@ class HintBody(Body):
             gang=None if hint.gang is None else GangHintBody.of(hint.gang),
             wait=WaitBody.of(hint.wait, hint),
             reservation=reservation,
+            start=None if hint.start is None else StartBody.of(hint.start),
             actions=[ActionBody.of(each) for each in hint.actions],
             refused=dict(hint.refused),
             degraded=hint.degraded,
             renderings=dict(renderings or {}),
         )
+
+
+class LineHintsBody(Body):
+    """The answers for a line."""
+
+    hints: list[HintBody]
+    """One for each job, in the order of the line."""
 
 
 class LearnedBody(Body):

@@ -20,9 +20,10 @@ from cachefs.hints.presenting import (
     check_renderings,
     hint_body,
     learned_body,
+    line_body,
     reservation_body,
 )
-from cachefs.hints.questions import OutcomeBody, QuestionBody
+from cachefs.hints.questions import LineBody, OutcomeBody, QuestionBody
 from cachefs.hints.service import HintService
 from cachefs.hints.watching import UPDATE_SECONDS, Watchers, what_it_says
 from cachefs.ports import Runtime
@@ -51,6 +52,14 @@ class HintsServicer(rpc.HintsServicer):
         body, question = _question(request)
         hint = self._service.answer(question)
         return _message(hint_body(hint, question, self._service.kept(hint), names=body.renderings))
+
+    def AskBatch(  # noqa: N802
+        self, request: pb.HintBatch, _context: grpc.ServicerContext
+    ) -> pb.HintList:
+        """Say of all jobs of a queue where they start."""
+        document = MessageToDict(request, preserving_proto_field_name=True)
+        told = line_body(self._service, _body(LineBody, document))
+        return ParseDict(told.model_dump(mode="json", exclude_none=True), pb.HintList())
 
     def TellOutcome(  # noqa: N802
         self, request: pb.HintOutcome, _context: grpc.ServicerContext

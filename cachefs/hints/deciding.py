@@ -4,8 +4,9 @@ All of it is reckoned in columns, for every node at once, while the inventory st
 are shown of a node (:mod:`.describing`) is made for the few nodes of the answer alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from cachefs.core.hints.fleet import Column, Fleet, Rows
 from cachefs.core.hints.learning import Lessons, taught
 from cachefs.core.hints.scoring import hundredths, ordered
 from cachefs.core.hints.slots import Openings, Slots
-from cachefs.core.hints.spread import nowhere
+from cachefs.core.hints.spread import Seen, Split, Spread, nowhere
 from cachefs.hints.inventory import Found
 
 _IMAGES_LIMIT = 256
@@ -60,10 +61,13 @@ class Asked:
         """The asker's id of the job; the hint's for none."""
         return self.question.job or self.id
 
-    @property
-    def files(self) -> int:
-        """How many are read."""
-        return sum(found.files for found in self.found if found is not None)
+    def files(self, loaded: Collection[int] = ()) -> int:
+        """Return how many are read, but for those of some readings."""
+        return sum(
+            found.files
+            for index, found in enumerate(self.found)
+            if found is not None and index not in loaded
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,7 @@ class Decider:
         """Decide among the nodes of a fleet."""
         self.fleet = fleet
         self.slots = Slots(fleet)
-        self._lessons = lessons
+        self.lessons = lessons
         self._prices = prices
         self._images: dict[str, _Image] = {}
         self._given = self._taught = Links()
@@ -121,7 +125,7 @@ class Decider:
         """Return the links with what was learned of them; the fleet's columns get it, too."""
         taught_for = (lessons_revision, self.fleet.revision)
         if self._given is not links or self._taught_for != taught_for:
-            self._taught = taught(self._lessons.efficiencies, self.fleet, links)
+            self._taught = taught(self.lessons.efficiencies, self.fleet, links)
             self._given, self._taught_for = links, taught_for
         return self._taught
 
@@ -132,6 +136,7 @@ class Decider:
         *,
         taken: Mapping[str, Sequence[Taken]],
         now: float,
+        loaded: Collection[int] = (),
     ) -> Decided:
         """Put the nodes in order.
 
@@ -140,10 +145,12 @@ class Decider:
             links: As :meth:`links` returns them.
             taken: What is promised to others, by node.
             now: The moment.
+            loaded: Readings that are in the accelerator already, wherever the job starts.
         """
         question, fleet = asked.question, self.fleet
         located = tuple(
-            None if found is None else locate(found.spread, fleet) for found in asked.found
+            None if found is None else _located(found, fleet, is_loaded=index in loaded)
+            for index, found in enumerate(asked.found)
         )
         pairs = [
             (reading, one)
@@ -156,13 +163,16 @@ class Decider:
         openings = self.slots.openings(wanted, now=now, taken=taken)
         shares = [(reading.weight, _share(reading, one, question)) for reading, one in pairs]
         everything = self._everything([one for _, one in shares])
-        reckoned = self._estimate(asked, everything, links, openings.seconds)
+        reckoning = _Reckoning(
+            question, asked.subject, asked.files(loaded), links, openings.seconds
+        )
+        reckoned = self._estimate(reckoning, everything)
         rows = np.flatnonzero(may & np.isfinite(reckoned.ready))
         seconds = reckoned.ready
         if len({weight for weight, _ in shares}) > 1:
             mean = sum(weight for weight, _ in shares) / len(shares)
             weighted = self._everything([_scaled(one, weight / mean) for weight, one in shares])
-            seconds = self._estimate(asked, weighted, links, openings.seconds).ready
+            seconds = self._estimate(reckoning, weighted).ready
         price = self._prices.egress_usd_per_gb / 1e9
         rows = ordered(
             fleet,
@@ -202,17 +212,17 @@ class Decider:
             return question.gpu, ()
         return None, (NO_ACCELERATORS,)
 
-    def _estimate(self, asked: Asked, located: Located, links: Links, slot: Column) -> Estimate:
-        question = asked.question
+    def _estimate(self, reckoning: "_Reckoning", located: Located) -> Estimate:
+        question = reckoning.question
         return estimate(
             self.fleet,
             located,
-            links,
-            slot=slot,
+            reckoning.links,
+            slot=reckoning.slot,
             loader=question.loader,
             image=self._image(question),
-            init=self._lessons.starts.of(asked.subject),
-            files=asked.files,
+            init=self.lessons.starts.of(reckoning.subject),
+            files=reckoning.files,
         )
 
     def _everything(self, located: list[Located]) -> Located:
@@ -233,6 +243,16 @@ class Decider:
         return seconds
 
 
+class _Reckoning(NamedTuple):
+    """What the estimates of one question have in common."""
+
+    question: Question
+    subject: str
+    files: int
+    links: Links
+    slot: Column
+
+
 class _Image:
     """Which nodes have a container image."""
 
@@ -250,6 +270,15 @@ class _Image:
                 self._there[row] = self._name in fleet.at(row).images
             self._revision = fleet.revision
         return self._there
+
+
+def _located(found: Found, fleet: Fleet, *, is_loaded: bool) -> Located:
+    """Return where a reading's bytes are."""
+    if not is_loaded:
+        return locate(found.spread, fleet)
+    return locate(
+        Spread(total=found.spread.total, elsewhere=Seen(Split(gpu=found.spread.total))), fleet
+    )
 
 
 def _share(reading: Reading, located: Located, question: Question) -> Located:

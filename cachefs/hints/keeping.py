@@ -90,8 +90,8 @@ class Keeper:
         with self._turn:
             yield self._reservations
 
-    def taken(self, *, but_for: str = "") -> dict[str, tuple[Taken, ...]]:
-        """Return what is promised of each node, to others than one job."""
+    def taken(self, *, but_for: str | frozenset[str] = "") -> dict[str, tuple[Taken, ...]]:
+        """Return what is promised of each node, to others than one job or several."""
         with self._turn:
             return self._reservations.taken(now=self._runtime.monotonic(), but_for=but_for)
 

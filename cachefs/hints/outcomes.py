@@ -33,6 +33,8 @@ class Given:
     """Of the place that was kept; empty for none."""
     nodes: Mapping[str, Breakdown]
     """What was said of each node; of a gang's, what was said of all its members together."""
+    is_loaded: bool = False
+    """Whether the job was sent where nothing had to be read: that teaches nothing of reading."""
     is_told: bool = False
     """Whether its outcome is known."""
 
@@ -42,12 +44,15 @@ class Given:
         nodes = {each.node: each.breakdown for each in hint.nodes}
         if hint.gang is not None and hint.gang.breakdown is not None:
             nodes |= dict.fromkeys(hint.gang.assignment, hint.gang.breakdown)
+        if hint.start is not None:
+            nodes[hint.start.node] = hint.start.breakdown
         return cls(
             subject=str(question.readings[0].dataset) if question.readings else "",
             accelerators=0 if question.gpu is None else max(question.gpu.count, 1),
             runs_seconds=question.expected_seconds,
-            token=hint.wait.reservation if hint.wait is not None else hint.reservation,
+            token=hint.token,
             nodes=nodes,
+            is_loaded=hint.start is not None and hint.start.is_loaded,
         )
 
     def estimated(self, node: str) -> Breakdown:
@@ -140,7 +145,8 @@ def learn(
     estimated = given.estimated(node)
     if not given.is_told:
         known = {name: value for name, value in phases.items() if name in PHASES}
-        lessons.outcome(given.subject, estimated, seconds, known)
+        if not given.is_loaded:
+            lessons.outcome(given.subject, estimated, seconds, known)
         given.is_told = True
     if "run" in phases:
         lessons.runs.learn(given.subject, phases["run"])

@@ -7,7 +7,7 @@ One member goes to the best node; the members of a gang go where they are ready 
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from cachefs.core.hints.answer import Action, GangHint, Wait
@@ -16,9 +16,9 @@ from cachefs.core.hints.fleet import Fleet
 from cachefs.core.hints.gangs import NoPlace, solve
 from cachefs.core.hints.joint import Work, joined
 from cachefs.core.hints.learning import Lessons
-from cachefs.core.hints.nodes import Node
+from cachefs.core.hints.nodes import NEVER, Node
 from cachefs.core.hints.reserving import Asker, Refusal, Reservation, Reservations
-from cachefs.core.hints.waiting import Offer, offer
+from cachefs.core.hints.waiting import Offer, better, offer
 from cachefs.hints.actions import NODES_MAX, lacking
 from cachefs.hints.deciding import Decided
 
@@ -71,12 +71,12 @@ class Placer:
             return self._place_gang(decided)
         if not len(decided.rows):
             return Placed()
-        return self._on(decided, (self._fleet.names[int(decided.rows[0])],))
+        return self.on(decided, (self._fleet.names[int(decided.rows[0])],))
 
     def keep(self, decided: Decided, placed: Placed, reservations: Reservations) -> Placed:
         """Keep that place for the job, or a better one that it has to wait for."""
-        asker = _asker(decided)
-        self._follow(reservations, decided.now)
+        asker = asker_of(decided)
+        self.follow(reservations, decided.now)
         reservations.line_up(asker, now=decided.now)
         kept = self._keep_best(decided, placed, reservations, asker)
         if not decided.asked.question.job:
@@ -89,6 +89,11 @@ class Placer:
     ) -> Placed:
         if placed.gang is not None or decided.asked.question.gang is not None:
             return self._keep(decided, placed, reservations, asker)
+        held = reservations.of(asker.job, now=decided.now)
+        if held is not None and not held.claimed:
+            again = self._keep_again(decided, held, reservations, asker)
+            if again is not None:
+                return again
         offered = offer(
             decided.ready, decided.slot, decided.rows, waits=reservations.waits(asker.job)
         )
@@ -102,14 +107,43 @@ class Placer:
         if free is None:
             note = refusal or "nothing is free, and nobody knows when something will be"
             return replace(placed, notes=(*placed.notes, f"no place is kept: {note}"))
-        best = self._on(decided, (self._fleet.names[free],))
+        best = self.on(decided, (self._fleet.names[free],))
         return self._keep(decided, best, reservations, asker)
 
-    def _follow(self, reservations: Reservations, now: float) -> None:
-        """Move what is kept to when its nodes, as they are now, will have room for it."""
+    def _keep_again(
+        self, decided: Decided, held: Reservation, reservations: Reservations, asker: Asker
+    ) -> Placed | None:
+        """Keep the place that a job has, unless another has become clearly better.
+
+        Who waits asks again. That costs it nothing, and is no other wait.
+        """
+        row = self._fleet.row(held.places[0].node)
+        if len(held.places) > 1 or row is None or row not in decided.rows:
+            return None
+        waits = reservations.waits(held.job)
+        moved = better(decided.ready, decided.slot, decided.rows, row, waits=waits)
+        at = row if moved is None else moved
+        free, ready = float(decided.slot[at]), float(decided.ready[at])
+        if moved is not None:
+            kept = self._keep_offer(decided, Offer(at, free, ready, NEVER), reservations, asker)
+            return kept if kept.token else None
+        placed = self.on(decided, (held.places[0].node,))
+        wait = None if free <= 0 else _wait(decided, placed.nodes[0], free, ready, held)
+        return replace(placed, token=held.token, wait=wait)
+
+    def follow(
+        self, reservations: Reservations, now: float, others: Mapping[str, Node] | None = None
+    ) -> None:
+        """Move what is kept to when its nodes, as they are now, will have room for it.
+
+        Args:
+            reservations: What is kept.
+            now: The moment.
+            others: Nodes that are not the fleet's, by name.
+        """
         names = {place.node for each in reservations.held(now=now) for place in each.places}
         nodes = {name: node for name in names if (node := self._fleet.node(name)) is not None}
-        reservations.follow(nodes, now=now)
+        reservations.follow(nodes | dict(others or {}), now=now)
 
     def _place_gang(self, decided: Decided) -> Placed:
         question = decided.asked.question
@@ -128,7 +162,7 @@ class Placer:
             bottleneck=choice.breakdown.bottleneck,
             breakdown=choice.breakdown,
         )
-        placed = self._on(decided, choice.assignment)
+        placed = self.on(decided, choice.assignment)
         return replace(placed, gang=hint, slowest=choice.slowest)
 
     def _work(self, decided: Decided) -> Work:
@@ -146,11 +180,11 @@ class Placer:
             loader=question.loader,
             image=decided.estimate.image,
             init=self._lessons.starts.of(decided.asked.subject),
-            files=decided.asked.files,
+            files=decided.asked.files(),
             block_bytes=self._block_bytes,
         )
 
-    def _on(self, decided: Decided, nodes: tuple[str, ...]) -> Placed:
+    def on(self, decided: Decided, nodes: tuple[str, ...]) -> Placed:
         """Return a placement on some nodes, with what they lack."""
         size, keeping = len(nodes), self._keeping()
         actions: list[Action] = []
@@ -179,12 +213,12 @@ class Placer:
     def _keep_offer(
         self, decided: Decided, offered: Offer, reservations: Reservations, asker: Asker
     ) -> Placed:
-        placed = self._on(decided, (self._fleet.names[offered.row],))
+        placed = self.on(decided, (self._fleet.names[offered.row],))
         made = self._try(decided, placed.nodes, reservations, asker)
         if isinstance(made, Refusal):
             return replace(placed, notes=(made.reason,))
         free, ready = offered.free_seconds, offered.ready_seconds
-        wait = _wait(decided, placed.nodes[0], free, ready, made)
+        wait = None if free <= 0 else _wait(decided, placed.nodes[0], free, ready, made)
         return replace(placed, token=made.token, wait=wait)
 
     def _try(
@@ -223,7 +257,8 @@ def _wait(
     )
 
 
-def _asker(decided: Decided) -> Asker:
+def asker_of(decided: Decided) -> Asker:
+    """Return who stands in line for the job."""
     question, fleet = decided.asked.question, decided.fleet
     named = frozenset(question.candidates)
     if len(fleet.rows(named)) == fleet.column("alive").sum():

@@ -7,10 +7,12 @@ from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Question
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError
-from cachefs.hints.bodies import HintBody, LearnedBody, ReservationBody, moment
+from cachefs.hints.bodies import HintBody, LearnedBody, LineHintsBody, ReservationBody, moment
 from cachefs.hints.keeping import KeptPlace
 from cachefs.hints.outcomes import Learned
+from cachefs.hints.questions import LineBody
 from cachefs.hints.renderings import RENDERINGS
+from cachefs.hints.service import HintService
 
 
 def check_renderings(names: Sequence[str] | None) -> None:
@@ -46,6 +48,27 @@ def hint_body(
         hint,
         renderings_of(hint, question, names),
         None if kept is None else reservation_body(kept),
+    )
+
+
+def line_body(service: HintService, body: LineBody) -> LineHintsBody:
+    """Return the answers for a line.
+
+    Raises:
+        ConfigError: Something in the question makes no sense.
+    """
+    line = body.value()
+    names = [job.renderings for job in body.jobs]
+    for each in names:
+        check_renderings(each)
+    hints = service.answer_line(line)
+    kept = {place.token: place for place in service.reservations()}
+    told = zip(hints, line.questions, names, strict=True)
+    return LineHintsBody.model_construct(
+        hints=[
+            hint_body(hint, question, kept.get(hint.token), names=chosen)
+            for hint, question, chosen in told
+        ]
     )
 
 

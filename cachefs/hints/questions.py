@@ -13,8 +13,10 @@ from cachefs.coordinator.bodies import Body, Text, Texts
 from cachefs.core.hints.asking import (
     Affinity,
     Gang,
+    Line,
     Loader,
     LoaderMode,
+    OwnPlace,
     Question,
     Reading,
     WantedGpu,
@@ -23,6 +25,11 @@ from cachefs.core.hints.asking import (
 from cachefs.errors import ConfigError
 
 DATASETS_MAX = 64
+JOBS_MAX = 1024
+"""Of a line that is asked about at once; 64 are matched with one another at a time."""
+PLACES_MAX = 10_000
+_LINE_NODES = 4
+"""Nodes in the answer for each job of a line, which is told where to start."""
 LIMIT_MAX = 10_000
 _LABELS_MAX = 256
 _PHASES_MAX = 32
@@ -195,6 +202,61 @@ class QuestionBody(Body):
             explain=self.explain,
             prefetch=self.prefetch,
             dry_run=self.dry_run,
+        )
+
+
+class OwnPlaceBody(Body):
+    """A place that the asker gives out itself: accelerators with a program that serves a dataset."""
+
+    name: Text
+    node: Text
+    holds: Text | None = None
+    """``[namespace/]name[@version]``: what its program has in the accelerator, and need not load again."""
+    busy_s: Annotated[float, Field(ge=0, le=_YEAR)] | None = None
+    """For how long its job has been ready there; absent if it is idle."""
+    idle_s: Annotated[float, Field(ge=0, le=_YEAR)] = 0.0
+    """For how long it has been idle: of several that hold the same, the last used is taken first."""
+
+    def value(self) -> OwnPlace:
+        """Return the place."""
+        dataset, version = dataset_named(self.holds) if self.holds else (None, None)
+        return OwnPlace(
+            name=self.name,
+            node=self.node,
+            dataset=dataset,
+            version=version,
+            busy_seconds=self.busy_s,
+            idle_seconds=self.idle_s,
+        )
+
+
+class LineBody(Body):
+    """Jobs that wait in a queue: who of them starts where, so that all are best off?"""
+
+    jobs: Annotated[list[QuestionBody], Field(min_length=1, max_length=JOBS_MAX)]
+    """In the order of the line; each needs an id. Those with ``reserve`` may be told to wait."""
+    waiting: Annotated[int, Field(ge=0)] = 0
+    """How many wait in all, if these are not all of them."""
+    places: Annotated[list[OwnPlaceBody], Field(max_length=PLACES_MAX)] = Field(
+        default_factory=list
+    )
+    """Where they could start; wherever accelerators are free, or will be, if absent."""
+
+    def value(self) -> Line:
+        """Return what is asked.
+
+        Raises:
+            ConfigError: Something in it makes no sense.
+        """
+        for job in self.jobs:
+            # Of a whole line nobody wants all forms and many nodes of each, unless they are asked for.
+            job.renderings = job.renderings or []
+            if "limit" not in job.model_fields_set:
+                job.limit = _LINE_NODES
+        return Line(
+            questions=tuple(job.value() for job in self.jobs),
+            waiting=self.waiting,
+            places=tuple(place.value() for place in self.places),
         )
 
 

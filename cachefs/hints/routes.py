@@ -12,14 +12,22 @@ from starlette.responses import StreamingResponse
 
 from cachefs.coordinator.bodies import Text
 from cachefs.core.hints.asking import Question
-from cachefs.hints.bodies import HintBody, LearnedBody, ReservationsBody
+from cachefs.hints.bodies import HintBody, LearnedBody, LineHintsBody, ReservationsBody
 from cachefs.hints.presenting import (
     check_renderings,
     hint_body,
     learned_body,
+    line_body,
     reservation_body,
 )
-from cachefs.hints.questions import DATASETS_MAX, LIMIT_MAX, OutcomeBody, QuestionBody, ReadingBody
+from cachefs.hints.questions import (
+    DATASETS_MAX,
+    LIMIT_MAX,
+    LineBody,
+    OutcomeBody,
+    QuestionBody,
+    ReadingBody,
+)
 from cachefs.hints.service import HintService
 from cachefs.hints.watching import Watchers
 
@@ -47,6 +55,11 @@ def _hint_routes(service: HintService, watchers: Watchers) -> APIRouter:
         shown = hint_body(hint, question, service.kept(hint), names=body.renderings)
         # The answer is ours: it is written once, and not checked against its own description.
         return Response(shown.model_dump_json(), media_type=_JSON)
+
+    @router.post("/batch", responses={200: {"model": LineHintsBody}})
+    def ask_for_all(body: LineBody) -> Response:
+        """Say of all jobs of a queue where they start, so that all of them are best off."""
+        return Response(line_body(service, body).model_dump_json(), media_type=_JSON)
 
     @router.post("/{hint}/outcome")
     def tell_outcome(hint: Id, body: OutcomeBody) -> LearnedBody:

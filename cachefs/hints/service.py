@@ -13,11 +13,11 @@ does not answer keeps no place, and the hint says so in ``degraded``.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cachefs.core.hints.answer import Hint
-from cachefs.core.hints.asking import Question
+from cachefs.core.hints.answer import Hint, Start
+from cachefs.core.hints.asking import Line, Question, Reading
 from cachefs.core.hints.learning import Lessons
 from cachefs.core.names import printable
 from cachefs.errors import CoordinatorUnavailableError, NotKnownError
@@ -26,8 +26,9 @@ from cachefs.hints.deciding import Asked, Decided, Decider, Prices
 from cachefs.hints.describing import Trust, node_hints, refused
 from cachefs.hints.inventory import Found, Inventory
 from cachefs.hints.keeping import Keeper, KeptPlace
+from cachefs.hints.lining import Ground, Liner, Own, held_readings
 from cachefs.hints.outcomes import GivenHints, Learned, learn
-from cachefs.hints.placing import Placer
+from cachefs.hints.placing import Placed, Placer
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Sample
 
@@ -95,6 +96,7 @@ class HintService:
                 block_bytes=rules.block_bytes,
                 keeping=prefetches.nodes,
             )
+        self._liner = Liner(self._decider, self._placer, lessons)
 
     # ---- questions ----------------------------------------------------------------------------
 
@@ -110,27 +112,58 @@ class HintService:
             ConfigError: A pattern of files cannot match anything.
         """
         began = self._runtime.monotonic()
-        found, unknown = self._find(question)
-        number = f"{round(self._runtime.wall() * 1000):011x}"
-        number += f"{self._runtime.random.getrandbits(32):08x}"
-        asked = Asked(id=f"h-{number}", question=question, found=found, notes=unknown)
-        hint = self._decided(asked)
-        if not question.dry_run and (question.prefetch or hint.wait is not None):
-            hint = replace(hint, actions=self._prefetches.start(asked, hint))
-        with self._turn:
-            if not question.dry_run:
-                self._given.put(question, hint)
-            self._counts.answers += 1
-            self._counts.without_opinion += not hint.has_opinion
-            self._counts.degraded += bool(hint.degraded)
-            self._counts.seconds += self._runtime.monotonic() - began
+        asked = self._asked(question)
+        hint = self._begun(asked, self._decided(asked))
+        self._remember((hint,), (question,), began)
         return hint
 
-    def _find(self, question: Question) -> tuple[tuple[Found | None, ...], tuple[str, ...]]:
+    def answer_line(self, line: Line) -> tuple[Hint, ...]:
+        """Say of all jobs of a queue where they start, in their order, so that all are best off.
+
+        Raises:
+            ConfigError: A pattern of files cannot match anything.
+        """
+        began = self._runtime.monotonic()
+        asked = [self._asked(question) for question in line.questions]
+        own = [
+            Own(place=place, found=None if reading is None else self._find((reading,))[0][0])
+            for place, reading in zip(line.places, held_readings(line), strict=True)
+        ]
+        hints = self._decided_line(asked, line, own)
+        begun = tuple(self._begun(*each) for each in zip(asked, hints, strict=True))
+        self._remember(begun, line.questions, began)
+        return begun
+
+    def _asked(self, question: Question) -> Asked:
+        found, unknown = self._find(question.readings)
+        number = f"{round(self._runtime.wall() * 1000):011x}"
+        number += f"{self._runtime.random.getrandbits(32):08x}"
+        return Asked(id=f"h-{number}", question=question, found=found, notes=unknown)
+
+    def _begun(self, asked: Asked, hint: Hint) -> Hint:
+        """Begin what a hint assumes, if that is wanted."""
+        question = asked.question
+        if question.dry_run or not (question.prefetch or hint.wait is not None):
+            return hint
+        return replace(hint, actions=self._prefetches.start(asked, hint))
+
+    def _remember(self, hints: Sequence[Hint], questions: Sequence[Question], began: float) -> None:
+        with self._turn:
+            for hint, question in zip(hints, questions, strict=True):
+                if not question.dry_run:
+                    self._given.put(question, hint)
+                self._counts.answers += 1
+                self._counts.without_opinion += not hint.has_opinion
+                self._counts.degraded += bool(hint.degraded)
+            self._counts.seconds += self._runtime.monotonic() - began
+
+    def _find(
+        self, readings: Iterable[Reading]
+    ) -> tuple[tuple[Found | None, ...], tuple[str, ...]]:
         """Return where the bytes are of each reading, and why one is not known."""
         found: list[Found | None] = []
         notes = []
-        for reading in question.readings:
+        for reading in readings:
             version = f"@{reading.version}" if reading.version else ""
             try:
                 one = self._inventory.find(reading)
@@ -155,13 +188,12 @@ class HintService:
                 return self._decide(asked, keeps=True)
         except CoordinatorUnavailableError as error:
             hint = self._decide(asked, keeps=False)
-            told = f"no place is kept: {error}"
-            return replace(hint, degraded="; ".join(filter(None, (hint.degraded, told))))
+            return _degraded(hint, f"no place is kept: {error}")
 
     def _decide(self, asked: Asked, *, keeps: bool) -> Hint:
-        question, inventory, rules = asked.question, self._inventory, self._rules
+        question, inventory = asked.question, self._inventory
         with inventory.turn(), self._turn:
-            now, wall = self._runtime.monotonic(), self._runtime.wall()
+            now = self._runtime.monotonic()
             links = self._decider.links(inventory.links, self._lessons_revision)
             taken = self._keeper.taken(but_for=question.job)
             decided = self._decider.decide(asked, links, taken=taken, now=now)
@@ -169,29 +201,68 @@ class HintService:
             if keeps:
                 with self._keeper.reservations() as reservations:
                     placed = self._placer.keep(decided, placed, reservations)
-            halves = sum(one is None or not one.exact for one in asked.found)
-            trust = Trust(
-                errors=self._lessons.errors,
-                fresh_seconds=rules.fresh_seconds,
-                factor=_UNKNOWN_FACTOR**halves,
+            return self._hint(decided, placed)
+
+    def _decided_line(
+        self, asked: Sequence[Asked], line: Line, own: Sequence[Own]
+    ) -> tuple[Hint, ...]:
+        """Decide about a line, and keep places for those who ask for that, if that can be."""
+        asks = any(
+            each.question.reserve_seconds is not None and not each.question.dry_run
+            for each in asked
+        )
+        if not asks:
+            return self._decide_line(asked, line, own, keeps=False)
+        try:
+            with self._keeper.changing():
+                return self._decide_line(asked, line, own, keeps=True)
+        except CoordinatorUnavailableError as error:
+            hints = self._decide_line(asked, line, own, keeps=False)
+            return tuple(_degraded(hint, f"no place is kept: {error}") for hint in hints)
+
+    def _decide_line(
+        self, asked: Sequence[Asked], line: Line, own: Sequence[Own], *, keeps: bool
+    ) -> tuple[Hint, ...]:
+        inventory = self._inventory
+        with inventory.turn(), self._turn, self._keeper.reservations() as reservations:
+            ground = Ground(
+                line=line,
+                own=own,
+                links=self._decider.links(inventory.links, self._lessons_revision),
+                reservations=reservations,
+                keeps=keeps,
+                now=self._runtime.monotonic(),
             )
-            nodes = node_hints(decided, rules.prices, trust)
-            oldest = max((node.age_seconds for node in nodes), default=0.0)
-            notes = (*self._notes(decided, oldest), *placed.notes)
-            return Hint(
-                id=asked.id,
-                generated_at=wall,
-                valid_until=wall + rules.valid_seconds,
-                epoch=inventory.epoch,
-                nodes=nodes,
-                gang=placed.gang,
-                wait=placed.wait,
-                reservation="" if placed.wait is not None else placed.token,
-                actions=placed.lacking,
-                refused=refused(decided),
-                seconds=_every(decided) if question.every else {},
-                degraded="; ".join(dict.fromkeys(notes)),
-            )
+            lined = self._liner.decide(asked, ground)
+            return tuple(self._hint(each.decided, each.placed, each.start) for each in lined)
+
+    def _hint(self, decided: Decided, placed: Placed, start: Start | None = None) -> Hint:
+        """Return what is said of a decision; with the turns of the inventory and of lessons."""
+        asked, rules, wall = decided.asked, self._rules, self._runtime.wall()
+        halves = sum(one is None or not one.exact for one in asked.found)
+        trust = Trust(
+            errors=self._lessons.errors,
+            fresh_seconds=rules.fresh_seconds,
+            factor=_UNKNOWN_FACTOR**halves,
+        )
+        nodes = node_hints(decided, rules.prices, trust)
+        oldest = max((node.age_seconds for node in nodes), default=0.0)
+        notes = (*self._notes(decided, oldest), *placed.notes)
+        return Hint(
+            id=asked.id,
+            generated_at=wall,
+            valid_until=wall + rules.valid_seconds,
+            epoch=self._inventory.epoch,
+            nodes=nodes,
+            gang=placed.gang,
+            wait=placed.wait,
+            reservation="" if placed.wait is not None else placed.token,
+            start=start,
+            actions=placed.lacking,
+            refused=refused(decided),
+            seconds=_every(decided) if asked.question.every else {},
+            degraded="; ".join(dict.fromkeys(notes)),
+        )
 
     def _notes(self, decided: Decided, oldest_seconds: float) -> Iterator[str]:
         """Yield why an answer is worth less than usual."""
@@ -257,10 +328,9 @@ class HintService:
 
     def kept(self, hint: Hint) -> KeptPlace | None:
         """Return the place that was kept with a hint."""
-        token = hint.reservation or ("" if hint.wait is None else hint.wait.reservation)
-        if not token:
+        if not hint.token:
             return None
-        return next((each for each in self._keeper.held() if each.token == token), None)
+        return next((each for each in self._keeper.held() if each.token == hint.token), None)
 
     def claim(self, token: str) -> None:
         """Note that the job has been placed where a place was kept for it; again is no error.
@@ -315,6 +385,10 @@ class HintService:
         yield "cachefs_hint_error_median", (), error
         yield "cachefs_hint_reservations", (), len(self._keeper.held())
         yield "cachefs_hint_prefetches_total", (), self._prefetches.started
+
+
+def _degraded(hint: Hint, told: str) -> Hint:
+    return replace(hint, degraded="; ".join(filter(None, (hint.degraded, told))))
 
 
 def _every(decided: Decided) -> dict[str, float]:

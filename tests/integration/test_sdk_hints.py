@@ -8,9 +8,19 @@ import pytest
 
 from cachefs.config.secrets import make_token
 from cachefs.errors import ConfigError
-from cachefs.hints.questions import QuestionBody
+from cachefs.hints.questions import LineBody, QuestionBody
 from cachefs.sdk import hint
-from cachefs.sdk.hints import Gang, Hint, RankedNode, WantedDataset, WantedGpu, tell_outcome
+from cachefs.sdk.hints import (
+    Gang,
+    Hint,
+    OwnPlace,
+    RankedNode,
+    WaitingJob,
+    WantedDataset,
+    WantedGpu,
+    hint_queue,
+    tell_outcome,
+)
 from tests.integration.sdk_systems import BLOCK, running
 from tests.integration.systems import wait_for
 
@@ -73,6 +83,31 @@ def test_nobody_there_means_no_opinion(tmp_path, token):
     found = hint("llama", coordinator="127.0.0.1:1", token_file=token)
     assert not found.has_opinion
     assert "does not answer" in found.reason
+
+
+def test_a_queue_is_asked_about_at_once_and_nobody_there_means_no_opinion_for_all(tmp_path, token):
+    jobs = [WaitingJob(job=name, datasets=("llama@v2",), gpu=WantedGpu()) for name in "ab"]
+    places = [OwnPlace(name="p", node="n1", holds="llama@v2", busy_seconds=3.0)]
+    start = {"node": "n1", "place": "p", "now": True}
+    body = json.dumps({"hints": [{**ANSWER, "start": start}, {**ANSWER, "start": None}]}).encode()
+    with Service(200, body) as service:
+        told = hint_queue(
+            jobs,
+            waiting=9,
+            places=places,
+            reserve_seconds=30,
+            coordinator=service.address,
+            token_file=token,
+        )
+    ((path, asked),) = service.asked
+    assert path == "/v1/hints/batch"
+    assert [(each.start, each.starts_now) for each in told] == [("p", True), ("", False)]
+    line = LineBody.model_validate(asked).value()
+    assert (line.waiting, line.places[0].busy_seconds) == (9, 3.0)
+    assert [each.reserve_seconds for each in line.questions] == [30, 30]
+    nobody = hint_queue(jobs, coordinator="127.0.0.1:1", token_file=token)
+    assert [each.has_opinion for each in nobody] == [False, False]
+    assert "does not answer" in nobody[0].reason
 
 
 @pytest.mark.slow

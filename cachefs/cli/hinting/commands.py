@@ -1,11 +1,14 @@
-"""The group ``cachefs hint`` with its commands; ``cachefs hint llama`` is ``cachefs hint ask llama``."""
+"""The group ``cachefs hint`` with its commands.
+
+``cachefs hint llama`` is ``cachefs hint ask llama``, ``cachefs hint --batch FILE`` is ``cachefs hint batch FILE``.
+"""
 
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from cachefs.cli.hinting import asking, slurming, telling
+from cachefs.cli.hinting import asking, batching, slurming, telling
 
 
 class _AskByDefault(TyperGroup):
@@ -16,7 +19,9 @@ class _AskByDefault(TyperGroup):
         ctx: Any,  # Any: the class that typer declares here is private
         args: list[str],
     ) -> list[str]:
-        if args and args[0] not in {*self.commands, "-h", "--help"}:
+        if args[:1] == ["--batch"]:
+            args = ["batch", *args[1:]]
+        elif args and args[0] not in {*self.commands, "-h", "--help"}:
             args = ["ask", *args]
         return super().parse_args(ctx, args)
 
@@ -31,6 +36,7 @@ app = typer.Typer(
 )
 
 app.command()(asking.ask)
+app.command()(batching.batch)
 app.command()(telling.outcome)
 app.command()(telling.reservations)
 app.command()(slurming.publish_slurm)

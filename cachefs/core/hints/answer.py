@@ -129,6 +129,25 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a job of a line is to start, as all of them are best off."""
+
+    node: str
+    place: str
+    """The asker's own name of it; empty for any of the node's that the job fits."""
+    breakdown: Breakdown
+    """Of the seconds there."""
+    is_loaded: bool = False
+    """Whether a program there has all that the job reads in its accelerator: nothing is to be read, nor
+    to be learned of reading from it."""
+
+    @property
+    def is_now(self) -> bool:
+        """Whether it can start at once."""
+        return self.breakdown.slot <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """What would make the hint true: a prefetch that somebody should start, or that has been started."""
 
@@ -157,6 +176,9 @@ class Hint:
     wait: Wait | None = None
     reservation: str = ""
     """The token of the place that was kept, if one was asked for and could be kept."""
+    start: Start | None = None
+    """Of a job that was asked about with all others of its line: where it starts, or waits for. ``None``
+    while others come first."""
     actions: tuple[Action, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     """Candidates that could not take the job, and why; all others are among the nodes or beyond the limit."""
@@ -166,6 +188,11 @@ class Hint:
     question asks for ``every`` one."""
     degraded: str = ""
     """Why the answer is worth less than usual; empty if it is not."""
+
+    @property
+    def token(self) -> str:
+        """The token of the place that is kept, whether the job waits for it or not; empty for none."""
+        return self.wait.reservation if self.wait is not None else self.reservation
 
     @property
     def has_opinion(self) -> bool:

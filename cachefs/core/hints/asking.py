@@ -173,3 +173,41 @@ class Question:
     """Have what the best node lacks brought there."""
     dry_run: bool = False
     """Whether to answer only: nothing is kept, reserved or begun for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPlace:
+    """A place that the asker gives out itself: an accelerator, or several, with a model server."""
+
+    name: str
+    """Unlike all others of the line: ``n1/0``."""
+    node: str
+    dataset: DatasetName | None = None
+    """What the program there has in its accelerator, so that a job which reads it need load nothing."""
+    version: str | None = None
+    """The current one for ``None``."""
+    busy_seconds: float | None = None
+    """For how long its job has been ready; ``None`` if it is idle."""
+    idle_seconds: float = 0.0
+    """For how long it has been idle: of several that hold the same, the last used is taken first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Jobs that wait, and who of them starts where?"""
+
+    questions: tuple[Question, ...]
+    """In the order of the line; those that ask to have a place kept may be told to wait."""
+    waiting: int = 0
+    """How many wait in all, those not asked about included."""
+    places: tuple[OwnPlace, ...] = ()
+    """Where they could start; wherever accelerators are free, or will be, for none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        jobs = [question.job for question in self.questions]
+        if not all(jobs) or len(set(jobs)) != len(jobs):
+            raise ConfigError("each job in a line has an id of its own")
+        names = [place.name for place in self.places]
+        if len(set(names)) != len(names):
+            raise ConfigError("each place has a name of its own")

@@ -9,8 +9,14 @@ third. Arrivals are taken to be independent of one another, so those of the next
 distribution, and the *k*-th copy that stands idle is wanted if more than *k* come.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from math import exp
+from typing import NamedTuple
 
+import numpy as np
+
+from cachefs.core.hints.fleet import Column
 from cachefs.core.hints.learning import KEYS_LIMIT
 
 SOON_SECONDS = 100.0
@@ -54,3 +60,57 @@ class Demand:
     def _count(self, key: str, now: float) -> float:
         count = self._counts.get(key)
         return 0.0 if count is None else count * exp((self._heard[key] - now) / FADING_SECONDS)
+
+
+class Idle(NamedTuple):
+    """A place that is free, and holds a dataset in its accelerator."""
+
+    place: int
+    key: str
+    """The dataset."""
+    since: float
+    """The moment at which it was used last."""
+
+
+class Displaced:
+    """The seconds that a job at each place is expected to cost those who come after it.
+
+    Of several idle copies of a dataset the one that was used last is taken first, so each of the others is
+    wanted only if more jobs come.
+    """
+
+    def __init__(
+        self,
+        idle: Iterable[Idle],
+        places: int,
+        demand: Demand,
+        reload_seconds: Callable[[str, int], float],
+        *,
+        now: float,
+    ) -> None:
+        """Look at what idle places hold.
+
+        Args:
+            idle: Those that hold something.
+            places: How many places there are in all.
+            demand: How often each dataset is asked for.
+            reload_seconds: Returns what it takes to have a dataset at a place again that is displaced.
+            now: The moment.
+        """
+        copies: dict[str, list[Idle]] = defaultdict(list)
+        for each in idle:
+            copies[each.key].append(each)
+        self._costs = np.zeros(places)
+        self._places: dict[str, list[int]] = {}
+        for key, held in copies.items():
+            held.sort(key=lambda each: -each.since)
+            self._places[key] = [each.place for each in held]
+            for before, each in enumerate(held):
+                chance = demand.chance(key, copies=before, now=now)
+                self._costs[each.place] = chance * reload_seconds(key, each.place)
+
+    def of(self, key: str) -> Column:
+        """Return the costs for a job that reads a dataset: nothing where it uses what is there."""
+        costs = self._costs.copy()
+        costs[self._places.get(key, [])] = 0.0
+        return costs

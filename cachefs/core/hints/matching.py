@@ -41,12 +41,23 @@ class Match(NamedTuple):
     """Whether it waits although it could start elsewhere at once: only with a reservation."""
 
 
+def pressure(slot: Column, waiting: int) -> float:
+    """Return for how many of those behind a place stands still while its job has not begun.
+
+    Args:
+        slot: Seconds until each place is free; 0 if it is, infinite if it never will be.
+        waiting: How many are in line.
+    """
+    free, known = int((slot <= 0).sum()), int(np.isfinite(slot).sum())
+    return max(waiting - free, 0) / max(known, 1)
+
+
 def match(
     ready: Column,
     slot: Column,
     *,
     extra: Column | None = None,
-    waiting: int = 0,
+    behind: float = 0.0,
     urgent: Collection[int] = (),
     patient: Collection[int] | None = None,
 ) -> list[Match]:
@@ -57,15 +68,14 @@ def match(
             line, a column a place; infinite where it cannot be.
         slot: Seconds until each place is free; 0 if it is, infinite if it never will be.
         extra: Seconds that a pair costs others, of the shape of ``ready``.
-        waiting: How many are in line, those not looked at included.
+        behind: What :func:`pressure` returns, with all places and all who are in line.
         urgent: Jobs that choose first, by their places in line.
         patient: Jobs that may decline a free place; all for ``None``.
     """
     free = slot <= 0
-    pressure = max(waiting - int(free.sum()), 0) / max(int(np.isfinite(slot).sum()), 1)
     with np.errstate(invalid="ignore"):  # never less never
         still = np.where(np.isfinite(ready), ready - slot, 0.0)
-    costs = ready + _BEHIND * pressure * still
+    costs = ready + _BEHIND * behind * still
     if extra is not None:
         costs = costs + extra
     pairs = _Pairs(costs, free, patient)

@@ -130,19 +130,20 @@ class Reservations:
         self._by_job: dict[str, str] = {}
         self._line: dict[str, _Standing] = {}
 
-    def line_up(self, asker: Asker, *, now: float) -> None:
-        """Note that a job waits for a place. It keeps its place in line for as long as it goes on asking.
+    def line_up(self, *askers: Asker, now: float) -> None:
+        """Note that jobs wait for a place. Each keeps its place in line for as long as it goes on asking.
 
         :meth:`try_reserve` does it by itself. Who has a place, and needs none kept, stays out of the
         line: it would only be passed over.
         """
         self.expire(now)
-        standing = self._line.get(asker.job)
-        if standing is None:
-            self._line[asker.job] = _Standing(asker=asker, since=now, heard_at=now)
-        else:
-            standing.asker, standing.heard_at = asker, now
-        if len(self._line) > LINE_LIMIT:
+        for asker in askers:
+            standing = self._line.get(asker.job)
+            if standing is None:
+                self._line[asker.job] = _Standing(asker=asker, since=now, heard_at=now)
+            else:
+                standing.asker, standing.heard_at = asker, now
+        while len(self._line) > LINE_LIMIT:
             del self._line[min(self._line, key=lambda job: self._line[job].heard_at)]
 
     def leave(self, job: str) -> None:
@@ -238,6 +239,12 @@ class Reservations:
             self.leave(found.job)
         return found
 
+    def give_up(self, job: str) -> None:
+        """Give back what a job holds and has not claimed; it stays in line."""
+        token = self._by_job.get(job)
+        if token is not None and not self._held[token].claimed:
+            self._drop(token)
+
     def expire(self, now: float) -> tuple[Reservation, ...]:
         """Retire what has run out, and return it; who has not asked for long leaves the line."""
         gone = [token for token, each in self._held.items() if each.expires_at <= now]
@@ -299,11 +306,14 @@ class Reservations:
         found = self._held.get(token) if token is not None else None
         return found if found is not None and found.expires_at > now else None
 
-    def taken(self, *, now: float, but_for: str = "") -> dict[str, tuple[Taken, ...]]:
-        """Return what is promised of each node, to others than one job."""
+    def taken(
+        self, *, now: float, but_for: str | frozenset[str] = ""
+    ) -> dict[str, tuple[Taken, ...]]:
+        """Return what is promised of each node, to others than one job or several."""
+        own = {but_for} if isinstance(but_for, str) else but_for
         promised: dict[str, list[Taken]] = {}
         for each in self.held(now=now):
-            if each.job != but_for:
+            if each.job not in own:
                 for node, members in each.places:
                     taken = Taken(each.wanted, members, each.until(now))
                     promised.setdefault(node, []).append(taken)

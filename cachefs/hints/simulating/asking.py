@@ -1,26 +1,25 @@
-"""Asking one at a time: what jobs get of reservations that ask the service, each for itself.
+"""Asking one at a time: what jobs get that ask the service each for itself, as lines of one.
 
-No job knows of another. Each asks in the order of the line, is told the best place that is free or one that
-is worth waiting for, and holds what it was promised until it is free or the promise expires; then it asks
-again. What is promised to others counts in every answer.
+No job knows of another. Each asks in the order of its arrival, is told of the best place that is free or of one
+that is worth waiting for, and holds what it was promised until it is free or the promise expires. While it
+waits, or is told of none because nothing is free, it asks again every second, and may be told of a place that
+is better meanwhile. What is promised to others counts in every answer.
 """
 
 from itertools import islice
 
-import numpy as np
-
 from cachefs.core.hints.asking import WantedGpu
-from cachefs.core.hints.fleet import Column, Rows
+from cachefs.core.hints.lining import line_up
 from cachefs.core.hints.matching import WINDOW
-from cachefs.core.hints.reserving import Asker, Reservation, Reservations
-from cachefs.core.hints.scoring import ordered
-from cachefs.core.hints.waiting import offer
+from cachefs.core.hints.reserving import Reservations
 from cachefs.hints.simulating.choosing import Placing
-from cachefs.hints.simulating.hinting import Hinting
+from cachefs.hints.simulating.hinting import Hinting, in_line, keeping, settle
 from cachefs.hints.simulating.links import NEVER
 from cachefs.hints.simulating.world import Job, World
 
 _ONE = WantedGpu()
+_AGAIN_SECONDS = 1.0
+"""How often a job asks again."""
 
 
 class Asking(Hinting):
@@ -30,6 +29,7 @@ class Asking(Hinting):
         """Begin with nothing promised. A job is passed over by no more than may ask."""
         super().__init__(world, seed)
         self.reservations = Reservations(passes_max=WINDOW)
+        self._asked_at: dict[int, float] = {}
 
     def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return the first job whose place is free."""
@@ -49,39 +49,24 @@ class Asking(Hinting):
     def _ask(self, job: Job) -> Placing | None:
         now, name = self.world.now, str(job.number)
         held = self.reservations.of(name, now=now)
-        if held is not None:
-            row = self.sight.fleet.row(held.places[0].node)
-            if row is None or self.sight.gpus[row].job is not None:
-                return None
-            slot = np.full(len(self.sight.gpus), NEVER)
-            slot[row] = 0.0
-            return self._start(job, row, slot)
+        row = None if held is None else self.sight.fleet.row(held.places[0].node)
+        waits = row is None or self.sight.gpus[row].job is not None
+        if waits and now < self._asked_at.get(job.number, -NEVER) + _AGAIN_SECONDS:
+            return None
+        self._asked_at[job.number] = now
         taken = self.reservations.taken(now=now, but_for=name)
         slot = self.slots.openings(_ONE, now=now, taken=taken).seconds
         found = self.estimate(job, slot, self.links())
-        rows = np.flatnonzero(np.isfinite(found.ready))
-        waits = self.reservations.waits(name)
-        wait = offer(found.ready, slot, rows, waits=waits)
-        if wait is not None and self._try_keep(job, wait.row):
-            return None
-        free: Rows = rows[slot[rows] <= 0]
-        seconds = found.ready + self.costs().of(job.model)
-        for row in ordered(self.sight.fleet, free, seconds).tolist()[:1]:
-            if self._try_keep(job, row):
-                return self._start(job, row, slot)
-        return None
-
-    def _start(self, job: Job, row: int, slot: Column) -> Placing:
-        self.reservations.claim(f"r{job.number}", now=self.world.now)
-        self.reservations.cancel(f"r{job.number}", now=self.world.now)  # the fleet shows the job
-        return self.start(job, [self.sight.gpus[row]], self.estimate(job, slot, self.links()))
-
-    def _try_keep(self, job: Job, row: int) -> bool:
-        made = self.reservations.try_reserve(
-            Asker(job=str(job.number), wanted=_ONE),
-            [(self.sight.fleet.at(row), 1)],
-            token=f"r{job.number}",
-            now=self.world.now,
-            runs_seconds=self.lessons.runs.of(job.model),
+        promises = line_up(
+            [in_line(self, job, found.ready, self.costs())],
+            slot,
+            behind=0.0,
+            now=now,
+            keeping=keeping(self, self.reservations, 1),
         )
-        return isinstance(made, Reservation)
+        for each in promises:
+            if each.is_free:
+                del self._asked_at[job.number]
+                settle(self.reservations, each.token, now=now)
+                return self.start(job, [self.sight.gpus[each.place]], found)
+        return None

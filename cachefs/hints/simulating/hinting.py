@@ -6,35 +6,33 @@ which accelerators are free, and what outcomes have taught: how long programs st
 it has ended.
 
 :class:`Hinting` sends the first in line to the best place that is free. :class:`Reserving` matches the
-front of the line with all places (:mod:`cachefs.core.hints.matching`), keeps what is worth waiting for
-(:mod:`~cachefs.core.hints.reserving`), and adds what a place costs others (:mod:`~cachefs.core.hints.demand`).
+front of the line with all places and keeps what is worth waiting for, with what answers whole lines in the
+service (:mod:`cachefs.core.hints.lining`), and adds what a place costs others (:mod:`~cachefs.core.hints.demand`).
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 
 from cachefs.core.hints.answer import Breakdown
 from cachefs.core.hints.asking import WantedGpu
-from cachefs.core.hints.demand import Demand
+from cachefs.core.hints.demand import Demand, Displaced, Idle
 from cachefs.core.hints.estimate import Estimate, Links, estimate
 from cachefs.core.hints.fleet import Column
 from cachefs.core.hints.learning import Lessons, taught
-from cachefs.core.hints.matching import WINDOW, Match, match
-from cachefs.core.hints.reserving import Asker, Reservation, Reservations
+from cachefs.core.hints.lining import InLine, Keeping, Promise, line_up
+from cachefs.core.hints.matching import WINDOW, pressure
+from cachefs.core.hints.reserving import Asker, Reservations
 from cachefs.core.hints.scoring import ordered
 from cachefs.core.hints.slots import Slots
-from cachefs.core.hints.waiting import WAITS_MAX
 from cachefs.hints.simulating.choosing import Placing
 from cachefs.hints.simulating.links import NEVER
-from cachefs.hints.simulating.seeing import Sight, row_name
+from cachefs.hints.simulating.seeing import Sight
 from cachefs.hints.simulating.world import Gpu, Job, World
 
 _ONE = WantedGpu()
-_HEARD_SECONDS = 20.0
-"""How often those in line say that they are still there; they would be forgotten after a minute."""
 
 
 class Hinting:
@@ -51,6 +49,7 @@ class Hinting:
         self._newest = -1
         self._sizes: dict[str, float] = {}
         self._told: dict[int, Breakdown] = {}
+        self.tokens = count()
 
     def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return the first job that fits somewhere."""
@@ -85,11 +84,17 @@ class Hinting:
         located = self.sight.locate(job)
         return estimate(self.sight.fleet, located, links, slot=slot, init=starts)
 
-    def costs(self) -> "Costs":
+    def costs(self) -> Displaced:
         """Return what each place costs others at the moment."""
-        return Costs(self)
+        gpus, row = self.sight.gpus, self.sight.row
+        idle = [
+            Idle(row[gpu], gpu.holds, gpu.free_since)
+            for gpu in gpus
+            if gpu.job is None and gpu.holds
+        ]
+        return Displaced(idle, len(gpus), self.demand, self._reload_seconds, now=self.world.now)
 
-    def reload_seconds(self, model: str) -> float:
+    def _reload_seconds(self, model: str, _row: int) -> float:
         """Return what it takes to have a model on an accelerator again that its node still holds."""
         return self.lessons.starts.of(model) + self._sizes[model] / self.world.site.load
 
@@ -139,37 +144,6 @@ class Hinting:
         return NEVER
 
 
-class Costs:
-    """The seconds that a job at each place is expected to cost those who come after it.
-
-    Of several idle copies of a model the one that was used last is taken first, so each of the others is
-    wanted only if more jobs come.
-    """
-
-    def __init__(self, hints: Hinting) -> None:
-        """Look at what idle accelerators hold."""
-        gpus, row, now = hints.sight.gpus, hints.sight.row, hints.world.now
-        idle: dict[str, list[Gpu]] = defaultdict(list)
-        for gpu in gpus:
-            if gpu.job is None and gpu.holds:
-                idle[gpu.holds].append(gpu)
-        self._costs = np.zeros(len(gpus))
-        self._rows: dict[str, list[int]] = {}
-        for model, copies in idle.items():
-            copies.sort(key=lambda gpu: -gpu.free_since)
-            rows = self._rows[model] = [row[gpu] for gpu in copies]
-            chances = [
-                hints.demand.chance(model, copies=before, now=now) for before in range(len(rows))
-            ]
-            self._costs[rows] = np.array(chances) * hints.reload_seconds(model)
-
-    def of(self, model: str) -> Column:
-        """Return the costs for a job: nothing where it uses what is there."""
-        costs = self._costs.copy()
-        costs[self._rows.get(model, [])] = 0.0
-        return costs
-
-
 class Reserving(Hinting):
     """The front of the line is matched with all places; who declines a free one gets a reservation."""
 
@@ -177,10 +151,9 @@ class Reserving(Hinting):
         """Begin with nobody in line. A job is passed over by no more than are looked at together."""
         super().__init__(world, seed)
         self.reservations = Reservations(passes_max=WINDOW)
-        self._plan: list[tuple[Job, Match]] = []
+        self._plan: list[tuple[Job, Promise]] = []
         self._planned_at = -1.0
         self._found: dict[str, Estimate] = {}
-        self._line: dict[int, float] = {}
 
     def choose(self, waiting: dict[int, Job]) -> Placing | None:
         """Return a job that starts now. All that start at one moment are matched at once.
@@ -200,24 +173,21 @@ class Reserving(Hinting):
         if self._planned_at != now or not self._plan:
             self._plan = self._match(waiting)
             self._planned_at = now
-        while self._plan:
-            job, made = self._plan.pop(0)
-            gpu = self.sight.gpus[made.row]
-            if self._keep(job, gpu) and made.is_free:
-                self.reservations.claim(f"r{job.number}", now=now)
-                self._line.pop(job.number)
-                return self.start(job, [gpu], self._found[job.model])
-        return None
+        if not self._plan:
+            return None
+        job, promise = self._plan.pop(0)
+        settle(self.reservations, promise.token, now=now)
+        return self.start(job, [self.sight.gpus[promise.place]], self._found[job.model])
 
     def wake(self) -> float:
         """Return when the first reservation expires: its job looks for another place then."""
         held = self.reservations.held(now=self.world.now)
-        return min((each.expires_at for each in held if not each.claimed), default=NEVER)
+        return min((each.expires_at for each in held), default=NEVER)
 
-    def _match(self, waiting: dict[int, Job]) -> list[tuple[Job, Match]]:
+    def _match(self, waiting: dict[int, Job]) -> list[tuple[Job, Promise]]:
+        """Return who starts at once, by what answers whole lines."""
         now = self.world.now
         jobs = list(islice(waiting.values(), WINDOW))
-        self._line_up(jobs)
         slot = self.slots.openings(_ONE, now=now).seconds
         if not (slot <= 0).any():
             return []
@@ -226,36 +196,37 @@ class Reserving(Hinting):
         for job in jobs:
             if job.model not in self._found:
                 self._found[job.model] = self.estimate(job, slot, links)
-        names = [str(job.number) for job in jobs]
-        reserving = self.reservations
-        made = match(
-            np.stack([self._found[job.model].ready for job in jobs]),
+        promises = line_up(
+            [in_line(self, job, self._found[job.model].ready, costs) for job in jobs],
             slot,
-            extra=np.stack([costs.of(job.model) for job in jobs]),
-            waiting=len(waiting),
-            urgent=[at for at, job in enumerate(names) if reserving.passed(job) >= WINDOW],
-            patient=[at for at, job in enumerate(names) if reserving.waits(job) < WAITS_MAX],
-        )
-        return [(jobs[each.job], each) for each in made if each.is_free or each.declines]
-
-    def _line_up(self, jobs: Sequence[Job]) -> None:
-        now = self.world.now
-        for job in jobs:
-            if now - self._line.get(job.number, -NEVER) > _HEARD_SECONDS:
-                self._line[job.number] = now
-                self.reservations.line_up(Asker(job=str(job.number), wanted=_ONE), now=now)
-
-    def _keep(self, job: Job, gpu: Gpu) -> bool:
-        """Reserve a place for a job, unless it has it; ``False`` if somebody else comes first."""
-        now, name = self.world.now, row_name(gpu)
-        held = self.reservations.of(str(job.number), now=now)
-        if held is not None and held.places[0].node == name:
-            return True
-        made = self.reservations.try_reserve(
-            Asker(job=str(job.number), wanted=_ONE),
-            [(self.sight.fleet.at(self.sight.row[gpu]), 1)],
-            token=f"r{job.number}",
+            behind=pressure(slot, len(waiting)),
             now=now,
-            runs_seconds=self.lessons.runs.of(job.model),
+            keeping=keeping(self, self.reservations, len(jobs)),
         )
-        return isinstance(made, Reservation)
+        return [(jobs[each.job], each) for each in promises if each.is_free]
+
+
+def in_line(hints: Hinting, job: Job, ready: Column, costs: Displaced) -> InLine:
+    """Return a job as one that stands in line."""
+    return InLine(
+        asker=Asker(job=str(job.number), wanted=_ONE),
+        ready=ready,
+        extra=costs.of(job.model),
+        runs_seconds=hints.lessons.runs.of(job.model),
+    )
+
+
+def keeping(hints: Hinting, reservations: Reservations, jobs: int) -> Keeping:
+    """Return how places are kept for those who ask, all of them."""
+    return Keeping(
+        reservations=reservations,
+        node=hints.sight.fleet.at,
+        token=lambda: f"r{next(hints.tokens)}",
+        wanted=range(jobs),
+    )
+
+
+def settle(reservations: Reservations, token: str, *, now: float) -> None:
+    """Let a job that starts have its place: from now on the fleet shows that it is there."""
+    reservations.claim(token, now=now)
+    reservations.cancel(token, now=now)

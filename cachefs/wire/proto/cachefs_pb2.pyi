@@ -506,6 +506,36 @@ class HintQuestion(_message.Message):
     renderings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, job_id: _Optional[str] = ..., tenant: _Optional[str] = ..., datasets: _Optional[_Iterable[_Union[HintReading, _Mapping]]] = ..., gang: _Optional[_Union[HintGang, _Mapping]] = ..., gpu: _Optional[_Union[HintGpu, _Mapping]] = ..., image: _Optional[_Union[HintImage, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., selector: _Optional[_Mapping[str, str]] = ..., loader: _Optional[_Union[HintLoader, _Mapping]] = ..., deadline_s: _Optional[float] = ..., expected_duration_s: _Optional[float] = ..., max_staleness_s: _Optional[float] = ..., reserve: _Optional[_Union[HintReserve, _Mapping]] = ..., limit: _Optional[int] = ..., explain: _Optional[bool] = ..., prefetch: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., renderings: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class HintBatch(_message.Message):
+    __slots__ = ("jobs", "waiting", "places")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[HintQuestion]
+    waiting: int
+    places: _containers.RepeatedCompositeFieldContainer[HintOwnPlace]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[HintQuestion, _Mapping]]] = ..., waiting: _Optional[int] = ..., places: _Optional[_Iterable[_Union[HintOwnPlace, _Mapping]]] = ...) -> None: ...
+
+class HintOwnPlace(_message.Message):
+    __slots__ = ("name", "node", "holds", "busy_s", "idle_s")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_S_FIELD_NUMBER: _ClassVar[int]
+    IDLE_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    node: str
+    holds: str
+    busy_s: float
+    idle_s: float
+    def __init__(self, name: _Optional[str] = ..., node: _Optional[str] = ..., holds: _Optional[str] = ..., busy_s: _Optional[float] = ..., idle_s: _Optional[float] = ...) -> None: ...
+
+class HintList(_message.Message):
+    __slots__ = ("hints",)
+    HINTS_FIELD_NUMBER: _ClassVar[int]
+    hints: _containers.RepeatedCompositeFieldContainer[Hint]
+    def __init__(self, hints: _Optional[_Iterable[_Union[Hint, _Mapping]]] = ...) -> None: ...
+
 class HintReading(_message.Message):
     __slots__ = ("name", "revision", "paths", "shard", "affinity", "weight")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -577,7 +607,7 @@ class HintReserve(_message.Message):
     def __init__(self, ttl_s: _Optional[float] = ...) -> None: ...
 
 class Hint(_message.Message):
-    __slots__ = ("hint_id", "generated_at", "epoch", "valid_until", "nodes", "gang", "wait", "reservation", "actions", "refused", "degraded", "renderings")
+    __slots__ = ("hint_id", "generated_at", "epoch", "valid_until", "nodes", "gang", "wait", "reservation", "actions", "refused", "degraded", "renderings", "start")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -597,6 +627,7 @@ class Hint(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     RENDERINGS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
     hint_id: str
     generated_at: str
     epoch: int
@@ -609,7 +640,22 @@ class Hint(_message.Message):
     refused: _containers.ScalarMap[str, str]
     degraded: str
     renderings: _struct_pb2.Struct
-    def __init__(self, hint_id: _Optional[str] = ..., generated_at: _Optional[str] = ..., epoch: _Optional[int] = ..., valid_until: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[HintNode, _Mapping]]] = ..., gang: _Optional[_Union[HintGangPlace, _Mapping]] = ..., wait: _Optional[_Union[HintWait, _Mapping]] = ..., reservation: _Optional[_Union[Reservation, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[HintAction, _Mapping]]] = ..., refused: _Optional[_Mapping[str, str]] = ..., degraded: _Optional[str] = ..., renderings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    start: HintStart
+    def __init__(self, hint_id: _Optional[str] = ..., generated_at: _Optional[str] = ..., epoch: _Optional[int] = ..., valid_until: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[HintNode, _Mapping]]] = ..., gang: _Optional[_Union[HintGangPlace, _Mapping]] = ..., wait: _Optional[_Union[HintWait, _Mapping]] = ..., reservation: _Optional[_Union[Reservation, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[HintAction, _Mapping]]] = ..., refused: _Optional[_Mapping[str, str]] = ..., degraded: _Optional[str] = ..., renderings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., start: _Optional[_Union[HintStart, _Mapping]] = ...) -> None: ...
+
+class HintStart(_message.Message):
+    __slots__ = ("node", "place", "now", "ready_s", "breakdown")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    READY_S_FIELD_NUMBER: _ClassVar[int]
+    BREAKDOWN_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    place: str
+    now: bool
+    ready_s: float
+    breakdown: HintBreakdown
+    def __init__(self, node: _Optional[str] = ..., place: _Optional[str] = ..., now: _Optional[bool] = ..., ready_s: _Optional[float] = ..., breakdown: _Optional[_Union[HintBreakdown, _Mapping]] = ...) -> None: ...
 
 class HintSeconds(_message.Message):
     __slots__ = ("p50", "p90")

@@ -938,6 +938,11 @@ class HintsStub:
                 request_serializer=cachefs__pb2.HintQuestion.SerializeToString,
                 response_deserializer=cachefs__pb2.Hint.FromString,
                 _registered_method=True)
+        self.AskBatch = channel.unary_unary(
+                '/cachefs.v1.Hints/AskBatch',
+                request_serializer=cachefs__pb2.HintBatch.SerializeToString,
+                response_deserializer=cachefs__pb2.HintList.FromString,
+                _registered_method=True)
         self.TellOutcome = channel.unary_unary(
                 '/cachefs.v1.Hints/TellOutcome',
                 request_serializer=cachefs__pb2.HintOutcome.SerializeToString,
@@ -974,6 +979,13 @@ class HintsServicer:
 
     def Ask(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskBatch(self, request, context):
+        """all jobs of a queue at once
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -1017,6 +1029,11 @@ def add_HintsServicer_to_server(servicer, server):
                     servicer.Ask,
                     request_deserializer=cachefs__pb2.HintQuestion.FromString,
                     response_serializer=cachefs__pb2.Hint.SerializeToString,
+            ),
+            'AskBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskBatch,
+                    request_deserializer=cachefs__pb2.HintBatch.FromString,
+                    response_serializer=cachefs__pb2.HintList.SerializeToString,
             ),
             'TellOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.TellOutcome,
@@ -1075,6 +1092,33 @@ class Hints:
             '/cachefs.v1.Hints/Ask',
             cachefs__pb2.HintQuestion.SerializeToString,
             cachefs__pb2.Hint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cachefs.v1.Hints/AskBatch',
+            cachefs__pb2.HintBatch.SerializeToString,
+            cachefs__pb2.HintList.FromString,
             options,
             channel_credentials,
             insecure,

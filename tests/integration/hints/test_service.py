@@ -111,6 +111,27 @@ def test_grpc_keeps_places_and_is_watched(system):
         hints.close()
 
 
+def test_a_queue_is_asked_about_by_grpc_and_by_command(system, tmp_path):
+    with calling(system) as (channel, stub):
+        jobs = [
+            pb.HintQuestion(
+                datasets=[pb.HintReading(name="cold")], job_id=f"q{each}", dry_run=True, limit=1
+            )
+            for each in range(3)
+        ]
+        place = pb.HintOwnPlace(name="p", node="node-w1", holds="cold")
+        by_grpc = channel.call(stub.AskBatch, pb.HintBatch(jobs=jobs, places=[place]))
+        with pytest.raises(ConfigError, match="an id of its own"):
+            channel.call(stub.AskBatch, pb.HintBatch(jobs=[*jobs, jobs[0]]))
+    assert [hint.start.place for hint in by_grpc.hints] == ["p", "", ""]
+    assert [each.bytes.origin for each in by_grpc.hints[0].nodes] == [0]  # its program has it
+    queue = tmp_path / "queue.yaml"
+    queue.write_text("jobs: [{job_id: q1, dry_run: true, datasets: [{name: cold}]}]")
+    _, table = run(system, "--batch", str(queue))
+    assert "now" in table.splitlines()[1]
+    assert table.splitlines()[1].split()[:2] in (["q1", "node-w1"], ["q1", "node-w2"])
+
+
 def test_the_service_is_listed_by_reflection(system):
     address = system.processes["coordinator"].addresses["control"]
     metadata = (("authorization", f"Bearer {system.token.reveal()}"),)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachefs.core.hints.demand import FADING_SECONDS, Demand
-from cachefs.core.hints.matching import match
+from cachefs.core.hints.matching import match, pressure
 
 NEVER = float("inf")
 
@@ -60,8 +60,8 @@ def test_with_many_in_line_a_place_that_stands_still_is_dear():
     # The first is ready sooner at the free place than at the other, which would stand still for less.
     ready, slot = np.array([[9.0, 10.0], [NEVER, NEVER]]), np.array([0.0, 9.0])
 
-    assert pairs(match(ready, slot, waiting=1)) == {(0, 0)}
-    assert pairs(match(ready, slot, waiting=60)) == set()
+    assert pairs(match(ready, slot, behind=pressure(slot, 1))) == {(0, 0)}
+    assert pairs(match(ready, slot, behind=pressure(slot, 60))) == set()
 
 
 def test_nobody_is_matched_where_nothing_is_free_or_nobody_waits():
@@ -79,7 +79,7 @@ def test_no_place_and_no_job_is_matched_twice_and_no_free_place_is_left_to_those
     ready[drawn.random((jobs, rows)) < 0.2] = NEVER
     urgent = np.flatnonzero(drawn.random(jobs) < 0.3).tolist()
 
-    made = match(ready, slot, waiting=jobs, urgent=urgent)
+    made = match(ready, slot, behind=pressure(slot, jobs), urgent=urgent)
 
     assert len({each.job for each in made}) == len({each.row for each in made}) == len(made)
     assert all(ready[each.job, each.row] < NEVER for each in made)

@@ -155,3 +155,25 @@ def test_who_names_every_node_there_is_stands_in_line_for_all(site):
     line = site.memory.state._line
     assert line["one"].asker.candidates == frozenset()
     assert line["two"].asker.candidates == {"n1"}
+
+
+def test_who_waits_and_asks_again_keeps_its_place_and_has_waited_once(site):
+    site.known.put("n2", busy=8, free_in=30.0)
+    site.known.put("n1", busy=8, free_in=300.0)
+    asked = [
+        site.ask(gpu=WHOLE, job="one", reserve_seconds=5, expected_seconds=3600) for _ in range(9)
+    ]
+
+    assert {hint.wait.reservation for hint in asked} == {asked[0].wait.reservation}
+    assert site.memory.state.waits("one") == 1
+
+
+def test_who_waits_and_asks_again_is_moved_to_what_has_become_clearly_better(site):
+    site.known.put("n2", busy=8, free_in=60.0)
+    site.known.put("n1", busy=8, free_in=300.0)
+    first = site.ask(gpu=WHOLE, job="one", reserve_seconds=5, expected_seconds=3600)
+    site.known.put("n1", gpus=8)
+    second = site.ask(gpu=WHOLE, job="one", reserve_seconds=5, expected_seconds=3600)
+
+    assert (first.wait.node, second.wait) == ("n2", None)
+    assert [each.nodes for each in site.service.reservations()] == [("n1",)]

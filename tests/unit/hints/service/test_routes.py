@@ -184,6 +184,25 @@ def test_places_are_listed_claimed_and_cancelled(client):
     assert client.get("/v1/reservations").json() == {"reservations": []}
 
 
+def test_all_jobs_of_a_queue_are_asked_about_at_once(site, client):
+    site.known.put("n1", gpus=1)
+    site.known.put("n2", gpus=1)
+    jobs = [{"job_id": name, "datasets": [{"name": "llama"}], "gpu": {}} for name in "abc"]
+    jobs[0]["reserve"] = {"ttl_s": 30}
+    jobs[2]["renderings"] = ["slurm"]
+    hints = client.post("/v1/hints/batch", json={"jobs": jobs, "waiting": 9}).json()["hints"]
+
+    assert [hint.keys() for hint in hints] == [ANSWER] * 3
+    assert sorted(hint["start"]["node"] for hint in hints if hint["start"]) == ["n1", "n2"]
+    assert hints[0]["reservation"]["nodes"] == [hints[0]["start"]["node"]]
+    assert hints[0]["start"].keys() == {"node", "place", "now", "ready_s", "breakdown"}
+    assert [list(hint["renderings"]) for hint in hints] == [[], [], ["slurm"]]
+    place = {"name": "p", "node": "n1", "holds": "llama", "busy_s": None, "idle_s": 2.0}
+    own = client.post("/v1/hints/batch", json={"jobs": jobs[1:2], "places": [place]}).json()
+    assert own["hints"][0]["start"]["place"] == "p"
+    assert client.post("/v1/hints/batch", json={"jobs": []}).status_code == 422
+
+
 def test_an_outcome_is_taken(client):
     hint = client.post("/v1/hints", json={"datasets": [{"name": "llama"}]}).json()
     said = hint["nodes"][0]
