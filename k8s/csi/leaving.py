@@ -5,6 +5,9 @@ both pods of a node when it likes. So whoever leaves puts up a mark, and waits b
 well and has everything. The mark is taken down by its successor, once that has everything, too; one that is
 old counts no more, for pods are deleted without successors.
 
+Who has nothing to leave goes at once: a driver that keeps no copies, a pod of mounts whose mount another pod
+serves already, or nobody does.
+
 All of it is bounded: after :data:`WAIT_SECONDS` one leaves in any case, because the kubelet does not wait longer.
 """
 
@@ -12,6 +15,7 @@ import argparse
 import fcntl
 import json
 import logging
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +50,15 @@ def is_well(runtime: Runtime, places: Places, who: str) -> bool:
     return sign is not None and sign.serving and runtime.monotonic() - sign.at < FRESH_SECONDS
 
 
+def has_nothing(places: Places, who: str, host: str) -> bool:
+    """Say whether a pod of that name has nothing that it could leave to the other."""
+    if who == DRIVER:
+        said = ask(places.shelf)
+        return said is not None and not said["holds"]
+    sign = SignOfLife.read(places.sign)
+    return sign is None or not sign.serving or sign.host not in ("", host)
+
+
 def marked(runtime: Runtime, path: Path) -> str:
     """Return who leaves just now; empty if nobody."""
     try:
@@ -67,6 +80,8 @@ def leave(
         who: :data:`DRIVER` or :data:`MOUNTS`.
         wait_seconds: How long to wait at most.
     """
+    if has_nothing(places, who, socket.gethostname()):
+        return True
     other = MOUNTS if who == DRIVER else DRIVER
     until = runtime.monotonic() + wait_seconds
     while True:

@@ -36,6 +36,8 @@ class SignOfLife:
     """Whether the shelf has copies of what is served."""
     number: str
     """The mount's, in the mount table."""
+    host: str = ""
+    """The name of the keeper's machine, or of its pod."""
 
     def write(self, path: Path) -> None:
         """Replace the file whole."""
@@ -136,7 +138,8 @@ class Deposit:
             self._say({"say": "beat", "serving": serving})
         elif self.predecessor:
             self._say({"say": "holds"})
-        self._write(SignOfLife(now, serving, self._kept, self._offered[0] if self._offered else ""))
+        number = "" if self._offered is None else self._offered[0]
+        self._write(SignOfLife(now, serving, self._kept, number, socket.gethostname()))
 
     def hear(self) -> bool:
         """Take in what the shelf said; return whether we were asked to leave."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -382,8 +383,13 @@ def test_both_pods_may_be_replaced_at_once_because_one_waits_for_the_other(node,
 # ---- what the kubelet and its probes do ---------------------------------------------------------
 
 
-def test_the_kubelet_finds_the_driver_as_it_finds_any(node):
-    with grpc.insecure_channel(f"unix:{node.places.registration}") as channel:
+@pytest.mark.parametrize("authority", ["localhost", "PATH", "ESCAPED"])
+def test_the_kubelet_finds_the_driver_as_it_finds_any(node, authority):
+    # What a client in Go calls us depends on its version: the socket's path, as it is or escaped.
+    path = str(node.places.registration)
+    name = {"PATH": path, "ESCAPED": quote(path, safe="")}.get(authority, authority)
+    options = [("grpc.default_authority", name)]
+    with grpc.insecure_channel(f"unix:{node.places.registration}", options=options) as channel:
         stub = registration_pb2_grpc.RegistrationStub(channel)
         found = stub.GetInfo(registration.InfoRequest(), timeout=SECONDS)
         assert (found.type, found.name) == ("CSIPlugin", "cachefs.io")

@@ -26,6 +26,7 @@ def all_well(monkeypatch):
     """Both pods have everything, unless a test says otherwise."""
     state = {DRIVER: True, MOUNTS: True}
     monkeypatch.setattr(leaving, "is_well", lambda runtime, places, who: state[who])
+    monkeypatch.setattr(leaving, "has_nothing", lambda places, who, host: False)
     return state
 
 
@@ -158,3 +159,24 @@ def test_a_run_folder_that_the_kubelet_made_is_closed_to_others(tmp_path):
     places.run.mkdir(mode=0o755)
     prepare_run_folder(places)
     assert places.run.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("sign", "nothing"),
+    [
+        (None, True),
+        (SignOfLife(1.0, True, True, "0:7", "me"), False),
+        (SignOfLife(1.0, False, True, "0:7", "me"), True),
+        (SignOfLife(1.0, True, True, "0:7", "my-successor"), True),
+    ],
+)
+def test_who_has_nothing_to_leave_goes_at_once(places, sign, nothing):
+    if sign is not None:
+        sign.write(places.sign)
+    assert leaving.has_nothing(places, MOUNTS, "me") is nothing
+
+
+def test_a_driver_that_does_not_answer_may_have_something_to_leave(places, monkeypatch):
+    for said, nothing in ((None, False), ({"holds": True}, False), ({"holds": False}, True)):
+        monkeypatch.setattr(leaving, "ask", lambda path, said=said: said)
+        assert leaving.has_nothing(places, DRIVER, "me") is nothing
