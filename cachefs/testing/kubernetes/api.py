@@ -7,6 +7,7 @@ subresources. Everything that refuses does it by raising :class:`Refusal`.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ from cachefs.testing.kubernetes.reviews import Reviews
 from cachefs.testing.kubernetes.scaling import rescaled, scale_of
 from cachefs.testing.kubernetes.store import Store
 from cachefs.testing.kubernetes.strategies import Strategy
+from cachefs.testing.kubernetes.tables import is_table_wanted, table
 from cachefs.testing.kubernetes.tokens import Tokens
 from cachefs.testing.kubernetes.writing import APPLY_PATCH, Writer
 
@@ -186,6 +188,7 @@ class Api:
             body=_body(content_type, call.body),
             user=user,
             agent=call.headers.get("user-agent", ""),
+            as_table=is_table_wanted(call.headers.get("accept", "")),
             warnings=warnings,
         )
 
@@ -195,9 +198,9 @@ class Api:
         if request.verb == "delete":
             self.webhooks.validate(request, self.store.get(request.key), None)
         verbs: dict[str, Callable[[Request], Reply]] = {
-            "get": lambda one: Reply(200, self.reader.get(one)),
-            "list": lambda one: Reply(200, self.reader.list(one)),
-            "watch": self.reader.watch,
+            "get": lambda one: Reply(200, self._shown(one, self.reader.get(one))),
+            "list": lambda one: Reply(200, self._shown(one, self.reader.list(one))),
+            "watch": self._watch,
             "create": self.writer.create,
             "update": self.writer.update,
             "patch": self.writer.patch,
@@ -205,6 +208,23 @@ class Api:
             "deletecollection": self._delete_collection,
         }
         return verbs[request.verb](request)
+
+    def _shown(self, request: Request, document: Document) -> Document:
+        if not request.as_table:
+            return document
+        now = datetime.fromtimestamp(self.runtime.wall(), UTC)
+        return table(document, request.resource, now)
+
+    def _watch(self, request: Request) -> Reply:
+        reply = self.reader.watch(request)
+        if not request.as_table or reply.lines is None:
+            return reply
+        return Reply(200, lines=(self._tabled(request, line) for line in reply.lines))
+
+    def _tabled(self, request: Request, line: Document | None) -> Document | None:
+        if line is None or line["type"] in ("ERROR", "BOOKMARK"):
+            return line
+        return {**line, "object": self._shown(request, line["object"])}
 
     def _subresource(self, request: Request) -> Reply:
         if request.subresource == "eviction":
