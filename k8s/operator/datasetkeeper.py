@@ -20,7 +20,10 @@ from cachefs.transport.api import Api
 
 AGAIN_SECONDS = 15.0
 """How often a dataset is looked at: the share that is cached is shown so often."""
-LEAVING_SECONDS = 5.0
+SOON_SECONDS = 3.0
+"""Likewise, while it is being warmed."""
+LEAVING_SECONDS = 2.0
+"""Likewise, while pods still use its claim."""
 _LOOKS_MAX = 8
 """More steps than a dataset ever takes; what is not done by then is done at the next look."""
 _WARM_UPS = 1000
@@ -76,9 +79,10 @@ class DatasetKeeper:
                 self._show_failure(document, error)
                 raise
             if not actions:
-                break
+                phase = (document.get("status") or {}).get("phase")
+                return SOON_SECONDS if phase == "Warming" else AGAIN_SECONDS
             document = self._cluster.get(DATASETS, name, namespace)
-        return AGAIN_SECONDS
+        return SOON_SECONDS
 
     def sweep(self) -> tuple[tuple[str, str], ...]:
         """Return every dataset that is an object, in the ledger, or has a volume."""

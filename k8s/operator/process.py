@@ -32,6 +32,7 @@ from cachefs.k8s.operator.shell import Shell
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Metrics
 from cachefs.transport.api import Api
+from cachefs.transport.running import say_ready
 from cachefs.transport.runtime import ThreadRuntime
 
 LOST = 3
@@ -122,7 +123,8 @@ def run(settings: Settings) -> int:
         namespace = settings.installation.namespace
         executor = stack.enter_context(Executor(runtime, cluster, api, namespace=namespace))
         metrics = Metrics(lambda: samples(desk, leading))
-        stack.enter_context(Answers(runtime, settings.address, metrics))
+        answers = stack.enter_context(Answers(runtime, settings.address, metrics))
+        say_ready({"http": f"{settings.address[0]}:{answers.port}"})
         shell = Shell(cluster, desk, keepers)
 
         for number in (signal.SIGTERM, signal.SIGINT):

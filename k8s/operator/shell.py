@@ -22,6 +22,7 @@ _WATCH_SECONDS = 300
 """A watch ends after so long, and begins again: one that a firewall has forgotten is noticed then."""
 _CONNECT_SECONDS = 10.0
 _EXIT_SECONDS = 30.0
+_STOP_POLL_SECONDS = 0.2
 _log = logging.getLogger("cachefs.operator")
 
 
@@ -41,15 +42,28 @@ class Shell:
 
     def run(self, stop: threading.Event) -> None:
         """Watch, in this thread, until ``stop`` is set or a signal says so."""
-        asyncio.run(
-            kopf.operator(
+        asyncio.run(self._run(stop))
+
+    async def _run(self, stop: threading.Event) -> None:
+        flag = asyncio.Event()
+
+        async def pass_on() -> None:
+            # kopf would wait for the event in a thread, which then nobody ends.
+            while not stop.is_set():  # noqa: ASYNC110 - a signal handler sets it, in no loop
+                await asyncio.sleep(_STOP_POLL_SECONDS)
+            flag.set()
+
+        passing = asyncio.create_task(pass_on())
+        try:
+            await kopf.operator(
                 registry=self._registry,
                 settings=self._settings,
                 clusterwide=True,
                 standalone=True,
-                stop_flag=stop,
+                stop_flag=flag,
             )
-        )
+        finally:
+            passing.cancel()
 
     def _watch(self, keeper: str, watched: Watched) -> None:
         kind, seen = watched.kind, _Seen(watched.kind)

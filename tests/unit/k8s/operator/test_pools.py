@@ -101,12 +101,12 @@ def obey(world, *, slowly=False):
 
 def settle(world, *, obeying=True):
     for _ in range(30):
+        if obeying:
+            obey(world)
         actions = look(world)
         if not actions:
             return
         world.do(actions)
-        if obeying:
-            obey(world)
     raise AssertionError(f"it never ends: {actions}")
 
 

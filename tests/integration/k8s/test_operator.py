@@ -1,0 +1,171 @@
+"""The operator as a process: real watches, a real coordinator, held to the roles that it is installed with."""
+
+import os
+import signal
+
+import pytest
+
+from cachefs.k8s import crds
+from cachefs.k8s.kinds import EVENTS, LEASES, VOLUME_CLAIMS, VOLUMES
+from cachefs.k8s.manifests import permissions
+from cachefs.k8s.names import DATASETS
+from cachefs.k8s.operator.volumes import volume_name
+from cachefs.testing.kubernetes import ApiServer
+from tests.integration.k8s.operators import (
+    INSTALLATION,
+    Objects,
+    Operator,
+    namespace,
+    resource,
+)
+from tests.integration.systems import System, wait_for
+
+pytestmark = pytest.mark.slow
+BLOCK = 64 * 1024
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    with System(tmp_path_factory.mktemp("operator"), block_size=BLOCK, duties=True) as system:
+        system.start_coordinator()
+        system.start_worker("w1")
+        system.wait_for_members("w1")
+        yield system
+
+
+@pytest.fixture
+def server():
+    with ApiServer(authorizing=True, tls=True) as server:
+        server.install(
+            *(namespace(name) for name in ("cachefs", "cachefs-node", "team")),
+            *crds.documents(),
+            *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
+            *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
+        )
+        yield server
+
+
+@pytest.fixture
+def objects(tmp_path, server):
+    return Objects(tmp_path, server)
+
+
+@pytest.fixture
+def operator(tmp_path, server, system):
+    token = server.account("cachefs", "cachefs-operator")
+    with Operator(tmp_path, server, system, token=token) as operator:
+        wait_for(lambda: operator.leads, what=operator.log)
+        yield operator
+
+
+@pytest.fixture
+def origin(request, tmp_path):
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(os.urandom(3 * BLOCK))
+    return folder
+
+
+def declared(system, name):
+    found = system.api.get("/v1/datasets")["datasets"]
+    return next((one for one in found if one["name"] == f"team/{name}"), None)
+
+
+def cached(objects, name):
+    return objects.status(DATASETS, name, "team").get("cachedPercent")
+
+
+def test_a_dataset_is_declared_warmed_shown_changed_and_forgotten(
+    operator, objects, system, origin
+):
+    spec = {"url": f"file://{origin}", "warm": {}}
+    document = objects.create(resource("Dataset", "llama", "team", **spec))
+    wait_for(lambda: cached(objects, "llama") == 100, 30, what=operator.log)
+    status = objects.status(DATASETS, "llama", "team")
+    assert (status["phase"], status["files"], status["bytes"]) == ("Cached", 1, 3 * BLOCK)
+    claim = objects.cluster.get(VOLUME_CLAIMS, "llama", "team")
+    volume = objects.cluster.get(VOLUMES, volume_name("team", "llama"))
+    assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
+    assert volume["spec"]["csi"]["volumeHandle"] == "team/llama"
+    told = {one["reason"] for one in objects.cluster.find(EVENTS, "team")}
+    assert "Served" in told
+
+    objects.change(document, replicas=2, url=f"file://{origin}/")
+    wait_for(lambda: declared(system, "llama")["replicas"] == 2, what=operator.log)
+    assert "finalizers" not in objects.cluster.get(DATASETS, "llama", "team")["metadata"]
+
+    objects.cluster.delete(DATASETS, "llama", "team")
+    wait_for(lambda: declared(system, "llama") is None, 30, what=operator.log)
+    wait_for(
+        lambda: objects.cluster.get(VOLUMES, volume["metadata"]["name"]) is None, what=operator.log
+    )
+
+
+def test_what_was_deleted_while_nobody_watched_is_forgotten_by_the_next_operator(
+    tmp_path, server, system, objects, origin
+):
+    token = server.account("cachefs", "cachefs-operator")
+    objects.create(resource("Dataset", "gone", "team", url=f"file://{origin}"))
+    objects.create(resource("Dataset", "kept", "team", url=f"file://{origin}"))
+    system.api.post("/v1/datasets", {"name": "team/by-hand", "origin": {"url": f"file://{origin}"}})
+    with Operator(tmp_path, server, system, token=token) as first:
+        wait_for(lambda: cached(objects, "gone") == 0, what=first.log)
+        wait_for(lambda: cached(objects, "kept") == 0, what=first.log)
+    objects.cluster.delete(DATASETS, "gone", "team")
+    with Operator(tmp_path, server, system, identity="operator-1", token=token) as second:
+        wait_for(lambda: declared(system, "gone") is None, 30, what=second.log)
+        assert declared(system, "kept") is not None
+        assert declared(system, "by-hand") is not None
+    system.api.delete("/v1/datasets/team/kept")
+    system.api.delete("/v1/datasets/team/by-hand")
+
+
+def test_dropped_watches_and_versions_that_aged_away_hide_nothing(
+    operator, objects, server, system, origin
+):
+    objects.create(resource("Dataset", "before", "team", url=f"file://{origin}"))
+    wait_for(lambda: cached(objects, "before") == 0, what=operator.log)
+    server.compact()
+    server.drop_watches()
+    objects.create(resource("Dataset", "after", "team", url=f"file://{origin}"))
+    wait_for(lambda: cached(objects, "after") == 0, what=operator.log)
+    for name in ("before", "after"):
+        objects.cluster.delete(DATASETS, name, "team")
+        wait_for(lambda name=name: declared(system, name) is None, 30, what=operator.log)
+
+
+def test_an_origin_that_is_not_there_is_said_and_a_better_url_tried_at_once(
+    operator, objects, system, origin
+):
+    document = objects.create(resource("Dataset", "lost", "team", url=f"file://{origin}/nothing"))
+    reason = lambda: objects.condition(DATASETS, "lost", "team", "Ready").get("reason")  # noqa: E731
+    wait_for(lambda: reason() == "OriginNotFound", what=operator.log)
+    assert objects.status(DATASETS, "lost", "team")["phase"] == "Failed"
+    objects.change(document, url=f"file://{origin}")
+    wait_for(lambda: reason() == "Served", what=operator.log)
+    objects.cluster.delete(DATASETS, "lost", "team")
+    wait_for(lambda: declared(system, "lost") is None, 30, what=operator.log)
+
+
+def test_one_of_two_acts_and_the_other_takes_over(tmp_path, server, system, objects, origin):
+    token = server.account("cachefs", "cachefs-operator")
+    with (
+        Operator(tmp_path, server, system, identity="a", token=token) as one,
+        Operator(tmp_path, server, system, identity="b", token=token) as other,
+    ):
+        first, second = wait_for(
+            lambda: (one, other) if one.leads else (other, one) if other.leads else None
+        )
+        assert not second.leads
+        # It stands still: it may think that it leads, and must not act when it goes on.
+        os.kill(first.process.pid, signal.SIGSTOP)
+        wait_for(lambda: second.leads, what=second.log)
+        os.kill(first.process.pid, signal.SIGCONT)
+        wait_for(lambda: not first.process.is_running(), what=first.log)
+        objects.create(resource("Dataset", "led", "team", url=f"file://{origin}"))
+        wait_for(lambda: cached(objects, "led") == 0, what=second.log)
+        objects.cluster.delete(DATASETS, "led", "team")
+        wait_for(lambda: declared(system, "led") is None, 30, what=second.log)
+        second.process.stop()
+    lease = objects.cluster.get(LEASES, "cachefs-operator", "cachefs")
+    assert lease["spec"]["holderIdentity"] == ""
