@@ -64,6 +64,11 @@ class Installation:
             raise ConfigError(
                 "what is privileged has a namespace of its own", subject=self.namespace
             )
+        if self.plain and self.observing:
+            raise ConfigError(
+                "a plain installation is not observed",
+                hint="the operator gives Prometheus the token that it needs",
+            )
         if not _IMAGE.fullmatch(self.image):
             raise ConfigError("not an image's name", subject=self.image)
         if not _FOLDER.fullmatch(self.kubelet_folder):

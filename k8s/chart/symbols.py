@@ -10,8 +10,8 @@ from typing import Any
 
 from cachefs.config.schema import GIB
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import namespaces, objects
 from cachefs.k8s.manifests.parts import Document
+from cachefs.k8s.manifests.whole import namespaces, objects
 from cachefs.k8s.values import VALUES, Value
 
 _MARK = "zq9"

@@ -16,8 +16,8 @@ from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.installing import readiness
 from cachefs.k8s.installing.differences import differences
-from cachefs.k8s.manifests import definitions, documents, namespaces, objects
 from cachefs.k8s.manifests.parts import TOKEN_SECRET, headed
+from cachefs.k8s.manifests.whole import definitions, documents, namespaces, objects
 from cachefs.k8s.manifests.workers import DEFAULT_POOL
 from cachefs.k8s.names import CACHE_POOLS, MANAGED_BY, Kind
 from cachefs.ports import Runtime

@@ -38,8 +38,9 @@ def documents(wanted: Installation) -> list[Document]:
         "store_url": "" if shared else f"sqlite:///{STATE_FOLDER}/coordinator.db",
         "http_port": COORDINATOR_HTTP,
         "control_port": COORDINATOR_CONTROL,
-        # Whoever may submit a flow would else run programs in the coordinator's pod.
-        "flows": {"processes": False},
+        # Whoever may submit a flow would else run programs in the coordinator's pod. The operator runs them as
+        # jobs; without one they are refused.
+        "flows": {"handed_out": True} if not wanted.plain else {"processes": False},
     }
     head = named("v1", "Service", "coordinator", wanted)
     own = config_map("cachefs-coordinator", head, "coordinator", config)

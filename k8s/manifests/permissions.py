@@ -16,10 +16,9 @@ from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.parts import Document, headed
 from cachefs.k8s.manifests.webhook import AUTHORITY, SECRET
 from cachefs.k8s.names import GROUP
+from cachefs.k8s.observing.token import SECRET as METRICS_SECRET
 
 READ = ("get", "list", "watch")
-APPLY = ("get", "create", "patch")
-"""What a server-side apply of an object needs: ``create`` for one that is not there yet."""
 EVERYWHERE = "cluster"
 SYSTEM = "system namespace"
 BOTH = "both namespaces"
@@ -52,46 +51,31 @@ OPERATOR: tuple[Rule, ...] = (
     Rule(
         group=GROUP,
         resources=("datasets/status", "cachepools/status", "flows/status", "flowruns/status"),
-        verbs=("get", "patch", "update"),
+        verbs=("patch",),
         where=EVERYWHERE,
         why="to say what is there, and what is wrong",
     ),
     Rule(
-        group=GROUP,
-        resources=("flowruns",),
-        verbs=("create", "patch", "delete"),
-        where=EVERYWHERE,
-        why="to show runs that triggers started, and let go of the oldest",
-    ),
-    Rule(
         group="",
         resources=("events",),
-        verbs=("create", "patch"),
+        verbs=("create",),
         where=EVERYWHERE,
         why="to tell beside an object what was done for it",
     ),
     Rule(
         group="",
         resources=("persistentvolumes",),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "patch", "delete"),
         where=EVERYWHERE,
-        why="a dataset's volume; volumes have no namespace. Only those with our label are touched",
+        why="a dataset's volume; volumes have no namespace. Only those with our labels are touched",
         needs="csi",
     ),
     Rule(
         group="",
         resources=("persistentvolumeclaims",),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "create", "delete"),
         where=EVERYWHERE,
-        why="a dataset's claim, in its namespace and in those that it is shared with",
-        needs="csi",
-    ),
-    Rule(
-        group="",
-        resources=("namespaces",),
-        verbs=READ,
-        where=EVERYWHERE,
-        why="to know the namespaces that a dataset shared with all is shared with",
+        why="a dataset's claim, in its namespace. Only those with our labels are deleted",
         needs="csi",
     ),
     Rule(
@@ -99,26 +83,20 @@ OPERATOR: tuple[Rule, ...] = (
         resources=("pods",),
         verbs=(*READ, "patch"),
         where=EVERYWHERE,
-        why="to see which datasets pods are about to want, and to lift our own scheduling gate",
+        why="to see which datasets pods are about to want, to lift our own scheduling gate from them, "
+        "and to see those of flows' programs and rollouts",
     ),
     Rule(
         group="",
         resources=("pods/log",),
         verbs=("get",),
         where=EVERYWHERE,
-        why="what a flow's program wrote, for the run's own log",
-    ),
-    Rule(
-        group="",
-        resources=("nodes",),
-        verbs=READ,
-        where=EVERYWHERE,
-        why="zones of nodes, and which of them are being drained",
+        why="the last lines of a flow's program, for the run's own log",
     ),
     Rule(
         group="batch",
         resources=("jobs",),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "delete"),
         where=EVERYWHERE,
         why="a flow's steps of kind `process`, in the flow's namespace",
     ),
@@ -130,18 +108,32 @@ OPERATOR: tuple[Rule, ...] = (
         why="a flow's steps of kind `rollout`, in the flow's namespace",
     ),
     Rule(
+        group="apps",
+        resources=("replicasets",),
+        verbs=("list",),
+        where=EVERYWHERE,
+        why="which pods of a deployment are of its newest revision",
+    ),
+    Rule(
         group="kueue.x-k8s.io",
-        resources=("workloads", "admissionchecks"),
+        resources=("workloads",),
         verbs=READ,
         where=EVERYWHERE,
         why="to see what waits for admission by our check",
     ),
     Rule(
         group="kueue.x-k8s.io",
-        resources=("workloads/status", "admissionchecks/status"),
-        verbs=("get", "patch", "update"),
+        resources=("admissionchecks",),
+        verbs=("list",),
         where=EVERYWHERE,
-        why="to say that its data is there, or when it will be",
+        why="to see which checks are ours",
+    ),
+    Rule(
+        group="kueue.x-k8s.io",
+        resources=("workloads/status", "admissionchecks/status"),
+        verbs=("patch",),
+        where=EVERYWHERE,
+        why="to say that the data is there, or when it will be",
     ),
     Rule(
         group="admissionregistration.k8s.io",
@@ -163,6 +155,14 @@ OPERATOR: tuple[Rule, ...] = (
     ),
     Rule(
         group="",
+        resources=("secrets",),
+        verbs=("get", "update"),
+        names=(METRICS_SECRET,),
+        where=SYSTEM,
+        why="to give Prometheus a token that opens metrics and nothing else, where it is installed",
+    ),
+    Rule(
+        group="",
         resources=("configmaps",),
         verbs=("get", "update"),
         names=(AUTHORITY,),
@@ -173,35 +173,35 @@ OPERATOR: tuple[Rule, ...] = (
     Rule(
         group="coordination.k8s.io",
         resources=("leases",),
-        verbs=("get", "create", "update", "patch"),
+        verbs=("get", "create", "update"),
         where=SYSTEM,
         why="one of the operator's pods leads",
     ),
     Rule(
         group="apps",
         resources=("statefulsets", "daemonsets"),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "patch", "delete"),
         where=BOTH,
         why="the workers of pools",
     ),
     Rule(
         group="",
         resources=("services", "configmaps"),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "patch", "delete"),
         where=BOTH,
-        why="the names and the configuration of workers",
+        why="the names and the configuration of workers, and the list of datasets that we declared",
     ),
     Rule(
         group="policy",
         resources=("poddisruptionbudgets",),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "patch", "delete"),
         where=BOTH,
         why="one worker of a pool is drained away at a time",
     ),
     Rule(
         group="autoscaling",
         resources=("horizontalpodautoscalers",),
-        verbs=(*READ, "create", "patch", "delete"),
+        verbs=("get", "list", "create", "patch", "delete"),
         where=BOTH,
         why="pools that are scaled by metrics of the cluster",
     ),

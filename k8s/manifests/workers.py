@@ -198,7 +198,7 @@ def _config(workers: Workers, wanted: Installation) -> dict[str, Any]:
         }
         for at, tier in enumerate(workers.tiers)
     ]
-    return {
+    config = {
         "state_folder": f"{STATE_FOLDER}/worker",
         "tiers": tiers,
         "coordinator": wanted.control,
@@ -207,6 +207,9 @@ def _config(workers: Workers, wanted: Installation) -> dict[str, Any]:
         "pool": workers.pool,
         "zone": workers.zone,
     }
+    if wanted.has_csi:
+        config["socket_folder"] = WORKER_SOCKETS_FOLDER
+    return config
 
 
 def _first_disk(workers: Workers) -> int | None:

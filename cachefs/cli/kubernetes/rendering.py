@@ -34,7 +34,7 @@ def render(
     namespaces; `cachefs k8s install` makes it, or else:
     `kubectl -n cachefs create secret generic cachefs-token --from-literal=token=…`.
     """
-    from cachefs.k8s.manifests import documents
+    from cachefs.k8s.manifests.whole import documents
 
     wanted = options.requested(
         values,

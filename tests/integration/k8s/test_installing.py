@@ -7,7 +7,7 @@ import pytest
 from cachefs.errors import ConfigError, ConflictError, DeadlineError
 from cachefs.k8s import kinds
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.names import CACHE_POOLS, DATASETS
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.k8s.sites import INSTALL, Site

@@ -15,7 +15,7 @@ from cachefs.config.schema import GIB
 from cachefs.config.secrets import Secret
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.starting import give, prepare
 from cachefs.sdk import open_dataset
 from cachefs.transport.api import Api

@@ -16,7 +16,7 @@ from cachefs.errors import CacheFSError
 from cachefs.k8s import kinds
 from cachefs.k8s.cluster import open_cluster
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.webhook.renewing import CONFIGURATION, SERVING_SECRET, Renewal
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.systems import RUNTIME, wait_for

@@ -10,7 +10,7 @@ from cachefs.cli import main
 from cachefs.config.schema import GIB
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.values import VALUES, installation
 
 FILE = """

@@ -14,7 +14,7 @@ from cachefs.hints.consumers.pods import question_of
 from cachefs.k8s import examples, values
 from cachefs.k8s.crds import datasets, flows, pools, runs
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.names import API_VERSION, DRIVER, INJECT, QUEUE
 from cachefs.k8s.webhook.containers import Injection
 from cachefs.k8s.webhook.drafting import Draft

@@ -4,7 +4,7 @@ import pytest
 
 from cachefs.config.schema import GIB
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 
 PLAIN = Installation(image="example/cachefs@sha256:00", plain=True)
 PLAIN_FULL = Installation(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from tests.unit.k8s.manifests.installations import FULL, PLAIN, each, workloads
 
 SYSTEM, NODES = "models", "models-node"

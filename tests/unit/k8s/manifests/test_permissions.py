@@ -1,8 +1,14 @@
 """What each component may do at the API server: as little as it can be, and what it does."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
-from cachefs.k8s.manifests import documents, permissions
+import cachefs
+from cachefs.k8s import kinds, names
+from cachefs.k8s.manifests import permissions
+from cachefs.k8s.manifests.whole import documents
 from tests.unit.k8s.manifests.installations import (
     BARE,
     DEFAULT,
@@ -118,3 +124,41 @@ def test_all_rules_are_rendered_somewhere():
     for rules in permissions.RULES.values():
         for rule in rules:
             assert permissions._rule(rule) in rendered
+
+
+def _kinds_named_in(*files):
+    """Return group and plural of the kinds that source files name."""
+    known = {
+        name: value
+        for module in (kinds, names)
+        for name, value in vars(module).items()
+        if isinstance(value, names.Kind)
+    }
+    found = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            name = {ast.Name: "id", ast.Attribute: "attr"}.get(type(node))
+            kind = known.get(getattr(node, name)) if name else None
+            if kind is not None:
+                found.add((kind.group, kind.plural))
+    return found
+
+
+def test_what_the_operator_names_is_granted_and_what_is_granted_is_named():
+    """Verbs are held by the operator's own tests, on an API server that knows these rules."""
+    folder = Path(cachefs.__file__).parent / "k8s"
+    files = [
+        *(folder / "operator").glob("*.py"),
+        folder / "webhook" / "renewing.py",
+        folder / "observing" / "token.py",
+    ]
+    granted_kinds = {
+        (group, resource)
+        for _, rule in granted(FULL, "operator")
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if "/" not in resource
+    }
+    unnamed = {("", "events")}  # those of Cluster.tell
+    made = {("", "services"), ("policy", "poddisruptionbudgets")}  # by manifests' own functions
+    assert granted_kinds - unnamed - made == _kinds_named_in(*files) - made

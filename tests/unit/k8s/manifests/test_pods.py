@@ -1,6 +1,6 @@
 """Every pod that is rendered: what it may do on its node, what it asks for, how it is looked after."""
 
-from cachefs.k8s.manifests import documents
+from cachefs.k8s.manifests.whole import documents
 from tests.unit.k8s.manifests.installations import (
     EVERY,
     FULL,

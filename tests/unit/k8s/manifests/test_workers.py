@@ -59,6 +59,10 @@ def test_tiers_fit_into_what_holds_them_and_folders_are_mounted(workers):
     config, made = set_documents(workers, DEFAULT)
     own = json.loads(config["data"]["worker.json"])["worker"]
     from_document(WorkerConfig, {"name": "w", **own})
+    assert own["socket_folder"] in [
+        one["mountPath"]
+        for one in made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    ]
     pod = made["spec"]["template"]["spec"]
     mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
     room = {one["name"]: one for one in pod["volumes"]} | {
