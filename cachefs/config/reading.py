@@ -21,6 +21,8 @@ EVERY = "*"
 """As a dataset's name: all of the namespace."""
 _KIND = "cachefs-read"
 _SCOPES_MAX = 64
+_METRICS, _METRICS_PATH = "metrics", "/metrics"
+"""A scope that is no dataset, for it has no namespace; and all that it opens."""
 _ANYTHING = frozenset({"/v1/view", "/v1/cluster"})
 """What every reader needs, and is about no dataset."""
 _BY_DATASET = ("/v1/files/", "/v1/digests/", "/v1/versions")
@@ -56,6 +58,15 @@ def reading_token(token: Secret, datasets: Iterable[str]) -> Secret:
     return Secret(f"{_KIND}:{','.join(scope)}:{_proof(token, ','.join(scope))}")
 
 
+def metrics_token(token: Secret) -> Secret:
+    """Return the token that opens the metrics of coordinator and workers, and nothing else.
+
+    Args:
+        token: The cluster's.
+    """
+    return Secret(f"{_KIND}:{_METRICS}:{_proof(token, _METRICS)}")
+
+
 def reading_door(token: Secret) -> Callable[[str, str, Query, str], bool]:
     """Return what says whether a presented token opens a request: method, path, query, token.
 
@@ -80,6 +91,8 @@ def reading_door(token: Secret) -> Callable[[str, str, Query, str], bool]:
 
 
 def _opens(scope: frozenset[str], path: str, query: Query) -> bool:
+    if _METRICS in scope:
+        return path == _METRICS_PATH
     if path in _ANYTHING or path.startswith(_BY_ID):
         return True
     if path.startswith(_BY_DATASET):
