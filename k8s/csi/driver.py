@@ -130,7 +130,7 @@ class Driver:
         _log.info("serving", extra={"socket": str(places.socket), "port": self._health.port})
 
     def _is_ready(self) -> bool:
-        return self._publisher.statistics().mounted
+        return self._publisher.mounted
 
     def _refuse(self) -> None:
         self._refused = True

@@ -56,7 +56,9 @@ def has_nothing(places: Places, who: str, host: str) -> bool:
         said = ask(places.shelf)
         return said is not None and not said["holds"]
     sign = SignOfLife.read(places.sign)
-    return sign is None or not sign.serving or sign.host not in ("", host)
+    # What is not offered to the shelf cannot be taken over: the kernel is too old for it.
+    lasting = sign is not None and sign.serving and sign.number
+    return sign is None or not lasting or sign.host not in ("", host)
 
 
 def marked(runtime: Runtime, path: Path) -> str:

@@ -114,6 +114,11 @@ class Publisher:
         with self._guard:
             return PublisherStatistics(self._mounted, targets, **self._counts)
 
+    @property
+    def mounted(self) -> bool:
+        """Whether the node's mount answered when it was looked at last."""
+        return self._mounted
+
     def count(self, what: str) -> None:
         """Count a call that failed or was refused."""
         with self._guard:
@@ -319,6 +324,20 @@ class Publisher:
                 healed += self._heal(place)
         return healed
 
+    def prune(self) -> int:
+        """Forget what was published to pods whose folders are gone; return how many targets.
+
+        The kubelet removes the folder of a pod that ended while the machine was off, and need not say so.
+        """
+        forgotten = 0
+        for publication in list(self._published.all()):
+            place = Path(publication.target)
+            with suppress(PendingError), self._alone(place, self._runtime.monotonic()):
+                if not place.parent.exists() and not self._entries(place):
+                    self._published.forget(place)
+                    forgotten += 1
+        return forgotten
+
     def _heal(self, place: Path) -> int:
         deadline = self._runtime.monotonic() + CALL_SECONDS
         try:
@@ -396,6 +415,7 @@ class Healer:
             with suppress(OSError):
                 mounted = self._publisher.look()
                 self._publisher.heal()
+                self._publisher.prune()
             with self._guard:
                 if not self._closed:
                     self._guard.wait(self._period_seconds if mounted else _SOON_SECONDS)

@@ -205,7 +205,7 @@ class Keeper:
         restarts = self._record.restarts + 1 if self._reported else 0
         self._mount.find()
         self._write(device=self._mount.number, server=server.record, restarts=restarts)
-        if self._deposit is not None:
+        if self._deposit is not None and self._plan.recovery:
             place = self._plan.mountpoint
             self._deposit.offer(self._mount.number, place, self._mount.descriptors())
         if self._reported:

@@ -25,7 +25,27 @@ from cachefs.k8s.csi.proto import csi_pb2_grpc as rpc
 from tests.integration.systems import RUNTIME, wait_for
 
 SECONDS = 20
+PLUGIN = "kubelet/plugins/cachefs.io"
 _HOST = 'mount --bind "$1" "$1"; mount --make-rshared "$1"; echo ready; exec sleep 600'
+_VOLUMES = """
+folder=$1; shift
+stage=$(mktemp -d)
+mount -t tmpfs none "$stage"
+mkdir "$stage/1" "$stage/2"
+mount --rbind "$folder/${1#*:}" "$stage/1"
+mount "--make-r${1%%:*}" "$stage/1"
+mount --rbind "$folder/${2#*:}" "$stage/2"
+mount "--make-r${2%%:*}" "$stage/2"
+mount --make-rprivate "$folder"
+umount -R -l "$folder"
+mount --move "$stage/1" "$folder/${1#*:}"
+mount --move "$stage/2" "$folder/${2#*:}"
+umount "$stage"; rmdir "$stage"
+shift 2
+exec "$@"
+"""
+"""Has two folders of the node as volumes of the host's, each ``shared`` (Bidirectional) or ``slave``
+(HostToContainer), and of the rest of the node's mounts nothing, as a container's runtime does."""
 READER = """
 import hashlib, mmap, os, sys
 path = sys.argv[1]
@@ -96,18 +116,20 @@ class Node:
 
     # Pods
 
-    def start_pod(self, *words):
-        """Start a daemon set's pod."""
+    def start_pod(self, volumes, *words):
+        """Start a daemon set's pod, with two volumes of the host's."""
         unshare = ["unshare", "--mount", "--propagation", "unchanged", "--pid", "--fork"]
-        return self._start([*unshare, "--kill-child", "--mount-proc", *words])
+        inside = ["sh", "-ceu", _VOLUMES, "sh", self.folder, *volumes]
+        return self._start([*unshare, "--kill-child", "--mount-proc", *inside, *words])
 
     def start_mounts(self):
-        return self.start_pod(sys.executable, "-m", "cachefs.k8s.csi.mounts", *self.words())
+        module = [sys.executable, "-m", "cachefs.k8s.csi.mounts", *self.words()]
+        return self.start_pod((f"shared:{PLUGIN}", "private:run"), *module)
 
     def start_driver(self, *words):
         options = ["--node", "node-1", "--port", "0", "--no-cluster", "--sockets-owner", "0"]
         module = [sys.executable, "-m", "cachefs.k8s.csi", *self.words(), *options]
-        return self.start_pod(*module, *words)
+        return self.start_pod(("shared:kubelet/pods", f"slave:{PLUGIN}"), *module, *words)
 
     def start_application(self, path, *, propagation="private", program=READER):
         """Start an application's pod that reads a file."""

@@ -167,6 +167,7 @@ def test_a_run_folder_that_the_kubelet_made_is_closed_to_others(tmp_path):
         (None, True),
         (SignOfLife(1.0, True, True, "0:7", "me"), False),
         (SignOfLife(1.0, False, True, "0:7", "me"), True),
+        (SignOfLife(1.0, True, False, "", "me"), True),
         (SignOfLife(1.0, True, True, "0:7", "my-successor"), True),
     ],
 )
