@@ -10,15 +10,13 @@ Coordinator and workers show their metrics to whoever has a token. Prometheus ge
 
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.parts import Document
-from cachefs.k8s.observing import alerts, dashboard, monitors
+from cachefs.k8s.observing.alerts import document as warning_of
 from cachefs.k8s.observing.components import present
+from cachefs.k8s.observing.dashboard import document as showing
+from cachefs.k8s.observing.monitors import documents as asking
 
 
 def documents(wanted: Installation) -> list[Document]:
     """Return the objects that observe an installation; nothing of parts that it has not."""
     parts = present(wanted)
-    return [
-        *monitors.documents(wanted, parts),
-        alerts.document(wanted, parts),
-        dashboard.document(wanted, parts),
-    ]
+    return [*asking(wanted, parts), warning_of(wanted, parts), showing(wanted, parts)]
