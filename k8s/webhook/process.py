@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from cachefs.k8s.webhook.connections import BoundedProtocol
 from cachefs.k8s.webhook.containers import Injection
 from cachefs.k8s.webhook.hinting import Hinting
 from cachefs.k8s.webhook.injecting import Injecting, Mode
@@ -66,6 +67,7 @@ class _Server(Closing):
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",

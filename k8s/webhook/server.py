@@ -37,6 +37,8 @@ ARGUMENTS_BYTES_MAX = 8 * 1024 * 1024
 _BODY_SECONDS = 3.0
 """For a body to arrive; the API server waits no longer for the answer."""
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_CLOSE = {"Connection": "close"}
+"""Of an answer to a body that was not read to its end."""
 _VERBS = ("filter", "prioritize")
 
 _log = logging.getLogger("cachefs.webhook")
@@ -92,7 +94,8 @@ class Answers:
 
     async def _mutate(self, request: Request) -> Response:
         body = await _body(request, REVIEW_BYTES_MAX)
-        return JSONResponse(await run_in_threadpool(self._review, body or b""))
+        answer = await run_in_threadpool(self._review, body or b"")
+        return JSONResponse(answer, headers=_CLOSE if body is None else None)
 
     def _review(self, body: bytes) -> Mapping[str, Any]:
         began = self._runtime.monotonic()
@@ -119,8 +122,8 @@ class Answers:
         try:
             sent, arguments = _arguments(body)
         except (ConfigError, CapacityError) as error:
-            status = failures.http_status(error)
-            return JSONResponse(failures.to_document(error), status_code=status)
+            status, headers = failures.http_status(error), _CLOSE if body is None else None
+            return JSONResponse(failures.to_document(error), status_code=status, headers=headers)
         try:
             answer = self._hinting.extend(verb, sent, authorization)
             self._count("extender", verb)

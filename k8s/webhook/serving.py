@@ -48,10 +48,8 @@ class LiveSecret(Closing):
         self._key = b""
         self._token: Secret | None = None
         self._current: ssl.SSLContext | None = None
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context = _context()
         """For listening: each handshake is made with what is current then."""
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
         self.context.sni_callback = self._choose
         self._changed = runtime.condition()
         self._closed = False
@@ -78,8 +76,7 @@ class LiveSecret(Closing):
             certificate, key = (folder / CERTIFICATE).read_bytes(), (folder / KEY).read_bytes()
             if (certificate, key) == (self._certificate, self._key):
                 return
-            fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            fresh.minimum_version = ssl.TLSVersion.TLSv1_2
+            fresh = _context()
             fresh.load_cert_chain(folder / CERTIFICATE, folder / KEY)
         except FileNotFoundError:
             return  # not written yet, or replaced just now: seen at the next look
@@ -111,3 +108,10 @@ class LiveSecret(Closing):
                 self._changed.wait(self._look_seconds)
                 if not self._closed:
                     self.look()
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
