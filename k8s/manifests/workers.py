@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachefs.config.schema import GIB, MIB
+from cachefs.k8s.csi.places import RUN_FOLDER as RUN_FOLDER_OF_NODE
 from cachefs.k8s.csi.places import WORKER_SOCKETS_FOLDER
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.parts import (
@@ -252,9 +253,19 @@ def _volumes(workers: Workers, wanted: Installation) -> list[Document]:
             spec = claim_spec(tier.size_bytes, tier.storage_class)
             found.append({"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": spec}}})
     if wanted.has_csi:
-        attributes = {"use": "sockets"}
-        found.append({"name": "sockets", "csi": {"driver": DRIVER, "volumeAttributes": attributes}})
+        found.append(_sockets(workers, wanted))
     return found
+
+
+def _sockets(workers: Workers, wanted: Installation) -> Document:
+    """Return the volume with the sockets of a node: by the driver, or as it is where pods may have that."""
+    if workers.namespace == wanted.node_namespace:
+        place = {"path": f"{RUN_FOLDER_OF_NODE}/sockets", "type": "Directory"}
+        return {"name": "sockets", "hostPath": place}
+    return {
+        "name": "sockets",
+        "csi": {"driver": DRIVER, "volumeAttributes": {"use": "sockets"}},
+    }
 
 
 def _mounts(workers: Workers, wanted: Installation) -> list[Document]:
@@ -286,7 +297,7 @@ def _template(workers: Workers, wanted: Installation, config: Document) -> Docum
         grace_seconds=int(workers.drain_seconds) + _AFTER_DRAIN_SECONDS,
     )
     spec = pod["spec"]
-    folders = [each["name"] for each in volumes if "hostPath" in each]
+    folders = [at for at, tier in enumerate(workers.tiers) if tier.host_path is not None]
     if folders:
         spec["initContainers"] = [_owning(workers, wanted, folders)]
     if workers.count is not None:
@@ -342,13 +353,9 @@ def _container(workers: Workers, wanted: Installation) -> Document:
     return container
 
 
-def _owning(workers: Workers, wanted: Installation, names: Sequence[str]) -> Document:
+def _owning(workers: Workers, wanted: Installation, tiers: Sequence[int]) -> Document:
     """Return what makes the node's folders the worker's: Kubernetes does that for volumes only."""
-    folders = [
-        _folder(workers, at)
-        for at in range(len(workers.tiers))
-        if _volume_name(workers, at) in names
-    ]
+    folders = [_folder(workers, at) for at in tiers]
     command = ["python", "-m", "cachefs.k8s.starting", "own", str(USER), *folders]
     resources = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
     return {
@@ -360,8 +367,6 @@ def _owning(workers: Workers, wanted: Installation, names: Sequence[str]) -> Doc
             "runAsUser": 0,
         },
         "volumeMounts": [
-            {"name": _volume_name(workers, at), "mountPath": _folder(workers, at)}
-            for at in range(len(workers.tiers))
-            if _volume_name(workers, at) in names
+            {"name": _volume_name(workers, at), "mountPath": _folder(workers, at)} for at in tiers
         ],
     }

@@ -162,3 +162,8 @@ def test_what_the_operator_names_is_granted_and_what_is_granted_is_named():
     unnamed = {("", "events")}  # those of Cluster.tell
     made = {("", "services"), ("policy", "poddisruptionbudgets")}  # by manifests' own functions
     assert granted_kinds - unnamed - made == _kinds_named_in(*files) - made
+
+
+def test_the_documentation_explains_every_permission():
+    text = (Path(cachefs.__file__).parent.parent / "docs" / "KUBERNETES.md").read_text()
+    assert permissions.table() in text, "python: print(permissions.table())"

@@ -150,6 +150,8 @@ def test_sockets_are_there_where_the_driver_is_and_only_there():
         "csi": {"driver": "cachefs.io", "volumeAttributes": {"use": "sockets"}},
     }
     assert volume in _pod(POOL)["volumes"]
+    of_node = {"path": "/run/cachefs-node/sockets", "type": "Directory"}
+    assert {"name": "sockets", "hostPath": of_node} in _pod(PER_NODE)["volumes"]
     for wanted in (PLAIN, replace(DEFAULT, csi=False)):
         config, made = set_documents(POOL, wanted)
         assert volume not in made["spec"]["template"]["spec"]["volumes"]
