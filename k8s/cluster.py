@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+import yaml
 from kubernetes import config as kubernetes_config
 from kubernetes.client import Configuration
 
@@ -52,6 +53,10 @@ _APPLY = "application/apply-patch+yaml"
 _OPERATIONS = "application/json-patch+json"
 _MERGE = "application/merge-patch+json"
 _LOADERS: Any = kubernetes_config  # Any: this part of the package has no types
+_NO_CONFIGURATION = (
+    *(kubernetes_config.ConfigException, OSError, ValueError, yaml.YAMLError),
+    *(TypeError, KeyError, AttributeError),  # the package takes for granted what a file says
+)
 _log = logging.getLogger("cachefs.k8s")
 
 
@@ -381,7 +386,7 @@ def open_cluster(kubeconfig: Path | None = None) -> Cluster:
             )
         else:
             _load(configuration)
-    except (kubernetes_config.ConfigException, OSError, ValueError) as error:
+    except _NO_CONFIGURATION as error:
         raise ConfigError("cannot tell which cluster is meant", hint=str(error)) from error
     return Cluster(Calls(configuration, ThreadRuntime()))
 
