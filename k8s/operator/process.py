@@ -14,6 +14,7 @@ from cachefs.config.secrets import read_token
 from cachefs.errors import ConfigError
 from cachefs.k8s.cluster import Cluster, open_cluster
 from cachefs.k8s.installation import Installation, installed
+from cachefs.k8s.observing.token import MetricsToken
 from cachefs.k8s.operator.admitting import CheckKeeper, served_version
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.datasetkeeper import DatasetKeeper
@@ -29,6 +30,8 @@ from cachefs.k8s.operator.prefetching import PrefetchKeeper
 from cachefs.k8s.operator.runkeeper import RunKeeper
 from cachefs.k8s.operator.serving import Answers, samples
 from cachefs.k8s.operator.shell import Shell
+from cachefs.k8s.operator.tending import Tended, TendingKeeper
+from cachefs.k8s.webhook.renewing import Renewal
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Metrics
 from cachefs.transport.api import Api
@@ -93,7 +96,17 @@ def keepers_of(
         GateKeeper(runtime, cluster, api),
         PrefetchKeeper(cluster, api),
         *((CheckKeeper(runtime, cluster, api, kueue),) if kueue is not None else ()),
+        TendingKeeper(installation.namespace, _tended(settings, runtime, cluster)),
     )
+
+
+def _tended(settings: Settings, runtime: Runtime, cluster: Cluster) -> tuple[Tended, ...]:
+    """Return what the installation needs besides its objects."""
+    token, namespace = read_token(settings.token_file), settings.installation.namespace
+    metrics = MetricsToken(cluster, namespace=namespace, token=token)
+    if not settings.installation.webhook:
+        return (metrics,)
+    return (Renewal(cluster, runtime, namespace=namespace, token=token), metrics)
 
 
 def run(settings: Settings) -> int:
