@@ -280,13 +280,13 @@ def _pod_end(pod: Document) -> Verdict | None:
         "outputs": message if code == 0 else "",
         "log": message if code else "",
     }
-    if lost:
+    if reason in ("StartError", "ContainerCannotRun"):
+        what |= {"failure": _words(reason, message), "log": "", "code": None}
+    elif lost:
         told = disrupted or {"reason": status.get("reason"), "message": status.get("message")}
         what |= {"lost": True, "note": _words(told.get("reason"), told.get("message"))}
     elif reason not in ("", "Completed", "Error"):
         what["note"] = reason
-    if reason in ("StartError", "ContainerCannotRun"):
-        what |= {"failure": _words(reason, message), "log": "", "code": None}
     name = pod["metadata"]["name"]
     return Verdict(state="ended", report=what, read_log=name)
 

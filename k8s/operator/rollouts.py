@@ -98,7 +98,7 @@ def _deployment(target: Document, shape: Shape, pods: Sequence[Document]) -> Doc
     if goal == 0 or (not others and (updated or not present)):
         # All of one revision, or none: as many as the batch wants.
         return {"replicas": goal, "paused": False}
-    held = goal < present and updated >= goal
+    held = goal < min(present, shape.replicas) and updated >= goal
     rolling: Document = {"paused": held}
     if not held:
         surge = min(shape.surge, max(1, goal - updated))
@@ -114,7 +114,7 @@ def _stateful_set(target: Document, shape: Shape, pods: Sequence[Document]) -> D
     if goal == 0:
         return {"replicas": 0}
     replicas = present if len(live) > updated else goal
-    partition = max(0, replicas - goal)
+    partition = max(0, replicas - goal) if goal < shape.replicas else 0
     return {
         "replicas": replicas,
         "updateStrategy": {"rollingUpdate": {"partition": partition}},
