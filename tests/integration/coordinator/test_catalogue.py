@@ -493,27 +493,3 @@ def test_what_could_be_an_id_or_a_path_is_no_label(filled: Kit, label):
     else:
         with pytest.raises(ConfigError):
             catalogue.publish(NAME, OriginSpec(URL), label)
-
-
-def test_what_is_declared_so_is_so_whatever_it_was(filled: Kit):
-    coordinator = filled.coordinator()
-    first = coordinator.declare(declared("d", pins=("x.bin",)))
-    filled.origin("memory://b", {"x.bin": b"new"})
-    same = coordinator.declare(declared("d", pins=("x.bin",)))
-    kept = coordinator.declare(declared("d", replicas=2, versions_kept=5))
-    assert (same, filled.listings) == (first, 1)
-    assert (kept.current, kept.replicas, kept.pins) == (first.current, 2, ())
-    fewer = coordinator.declare(declared("d", exclude=("y/*",)))
-    assert (fewer.exclude, filled.listings) == (("y/*",), 2)
-    moved = coordinator.declare(declared("d", "memory://b"))
-    manifest = coordinator.catalogue.manifest(moved.current)
-    assert [entry.path for entry in manifest.files] == ["x.bin"]
-    assert versions(coordinator) == [moved.current, first.current]
-
-
-def test_a_declaration_whose_origin_cannot_be_listed_changes_nothing(filled: Kit):
-    coordinator = filled.coordinator()
-    first = coordinator.declare(declared("d"))
-    with pytest.raises(OriginNotFoundError):
-        coordinator.declare(declared("d", "memory://nothing", replicas=3))
-    assert coordinator.catalogue.get(NAME) == first
