@@ -16,11 +16,10 @@ from typing import Any
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.hints.consumers.fields import document, objects, text, texts
 from cachefs.hints.consumers.fields import field as at
+from cachefs.k8s.names import HINTED
 from cachefs.k8s.webhook.drafting import Draft, Operation
 from cachefs.k8s.webhook.injecting import Injecting
 
-HINT = "cachefs.io/hint"
-"""The label of pods that want affinity."""
 _WARNINGS_MAX = 8
 _WARNING_CHARACTERS_MAX = 256
 """API servers may cut longer ones."""
@@ -87,7 +86,7 @@ class Mutation:
         if not is_new_pod:
             return ()
         draft = Draft(pod)
-        if texts(pod, "metadata", "labels").get(HINT) == "true":
+        if texts(pod, "metadata", "labels").get(HINTED) == "true":
             self._hint(draft, review, warnings, outcome)
         before = list(draft.operations)
         try:
