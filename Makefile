@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 GROUP := $(VENV)/.group-
 FRAMEWORKS := .cache/frameworks
 
-.PHONY: demo test test-frameworks check bench proto constraints clean
+.PHONY: demo test test-frameworks check bench proto sbom constraints clean
 
 demo: $(GROUP)demo
 	@$(BIN)/python -m bench.demo
@@ -41,6 +41,11 @@ proto: $(GROUP)check
 		k8s/csi/proto/csi.proto k8s/csi/proto/registration.proto
 	@sed -i 's/^import \(csi\|registration\)_pb2 as/from cachefs.k8s.csi.proto import \1_pb2 as/' k8s/csi/proto/*_pb2_grpc.py
 
+sbom: $(GROUP)check  # what is in the image, by name, version and hash: CycloneDX, in dist/
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file dist/sbom.cdx.json k8s/image/requirements.txt
+
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
@@ -49,6 +54,11 @@ constraints: $(GROUP)check  # the newest versions that fit together; run the tes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
 		--group pyproject.toml:check --group pyproject.toml:bench --group pyproject.toml:frameworks \
 		pyproject.toml --output-file constraints.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes \
+		--constraint constraints.txt --extra postgres --extra blake3 --extra hub --extra gcs --extra azure \
+		--extra kubernetes pyproject.toml --output-file k8s/image/requirements.txt
+	@echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+		--generate-hashes --constraint constraints.txt - --output-file k8s/image/build.txt
 
 $(GROUP)%: pyproject.toml constraints.txt
 	@.ci/venv $*
