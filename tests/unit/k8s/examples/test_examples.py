@@ -107,10 +107,10 @@ def test_a_field_that_nobody_knows_is_seen():
     queue = {
         "apiVersion": "scheduling.volcano.sh/v1beta1",
         "kind": "Queue",
-        "spec": {"wieght": 1, "weight": "1"},
+        "spec": {"heaviness": 1, "weight": "1"},
     }
     assert list(unknown(queue)) == [
-        "Queue.spec.wieght: no such field",
+        "Queue.spec.heaviness: no such field",
         "Queue.spec.weight: not a number",
     ]
 
