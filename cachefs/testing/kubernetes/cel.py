@@ -8,7 +8,6 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 import celpy
@@ -18,19 +17,9 @@ from celpy.celparser import CELParseError
 from celpy.evaluation import CELEvalError
 
 from cachefs.testing.kubernetes.documents import Json
+from cachefs.testing.kubernetes.quantities import quantity
 
 _ENVIRONMENT: Final = celpy.Environment()
-_SUFFIXES: Final = {
-    **dict(
-        zip(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), (2 ** (10 * n) for n in range(1, 7)), strict=True)
-    ),
-    **dict(zip(("k", "M", "G", "T", "P", "E"), (10 ** (3 * n) for n in range(1, 7)), strict=True)),
-    "m": Decimal("0.001"),
-    "u": Decimal("0.000001"),
-    "n": Decimal("0.000000001"),
-    "": 1,
-}
-_NUMBER: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([a-zA-Z]*)")
 
 
 class RuleError(Exception):
@@ -71,22 +60,15 @@ def compiled(expression: str) -> celpy.Runner:
 Value = Any  # Any: celpy's values
 
 
-def _parse_quantity(text: str) -> Decimal | None:
-    found = _NUMBER.fullmatch(text)
-    if found is None or found[2] not in _SUFFIXES:
-        return None
-    return Decimal(found[1]) * Decimal(_SUFFIXES[found[2]])
-
-
 def _quantity(text: Value) -> Value:
-    number = _parse_quantity(str(text))
+    number = quantity(text)
     if number is None:
         raise ValueError(f"quantities must match the regular expression: {text}")
     return Quantity(float(number))
 
 
 def _is_quantity(text: Value) -> Value:
-    return celtypes.BoolType(_parse_quantity(str(text)) is not None)
+    return celtypes.BoolType(quantity(text) is not None)
 
 
 def _compare(left: Value, right: Value) -> Value:

@@ -6,6 +6,7 @@ from typing import Final
 
 from cachefs.testing.kubernetes.documents import Document, Json, meta, value_at
 from cachefs.testing.kubernetes.failures import Cause, Refusal, bad_request, invalid
+from cachefs.testing.kubernetes.kindrules import faults_by_kind
 from cachefs.testing.kubernetes.kinds import DEFINITIONS, Resource
 from cachefs.testing.kubernetes.requests import Request
 from cachefs.testing.kubernetes.schemas import default_by_schema, faults_by_schema
@@ -121,10 +122,26 @@ def check(request: Request, old: Document | None, new: Document) -> None:
         causes += definition_faults(new)
     elif not request.subresource:
         causes += _immutable_faults(resource, old, new)
-        if not causes:
-            causes += faults_by_schema(resource.shape.schema, new, None)
+        causes = causes or _typed_faults(resource, new)
+        causes = causes or list(faults_by_kind(new, resource))
     if causes:
         raise invalid(resource.group, resource.kind, new["metadata"].get("name", ""), causes)
+
+
+def _typed_faults(resource: Resource, document: Document) -> list[Cause]:
+    """Return what is wrong with an object of Kubernetes' own by its schema.
+
+    Raises:
+        Refusal: 400, a value has a type that the kind's field cannot hold.
+    """
+    causes = faults_by_schema(resource.shape.schema, document, None)
+    for cause in causes:
+        if cause.reason == "FieldValueTypeInvalid":
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                f"{resource.kind}: json: cannot unmarshal into {cause.field}: {cause.message}"
+            )
+    return causes
 
 
 def _metadata_faults(document: Document, resource: Resource) -> Iterator[Cause]:

@@ -26,6 +26,7 @@ from cachefs.testing.kubernetes.failures import (
     not_found,
     unsupported_media_type,
 )
+from cachefs.testing.kubernetes.kindrules.security import guard
 from cachefs.testing.kubernetes.merging import strategic_merge
 from cachefs.testing.kubernetes.patches import json_patch, merge_patch
 from cachefs.testing.kubernetes.requests import Reply, Request, is_true
@@ -89,12 +90,14 @@ class Writer:
         self.strategy.check_head(request, sent)
         document = self.strategy.received(request, read(request, sent))
         request = request.named(document["metadata"].get("name", ""))
-        self._check_namespace(request)
+        space = self._namespace(request)
         document = self.admission.mutate(request, None, document)
         document = self.strategy.created(request, document)
         name = document["metadata"].get("name", "")
         request = request.named(name)
         check(request, None, document)
+        if space is not None:
+            guard(request, space, document)
         self.admission.validate(request, None, document)
         by = self._owner(request, applied=applied)
         resource = request.resource
@@ -259,9 +262,10 @@ class Writer:
             time=self.strategy.now(),
         )
 
-    def _check_namespace(self, request: Request) -> None:
+    def _namespace(self, request: Request) -> Document | None:
+        """Return the namespace that a new object goes to, if any."""
         if not request.resource.namespaced:
-            return
+            return None
         space = self.store.get(("", "namespaces", "", request.namespace))
         if space is None:
             raise not_found("", "namespaces", request.namespace)
@@ -274,6 +278,7 @@ class Writer:
             cause["message"] = f"namespace {request.namespace} is being terminated"
             about = f'{request.resource.plural} "{request.name}"'
             raise forbidden(about, why, details={"causes": [cause]})
+        return space
 
 
 def _object(body: object) -> Document:

@@ -90,10 +90,20 @@ def webhook(server, admin, renewal, tmp_path_factory):
     process.stop(kill=True)
 
 
+HARDENED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
 def created(admin, name, inject="files", namespace="team-a", **labels):
     made = pod(inject)
     made["metadata"] |= {"name": name, "namespace": namespace}
     made["metadata"]["labels"] |= labels
+    if namespace == NAMESPACE:  # which takes no others: Pod Security "restricted"
+        made["spec"]["containers"][0]["securityContext"] = HARDENED
     return admin.create(made)
 
 
