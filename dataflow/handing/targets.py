@@ -182,4 +182,6 @@ class HandedOutTarget(RolloutTarget):
 
 
 def _has(row: TargetRow, revision: str) -> bool:
-    return any(one["revision"] == revision for one in row.report.get("replicas", ()))
+    """Say whether a target has replicas of a revision, or is about to."""
+    about_to = row.shape.get("revision") == revision
+    return about_to or any(one["revision"] == revision for one in row.report.get("replicas", ()))

@@ -1,4 +1,6 @@
-"""Programs that are handed out: what executors see, and what becomes of steps without one."""
+"""What is handed out: what executors see, and what becomes of steps without one."""
+
+import threading
 
 import pytest
 
@@ -7,10 +9,18 @@ from cachefs.dataflow.engine import store as runs
 from cachefs.dataflow.handing.desk import Desk
 from cachefs.dataflow.handing.programs import HandedOutPrograms
 from cachefs.dataflow.handing.store import STATES, Report
+from cachefs.dataflow.handing.targets import HandedOutTargets
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.steps.processing import ProcessStep
 from cachefs.dataflow.steps.programs.running import Wanted
-from cachefs.errors import CapacityError, ConfigError, NotKnownError, StepTransientError
+from cachefs.dataflow.steps.rollouts.targets import Towards
+from cachefs.errors import (
+    CapacityError,
+    ConfigError,
+    FlowError,
+    NotKnownError,
+    StepTransientError,
+)
 from tests.integration.flows.executors import add_run
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps
 
@@ -174,3 +184,76 @@ def test_programs_go_with_their_run(store, programs, desk):
         connection.execute(runs.RUNS.delete())
     assert not desk.wanted().programs
     assert programs.look(Steps().attempt()).standing == "none"
+
+
+# ---- targets of rollouts ------------------------------------------------------------------------
+
+
+class Cluster(threading.Thread):
+    """Answers for a deployment, always the same."""
+
+    def __init__(self, desk, **report):
+        super().__init__()
+        self.desk, self.report = desk, {"revision": "", "image": "llama:1", **report}
+        self.shapes = []
+        self.over = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.01):
+            for row in self.desk.wanted().targets:
+                self.shapes.append(dict(row.shape))
+                self.desk.tell_target(row.name, asked=row.asked, report=self.report)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+def opened(store, step="roll", *, seconds=10.0):
+    targets = HandedOutTargets(store, RUNTIME, executor_seconds=seconds)
+    return targets.open(Steps(step).attempt(), "deployment/llama")
+
+
+def test_a_target_that_is_not_there_fails_the_step_with_the_reason(store, desk):
+    with Cluster(desk, failure="there is no deployment/llama"):
+        with pytest.raises(FlowError, match="there is no deployment/llama"):
+            opened(store).replicas()
+
+
+def test_a_rollout_without_an_executor_fails_after_a_bound(store):
+    with pytest.raises(StepTransientError, match="no executor"):
+        opened(store, seconds=0.3).replicas()
+
+
+def test_what_another_step_wanted_of_a_target_is_wanted_no_more(store, desk):
+    towards = Towards("v2", 3, 3, 1)
+    with Cluster(desk) as cluster:
+        first = opened(store, "monday")
+        first.replicas()
+        first.reshape(Steps("monday").attempt(), {"v2": 3}, towards=towards)
+        first.replicas()
+        assert cluster.shapes[-1]["goal"] == 3
+        opened(store, "monday").replicas()
+        assert cluster.shapes[-1]["goal"] == 3, "a successor goes on with the same"
+        opened(store, "tuesday").replicas()
+        assert cluster.shapes[-1] == {}, "somebody may have changed it since"
+
+
+def test_what_was_there_before_the_first_rollout_can_come_back_under_any_name(store, desk):
+    with Cluster(desk) as cluster:
+        target = opened(store)
+        target.replicas()
+        assert target.knows("v1")
+        target.reshape(Steps("roll").attempt(), {"v1": 1}, towards=Towards("v1", 1, 1, 1))
+        target.replicas()
+        assert (cluster.shapes[-1]["revision"], cluster.shapes[-1]["image"]) == ("v1", "llama:1")
+
+
+def test_other_kinds_of_targets_are_refused(store):
+    targets = HandedOutTargets(store, RUNTIME, executor_seconds=1.0)
+    with pytest.raises(ConfigError, match="no such kind"):
+        targets.open(Steps().attempt(), "daemonset/llama")
