@@ -126,8 +126,9 @@ class Node:
         module = [sys.executable, "-m", "cachefs.k8s.csi.mounts", *self.words()]
         return self.start_pod((f"shared:{PLUGIN}", "private:run"), *module)
 
-    def start_driver(self, *words):
-        options = ["--node", "node-1", "--port", "0", "--no-cluster", "--sockets-owner", "0"]
+    def start_driver(self, *words, cluster=False):
+        options = ["--node", "node-1", "--port", "0", "--sockets-owner", "0"]
+        options += [] if cluster else ["--no-cluster"]
         module = [sys.executable, "-m", "cachefs.k8s.csi", *self.words(), *options]
         return self.start_pod(("shared:kubelet/pods", f"slave:{PLUGIN}"), *module, *words)
 

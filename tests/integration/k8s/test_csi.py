@@ -2,10 +2,12 @@
 
 import errno
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import quote
 
 import grpc
@@ -165,7 +167,7 @@ def test_what_cannot_or_may_not_be_leaves_nothing(node, target, attributes, stat
 
 def test_nobody_gets_out_of_the_kubelets_folder(node, target):
     outside = node.folder / "outside"
-    outside.mkdir(exist_ok=True)
+    (outside / "deeper").mkdir(parents=True)
     pod = target.parent
     for place in (
         outside / "mount",
@@ -184,13 +186,16 @@ def test_nobody_gets_out_of_the_kubelets_folder(node, target):
     link.symlink_to(outside)
     target.symlink_to(outside)
     try:
-        assert refused(node.publish, "v1", link / "mount", MODEL) is STATUS.INVALID_ARGUMENT
+        for place in (link / "mount", link / "deeper/mount", link / "deeper"):
+            assert refused(node.publish, "v1", place, MODEL) is STATUS.INVALID_ARGUMENT
         assert refused(node.publish, "v1", target, MODEL) is STATUS.INVALID_ARGUMENT
-        assert refused(node.unpublish, "v1", link / "mount") is STATUS.INVALID_ARGUMENT
+        for place in (link / "mount", link / "deeper/mount", link / "deeper"):
+            assert refused(node.unpublish, "v1", place) is STATUS.INVALID_ARGUMENT
     finally:
         link.unlink()
         target.unlink()
-    assert list(outside.iterdir()) == []
+    assert [str(each.relative_to(outside)) for each in outside.rglob("*")] == ["deeper"]
+    assert not [each for each in node.table() if each.mountpoint.is_relative_to(outside)]
 
 
 def test_another_volume_or_another_mount_at_a_target_is_left_alone(node, target):
@@ -344,6 +349,28 @@ def test_a_mount_that_nobody_takes_over_is_given_up_and_everything_is_bound_anew
         assert before
         node.unpublish("v1", target)
         assert node.mounted(target) == []
+
+
+def test_a_keeper_that_gives_up_has_the_shelf_let_go_and_the_next_pod_mounts_anew(system):
+    with Node(system, CACHEFS_READER__DEADLINE_SECONDS="2s") as node:
+        node.start_driver()
+        node.wait_for_driver()
+        mounts = node.start_mounts()
+        node.wait_until_serving()
+        target = node.target("pod")
+        node.publish("v1", target, MODEL)
+        (node.places.mount_run / "plan.json").write_text("not a plan")
+        record = json.loads((node.places.mount_run / "mount.json").read_text())
+        first = node.first_of(mounts)
+        (server,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        assert record["server"] is not None
+        os.kill(int(server), signal.SIGKILL)
+        with pytest.raises(OSError) as caught:
+            node.seen(target / LARGE).read_bytes()
+        assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+        assert mounts.wait(SECONDS) == 1
+        node.start_mounts()
+        wait_for(lambda: _reads(node, target), SECONDS, what=node.log)
 
 
 def _reads(node, target):
