@@ -7,8 +7,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import DatasetName
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.spec.reading import read_flow
+from cachefs.errors import NotAllowedError
 from cachefs.hints.consumers.kueue import CONTROLLER
 from cachefs.hints.consumers.pods import question_of
 from cachefs.k8s import examples, values
@@ -331,6 +334,27 @@ def test_the_values_of_an_installation_without_internet_are_values():
     assert wanted.origins_secret == "origins"
     assert wanted.image in (FOLDER / "airgapped.yaml").read_text()
     assert documents(wanted)
+
+
+def tenants_of(wanted):
+    return Tenants(
+        [each for each in (wanted.trusted or "").split(",") if each], wanted.sources.split(",")
+    )
+
+
+@every_file
+def test_the_origins_of_an_example_are_allowed_where_it_is_to_be_applied(name):
+    wanted = Installation(image="cachefs:1")
+    if name == "airgapped":
+        wanted = values.installation(yaml.safe_load((FOLDER / "airgapped-values.yaml").read_text()))
+    tenants = tenants_of(wanted)
+    for dataset, spec in declared(name).items():
+        tenants.check_origin(dataset.namespace, spec.dataset().origin)
+    for flow in map(flows.parse, of_kind(FILES[name], "Flow").values()):
+        for url in re.findall(r"(?:hf|s3)://[\w./@-]+", yaml.safe_dump(flow.spec)):
+            tenants.check_origin(flow.namespace, OriginSpec(url))
+    with pytest.raises(NotAllowedError):
+        tenants.check_origin("team-a", OriginSpec("file:///run/cachefs/token"))
 
 
 def test_no_example_holds_a_secret():
