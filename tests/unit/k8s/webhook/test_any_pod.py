@@ -11,13 +11,11 @@ from cachefs.k8s.webhook.mutating import Mutation
 from tests.unit.k8s.webhook.pods import SETTINGS, operations_of, patched, review, volume
 
 NAMES = st.sampled_from(["a", "b", "model", "cachefs-copy", "cachefs-token", "x-1"])
-DATASETS = st.sampled_from(
-    ["llama", "team-a/llama", "shared/x@v2", "No!", "a/b/c", "../x", "llama@"]
-)
+GOOD = ["llama", "team-a/llama", "shared/x@v2", "tokens"]
+DATASETS = st.sampled_from([*GOOD * 6, "No!", "a/b/c", "../x", "llama@"])
+PATHS = ["", "=/models/x", "=/m"]
 LISTED = st.lists(
-    st.builds(
-        "{}{}".format, DATASETS, st.sampled_from(["", "=/models/x", "=/m", "=relative", "=/a:b"])
-    ),
+    st.builds("{}{}".format, DATASETS, st.sampled_from([*PATHS * 6, "=relative", "=/a:b"])),
     max_size=4,
 ).map(", ".join)
 CSI = st.builds(
@@ -62,9 +60,9 @@ PODS = st.fixed_dictionaries(
     {
         "metadata": st.fixed_dictionaries(
             {
-                "labels": st.sampled_from([*Mode, "true", "false", "?"]).map(
-                    lambda mode: {"cachefs.io/inject": str(mode)}
-                )
+                "labels": st.sampled_from(
+                    [*Mode, Mode.FILES, Mode.SIDECAR, "true", "false", "?"]
+                ).map(lambda mode: {"cachefs.io/inject": str(mode)})
             },
             optional={
                 "annotations": st.fixed_dictionaries(
