@@ -13,6 +13,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """What Kubernetes takes for the names of namespaces: RFC 1123's label."""
 _IMAGE = re.compile(r"[a-z0-9][\w./:@-]{0,254}", re.IGNORECASE)
 _FOLDER = re.compile(r"(/[\w.-]+)+")
+REMOTE_SOURCES = ",".join(f"*={scheme}://*" for scheme in ("s3", "gs", "az", "hf", "https", "http"))
+"""What can be read over a network with what coordinator and workers were given; nothing of their own pods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,12 @@ class Installation:
     there is one coordinator, with SQLite on a volume."""
     origins_secret: str | None = None
     """A secret whose keys become the environment of coordinator and workers: credentials of origins."""
+    trusted: str | None = None
+    """Globs of namespaces, with commas between them: their datasets and flows may touch everything, not their own
+    alone. The system's namespace is one of them."""
+    sources: str = REMOTE_SOURCES
+    """Which origins the datasets and flows of the others may name: ``NAMESPACE=URL``, globs both, with commas
+    between them."""
     image_pull_secret: str | None = None
     """A secret of the kind ``kubernetes.io/dockerconfigjson``, in both namespaces."""
     kubelet_folder: str = "/var/lib/kubelet"

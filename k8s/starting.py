@@ -34,8 +34,9 @@ def prepare(
 
     Args:
         component: ``coordinator``, ``worker`` or ``operator``.
-        environment: ``POD_NAME`` (``WORKER_NAME`` where pods' names do not last), ``POD_IP`` and ``NODE_NAME``; ``CACHEFS_STORE_URL`` for a coordinator
-            whose store is elsewhere.
+        environment: ``POD_NAME`` (``WORKER_NAME`` where pods' names do not last), ``POD_IP`` and ``NODE_NAME``; for a coordinator
+            ``CACHEFS_STORE_URL`` if its store is elsewhere, and ``CACHEFS_SOURCES``, ``CACHEFS_TRUSTED`` and
+            ``POD_NAMESPACE`` if others act for namespaces.
         root: What the folders of the pod are below.
 
     Raises:
@@ -60,8 +61,11 @@ def prepare(
         own["node_name"] = _needed(environment, "NODE_NAME")
         for folder in (own["state_folder"], *(tier["folder"] for tier in own["tiers"])):
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    elif not own.get("store_url"):
-        own["store_url"] = _needed(environment, "CACHEFS_STORE_URL")
+    else:
+        if not own.get("store_url"):
+            own["store_url"] = _needed(environment, "CACHEFS_STORE_URL")
+        if "CACHEFS_SOURCES" in environment:
+            own["tenants"] = _tenants(environment)
     from_document(ClusterConfig, document["cluster"], where="cluster.")
     from_document(form, own, where=f"{component}.")
     file = run / f"{component}.json"
@@ -70,6 +74,13 @@ def prepare(
     command = [sys.executable, "-m", program, "--config", str(file), "--log-json"]
     told.pop("CACHEFS_STORE_URL", None)
     return command, told
+
+
+def _tenants(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return whom a coordinator trusts beside its own namespace, and what others may name."""
+    trusted = f"{_needed(environment, 'POD_NAMESPACE')},{environment.get('CACHEFS_TRUSTED', '')}"
+    lists = {"trusted": trusted, "sources": environment["CACHEFS_SOURCES"]}
+    return {name: [one for one in text.split(",") if one] for name, text in lists.items()}
 
 
 def give(user: int, folders: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds.quantities import parse_quantity
-from cachefs.k8s.installation import Installation
+from cachefs.k8s.installation import REMOTE_SOURCES, Installation
 
 Form = Literal["text", "size", "number", "switch", "texts", "labels", "objects"]
 
@@ -19,6 +19,8 @@ NO_SIZE = r"^([1-9][0-9]*(Mi|Gi|Ti))?$"
 NAME = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}$"
 FOLDER = r"^(/[A-Za-z0-9_.-]+)+$"
+GLOBS = r"^[a-z0-9*,-]*$"
+SOURCES = r"^[a-z0-9*-]+=[A-Za-z0-9*._:/-]+(,[a-z0-9*-]+=[A-Za-z0-9*._:/-]+)*$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,22 @@ VALUES: tuple[Value, ...] = (
         default="",
         what="A secret whose keys become the environment of coordinator and workers: credentials of origins.",
         pattern=NAME,
+    ),
+    Value(
+        path="tenants.trusted",
+        field="trusted",
+        form="text",
+        default="",
+        what="Namespaces whose datasets and flows may touch everything, with commas: globs. Empty for none.",
+        pattern=GLOBS,
+    ),
+    Value(
+        path="tenants.sources",
+        field="sources",
+        form="text",
+        default=REMOTE_SOURCES,
+        what="Origins that the other namespaces may name: NAMESPACE=URL, globs both, with commas.",
+        pattern=SOURCES,
     ),
     Value(
         path="coordinator.storeSecret",

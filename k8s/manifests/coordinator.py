@@ -38,9 +38,13 @@ def documents(wanted: Installation) -> list[Document]:
         "store_url": "" if shared else f"sqlite:///{STATE_FOLDER}/coordinator.db",
         "http_port": COORDINATOR_HTTP,
         "control_port": COORDINATOR_CONTROL,
+        # What a pod has of its own, such as the token, is nobody's dataset.
+        "origin": {"file_roots": []},
         # Whoever may submit a flow would else run programs in the coordinator's pod. The operator runs them as
         # jobs; without one they are refused.
         "flows": {"handed_out": True} if not wanted.plain else {"processes": False},
+        # The operator takes gates away, too.
+        **({} if wanted.plain else {"hints": {"gates": True}}),
     }
     head = named("v1", "Service", "coordinator", wanted)
     own = config_map("cachefs-coordinator", head, "coordinator", config)
@@ -60,7 +64,16 @@ def documents(wanted: Installation) -> list[Document]:
 
 def _deployment(wanted: Installation, config: Document, *, shared: bool) -> Document:
     state: Document = {"name": "state", "emptyDir": {}}
-    environment = fields(POD_NAME="metadata.name", POD_IP="status.podIP", NODE_NAME="spec.nodeName")
+    environment = fields(
+        POD_NAME="metadata.name",
+        POD_NAMESPACE="metadata.namespace",
+        POD_IP="status.podIP",
+        NODE_NAME="spec.nodeName",
+    )
+    if not wanted.plain:
+        environment.append({"name": "CACHEFS_SOURCES", "value": wanted.sources})
+        if wanted.trusted is not None:
+            environment.append({"name": "CACHEFS_TRUSTED", "value": wanted.trusted})
     if shared:
         reference = {"name": wanted.store_secret, "key": "url"}
         environment.append({"name": "CACHEFS_STORE_URL", "valueFrom": {"secretKeyRef": reference}})

@@ -207,6 +207,8 @@ def _config(workers: Workers, wanted: Installation) -> dict[str, Any]:
         "control_port": WORKER_CONTROL,
         "pool": workers.pool,
         "zone": workers.zone,
+        # What a pod has of its own, such as the token, is nobody's dataset.
+        "origin": {"file_roots": []},
     }
     if wanted.has_csi:
         config["socket_folder"] = WORKER_SOCKETS_FOLDER

@@ -1,6 +1,7 @@
 """What is to be installed, as the commands of ``cachefs k8s`` are told it: a file of values, and flags over it."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,18 @@ from cachefs.errors import ConfigError
 if TYPE_CHECKING:
     from cachefs.k8s.installation import Installation
 
+
+class Part(StrEnum):
+    """A part of what is rendered."""
+
+    DEFINITIONS = "definitions"
+    OBJECTS = "objects"
+
+
+Only = Annotated[
+    Part | None,
+    typer.Option("--only", help="Only the custom resources' definitions, or only the rest."),
+]
 Values = Annotated[
     Path | None,
     typer.Option("--values", metavar="FILE", help="A YAML file of values, as the chart takes it."),
@@ -60,6 +73,22 @@ OriginsSecret = Annotated[
     str | None,
     typer.Option("--origins-secret", help="A secret whose keys are the origins' environment."),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="NAMESPACE",
+        help="Its datasets and flows may touch everything: other namespaces', pools, any origin.",
+    ),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="NAMESPACE=URL",
+        help="Origins that other namespaces may name, as team-a=s3://team-a-*. (default: any remote)",
+    ),
+]
 Csi = Annotated[
     bool | None, typer.Option("--csi/--no-csi", help="Volumes of datasets. (default: yes)")
 ]
@@ -90,6 +119,11 @@ def requested(values: Path | None, **flags: Any) -> "Installation":  # Any: each
     if "zones" in given:
         given["zones"] = tuple(given["zones"])
     return installation(_read(values) if values is not None else {}, **given)
+
+
+def joined(texts: list[str] | None) -> str | None:
+    """Return texts as one value has them; ``None`` if there are none."""
+    return ",".join(texts) if texts else None
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -73,9 +73,11 @@ def test_a_coordinator_and_workers_start_as_pods_and_serve(tmp_path):
     with ExitStack() as stack:
         pods = Pods(tmp_path / "pods", stack)
         ports = {"http_port": free_port(), "control_port": free_port()}
-        coordinator = pods.start("coordinator", "cachefs-coordinator-0", **ports)
+        reading = {"origin": {"file_roots": [str(origin)]}}
+        coordinator = pods.start("coordinator", "cachefs-coordinator-0", **ports, **reading)
         for at in range(2):
             place = {"coordinator": coordinator["control"], "data_port": 0, "control_port": 0}
+            place |= reading
             pods.start("worker", f"cachefs-worker-{at}", **place)
         api = Api(coordinator["http"], Secret(TOKEN))
         wait_for(lambda: len(api.get("/v1/view")["members"]) == 2)
@@ -177,3 +179,24 @@ def test_a_wrong_component_ends_with_a_line_and_no_traceback():
     assert done.returncode == 1
     assert "no such component" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_coordinator_trusts_its_own_namespace_and_those_that_were_named(tmp_path):
+    pods = Pods(tmp_path, None)
+    root = pods.root("coordinator", "c", {})
+    told = {"POD_IP": "127.0.0.1", "POD_NAMESPACE": "cachefs"}
+    told |= {"CACHEFS_SOURCES": "*=hf://*,ml=s3://ml-*", "CACHEFS_TRUSTED": "ops-*"}
+    prepare("coordinator", told, root)
+    written = json.loads((root / "run/cachefs/coordinator.json").read_text())["coordinator"]
+    assert written["tenants"] == {
+        "trusted": ["cachefs", "ops-*"],
+        "sources": ["*=hf://*", "ml=s3://ml-*"],
+    }
+    assert written["origin"]["file_roots"] == []
+
+
+@pytest.mark.parametrize("component", ["coordinator", "worker"])
+def test_nothing_of_a_pods_own_is_a_dataset(tmp_path, component):
+    root = Pods(tmp_path, None).root(component, "pod", {})
+    document = json.loads((root / f"etc/cachefs/{component}.json").read_text())
+    assert document[component]["origin"]["file_roots"] == []

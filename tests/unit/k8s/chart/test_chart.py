@@ -23,6 +23,7 @@ FULL = {
     "imagePullSecret": "pull",
     "nodeNamespace": "models-node",
     "originsSecret": "buckets",
+    "tenants": {"trusted": "ops-*,ml", "sources": "team-a=s3://team-a-*,*=hf://*"},
     "coordinator": {"storeSecret": "store"},
     "pool": {
         "workers": 1_000_000,

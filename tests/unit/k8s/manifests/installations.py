@@ -38,6 +38,8 @@ FULL = Installation(
     image_pull_secret="pull",
     kubelet_folder="/var/lib/k0s/kubelet",
     observing=True,
+    trusted="ops-*,ml",
+    sources="team-a=s3://team-a-*,*=hf://*",
 )
 BARE = Installation(image="example/cachefs:1", csi=False, webhook=False)
 EVERY = {
