@@ -101,7 +101,7 @@ def _program_settings(parts: Surroundings) -> ProgramSettings:
     state = os.environ.get("CACHEFS_STATE")
     return ProgramSettings(
         folder=Path(state).absolute() / FLOWS_FOLDER if state else None,
-        allowed=parts.config.flows.processes,
+        allowed=parts.config.flows.processes and not parts.config.flows.handed_out,
         environment=os.environ,
         state=Path(state).absolute() if state else None,
         log_bytes=parts.config.flows.process_log_bytes,

@@ -113,7 +113,8 @@ class Places:
         """
         if not self._settings.allowed:
             raise ConfigError(
-                "this coordinator runs no programs", hint="coordinator.flows.processes is false"
+                "this coordinator runs no programs",
+                hint="coordinator.flows.processes is false, or handed_out is true",
             )
         if self._settings.folder is None:
             raise ConfigError(

@@ -219,9 +219,9 @@ def opened(store, step="roll", *, seconds=10.0):
 
 
 def test_a_target_that_is_not_there_fails_the_step_with_the_reason(store, desk):
-    with Cluster(desk, failure="there is no deployment/llama"):
-        with pytest.raises(FlowError, match="there is no deployment/llama"):
-            opened(store).replicas()
+    refusal = pytest.raises(FlowError, match="there is no deployment/llama")
+    with Cluster(desk, failure="there is no deployment/llama"), refusal:
+        opened(store).replicas()
 
 
 def test_a_rollout_without_an_executor_fails_after_a_bound(store):
