@@ -24,17 +24,23 @@ def render(
     node_selector: options.NodeSelector = None,
     store_secret: options.StoreSecret = None,
     origins_secret: options.OriginsSecret = None,
+    trust: options.Trust = None,
+    source: options.Sources = None,
     csi: options.Csi = None,
     webhook: options.Webhook = None,
     observing: options.Observing = None,
+    only: options.Only = None,
 ) -> None:
     """Print the objects of an installation, for `kubectl apply --server-side -f -`.
+
+    Definitions must be served before objects of their kinds can be made: apply `--only definitions`
+    first, or all of it twice.
 
     None of them holds a secret. The token that all processes share is a secret of yours, in both
     namespaces; `cachefs k8s install` makes it, or else:
     `kubectl -n cachefs create secret generic cachefs-token --from-literal=token=…`.
     """
-    from cachefs.k8s.manifests.whole import documents
+    from cachefs.k8s.manifests.whole import definitions, namespaces, objects
 
     wanted = options.requested(
         values,
@@ -49,18 +55,25 @@ def render(
         node_selector=node_selector,
         store_secret=store_secret,
         origins_secret=origins_secret,
+        trusted=options.joined(trust),
+        sources=options.joined(source),
         csi=csi,
         webhook=webhook,
         observing=observing,
     )
-    print_documents(documents(wanted))
+    if only is not options.Part.OBJECTS:
+        print_documents(definitions(wanted))
+    if only is not options.Part.DEFINITIONS:
+        print_documents([*namespaces(wanted), *objects(wanted)])
 
 
 def print_documents(documents: Iterable[Mapping[str, Any]]) -> None:
     """Write objects to the standard output, as ``kubectl`` takes them."""
     import yaml
 
-    yaml.dump_all(documents, sys.stdout, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
+    for document in documents:
+        sys.stdout.write("---\n")
+        yaml.dump(document, sys.stdout, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
 
 
 def _dumper() -> "type[SafeDumper]":
