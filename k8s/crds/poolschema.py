@@ -99,8 +99,9 @@ def _spec() -> Schema:
                 "with mode PerNode the nodes say how many workers there are, and where: no workers, zones or autoscaler",
             ),
             Rule(
-                f"self.mode != 'Workers' || {_COUNTED}",
-                "say how many workers: workers, autoscaling or horizontalPodAutoscaler",
+                "self.mode != 'Workers' || has(self.workers) || has(self.autoscaling)",
+                "say how many workers: workers, or autoscaling; a horizontalPodAutoscaler begins with workers, and changes it",
+                field=".workers",
             ),
             Rule(
                 "self.mode != 'PerNode' || self.tiers.all(tier, tier.medium != 'disk' || has(tier.hostPath))",

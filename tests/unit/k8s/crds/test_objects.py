@@ -86,7 +86,7 @@ ACCEPTED = [
             ],
         }
     ),
-    unsized(
+    pool(
         horizontalPodAutoscaler={
             "maxReplicas": 8,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu"}}],
@@ -133,6 +133,8 @@ REFUSED = [
     (pool("a" * 33), "at most 32 characters"),
     (pool("a.b"), "no dot"),
     (unsized(), "say how many workers"),
+    # The API server answers nothing about the scale of an object without a number, and no autoscaler can begin.
+    (unsized(horizontalPodAutoscaler={"maxReplicas": 8}), "begins with workers"),
     (pool(workers=-1), "less than the minimum"),
     (pool(tiers=[]), "non-empty"),
     (pool(tiers=[DISK, MEMORY, DISK]), "too long"),
@@ -170,7 +172,7 @@ REFUSED = [
         "too many properties",
     ),
     (
-        unsized(horizontalPodAutoscaler={"minReplicas": 9, "maxReplicas": 8}),
+        pool(horizontalPodAutoscaler={"minReplicas": 9, "maxReplicas": 8}),
         "minReplicas is at most maxReplicas",
     ),
     (per_node(workers=1), "the nodes say how many"),
