@@ -38,12 +38,12 @@ _KEYS_VOLUME = f"{PREFIX}-endpoint"
 _RUN_VOLUME = f"{PREFIX}-run"
 _USER = 65532
 _START_SECONDS = 600
-"""How long a sidecar may take until it serves; then the pod's start fails."""
+"""How long a sidecar may take until it serves; then it is begun anew."""
 _PROBE_SECONDS = 2
 _SMALL = {"cpu": "100m", "memory": "256Mi"}
 _LIMIT = {"memory": "1Gi"}
 _WHOLE = {"cpu": "1", "memory": "1Gi"}
-"""Where limits equal requests. Copying has 16 blocks of 4 MiB in flight and four buffers of 32 MiB."""
+"""Where there are limits of everything. Copying has 16 blocks of 4 MiB in flight and four buffers of 32 MiB."""
 
 KEYS_MOUNT: Mapping[str, Any] = {
     "name": _KEYS_VOLUME,
@@ -110,7 +110,12 @@ def mounting(
         "restartPolicy": "Always",
         "startupProbe": _probe("python", "-m", "cachefs.k8s.webhook.showing", "--check", folder),
         # Without it neither FUSE nor a mount that others see is possible.
-        "securityContext": {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True},
+        "securityContext": {
+            "privileged": True,
+            "runAsUser": 0,
+            "runAsNonRoot": False,
+            "readOnlyRootFilesystem": True,
+        },
         "volumeMounts": [
             _TOKEN_MOUNT,
             # Each has a folder of its own there, for what it knows of its mount.
@@ -156,7 +161,6 @@ _TOKEN_MOUNT: Document = {"name": _TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "rea
 def _container(
     settings: Injection, pod: Any, name: str, program: str, words: Sequence[str]
 ) -> Document:
-    equal = _is_guaranteed(pod)
     # Kubernetes puts values of the environment into words that say $(NAME); two $ are one.
     plain = [word.replace("$", "$$") for word in words]
     return {
@@ -164,10 +168,7 @@ def _container(
         "image": settings.image,
         "command": ["python", "-m", f"cachefs.k8s.webhook.{program}", *plain],
         "env": [{"name": "CACHEFS_COORDINATOR", "value": settings.coordinator}],
-        "resources": {
-            "requests": dict(_WHOLE if equal else _SMALL),
-            "limits": dict(_WHOLE if equal else _LIMIT),
-        },
+        "resources": _resources(pod),
         "securityContext": _security(pod),
         # The last lines of a failure are then in what `kubectl describe` shows.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -197,14 +198,21 @@ def _probe(*words: str) -> Document:
     }
 
 
-def _is_guaranteed(pod: Any) -> bool:  # Any: JSON
-    for kind in CONTAINERS:
-        for container in field(pod, "spec", kind) or ():
-            limits, requests = (
-                texts(container, "resources", each) for each in ("limits", "requests")
-            )
-            if not {"cpu", "memory"} <= limits.keys():
-                return False
-            if any(requests.get(name, limits[name]) != limits[name] for name in ("cpu", "memory")):
-                return False
-    return True
+def _resources(pod: Any) -> Document:  # Any: JSON
+    """Return what a container asks for: limits where all of the pod's own containers have some.
+
+    A quota of the namespace may insist on limits of processors, and then they all have; else none would be slowed
+    down by one.
+    """
+    every = [
+        {each: texts(container, "resources", each) for each in ("limits", "requests")}
+        for kind in CONTAINERS
+        for container in field(pod, "spec", kind) or ()
+    ]
+    limits = _WHOLE if all("cpu" in each["limits"] for each in every) else _LIMIT
+    guaranteed = all(
+        name in each["limits"] and each["requests"].get(name) in (None, each["limits"][name])
+        for each in every
+        for name in ("cpu", "memory")
+    )
+    return {"requests": dict(_WHOLE if guaranteed else _SMALL), "limits": dict(limits)}

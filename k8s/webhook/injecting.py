@@ -163,8 +163,10 @@ def _see_mounts(draft: Draft, volumes: set[str]) -> bool:
     changed = False
     for place, container in _containers(draft.pod):
         for at, mount in enumerate(field(container, "volumeMounts") or ()):
-            # Below a sub path the kubelet makes a mount of its own, which nothing reaches.
-            if text(mount, "name") in volumes and not field(mount, "mountPropagation"):
+            if text(mount, "name") not in volumes or field(mount, "mountPropagation"):
+                continue
+            # Kubernetes takes no pod that wants both.
+            if text(mount, "recursiveReadOnly") in ("", "Disabled"):
                 draft.add((*place, "volumeMounts", at, "mountPropagation"), PROPAGATION)
                 changed = True
     return changed

@@ -337,6 +337,32 @@ def test_a_pod_of_guaranteed_quality_stays_so():
     assert "cpu" not in ours["limits"]
 
 
+def test_where_a_quota_wants_limits_of_processors_ours_has_one_too():
+    before = pod("files")
+    before["spec"]["containers"][0]["resources"] = {
+        "limits": {"cpu": "4"},
+        "requests": {"cpu": "1"},
+    }
+    ours = injected(before)[0]["spec"]["initContainers"][0]["resources"]
+    assert ours == {
+        "requests": {"cpu": "100m", "memory": "256Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+
+
+def test_a_mount_that_is_read_only_all_the_way_down_is_left_as_it_is():
+    before = pod("csi")
+    mount = before["spec"]["containers"][0]["volumeMounts"][0]
+    mount |= {"readOnly": True, "recursiveReadOnly": "Enabled"}
+    assert injected(before) == (before, [])
+
+
+def test_a_privileged_sidecar_may_run_in_a_pod_that_is_not_root():
+    made, _ = injected(pod("sidecar", securityContext={"runAsNonRoot": True, "runAsUser": 1000}))
+    ours = made["spec"]["initContainers"][0]["securityContext"]
+    assert (ours["runAsUser"], ours["runAsNonRoot"]) == (0, False)
+
+
 def test_service_account_tokens_are_as_they_were():
     for value in (True, False):
         made, _ = injected(pod("files", automountServiceAccountToken=value))
