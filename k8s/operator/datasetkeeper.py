@@ -10,7 +10,7 @@ from cachefs.k8s.crds.datasets import DatasetSpec, parse
 from cachefs.k8s.kinds import VOLUME_CLAIMS, VOLUMES
 from cachefs.k8s.names import DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
 from cachefs.k8s.operator import datasets
-from cachefs.k8s.operator.actions import Document, includes
+from cachefs.k8s.operator.actions import Action, Document, includes
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.keepers import Watched
 from cachefs.k8s.operator.ledger import Ledger
@@ -66,6 +66,7 @@ class DatasetKeeper:
     def keep(self, namespace: str, name: str) -> float | None:
         """Look at a dataset, and do what is missing."""
         document = self._cluster.get(DATASETS, name, namespace)
+        done: tuple[Action, ...] = ()
         for _ in range(_LOOKS_MAX):
             if document is None:
                 return self._clear(namespace, name)
@@ -74,7 +75,11 @@ class DatasetKeeper:
             try:
                 spec = self._parse(document)
                 actions = datasets.reconcile(document, spec, self._look(document, spec))
+                if actions and actions == done:
+                    # A server that does not keep what it is told is told again later, not all the time.
+                    return AGAIN_SECONDS
                 self._carrier.carry_out(actions)
+                done = actions
             except CacheFSError as error:
                 self._show_failure(document, error)
                 raise

@@ -9,6 +9,7 @@ logged with its trace, and counts as one that failed.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cachefs.core.backoff import Backoff
 from cachefs.errors import CacheFSError
@@ -17,7 +18,8 @@ from cachefs.ports import Closing, Runtime, Task
 
 SWEEP_SECONDS = 60.0
 """How often everything that is there is put on the desk: what no watch has told is found by then."""
-_THREADS = 4
+_THREADS = 3
+"""Of each keeper: origins that take minutes to be listed must not keep pools from being looked at."""
 _CLOSE_SECONDS = 10.0
 _NEVER = float("inf")
 _BACKOFF = Backoff(attempts_limit=1 << 30, first_seconds=1.0, wait_seconds_max=300.0)
@@ -76,8 +78,10 @@ class Desk(Closing):
 
     def start(self) -> None:
         """Begin: sweep, then look at all that is there."""
-        for number in range(_THREADS):
-            self._tasks.append(self._runtime.start(f"desk-{number}", self._run))
+        for keeper in self._keepers.values():
+            for number in range(_THREADS):
+                body = partial(self._run, keeper)
+                self._tasks.append(self._runtime.start(f"{keeper.name}-{number}", body))
         self._tasks.append(self._runtime.start("sweep", self._sweep_on))
 
     def close(self) -> None:
@@ -121,24 +125,24 @@ class Desk(Closing):
                 ),
             )
 
-    def _run(self) -> None:
+    def _run(self, keeper: Keeper) -> None:
         while True:
-            name = self._take()
+            name = self._take(keeper)
             if name is None:
                 return
             began = self._runtime.monotonic()
-            again, failed = self._look(name)
+            again, failed = self._look(keeper, name)
             self._put_back(name, again, failed=failed, seconds=self._runtime.monotonic() - began)
 
-    def _take(self) -> Name | None:
-        """Wait for an object whose turn it is; ``None`` at the end."""
+    def _take(self, keeper: Keeper) -> Name | None:
+        """Wait for an object of a keeper's whose turn it is; ``None`` at the end."""
         with self._changed:
             while not self._state.closed:
                 now = self._runtime.monotonic()
                 free = [
                     (line.due_at, name)
                     for name, line in self._state.lines.items()
-                    if not line.is_looked_at
+                    if name[0] == keeper.name and not line.is_looked_at
                 ]
                 due_at, name = min(free, default=(_NEVER, ("", "", "")))
                 if due_at <= now:
@@ -147,12 +151,13 @@ class Desk(Closing):
                 self._changed.wait(min(due_at - now, SWEEP_SECONDS))
         return None
 
-    def _look(self, name: Name) -> tuple[float | None, bool]:
+    @staticmethod
+    def _look(keeper: Keeper, name: Name) -> tuple[float | None, bool]:
         """Look at an object; return when to look again, and whether it failed."""
-        keeper, namespace, own = name
-        what = {"keeper": keeper, "object": f"{namespace}/{own}"}
+        _, namespace, own = name
+        what = {"keeper": keeper.name, "object": f"{namespace}/{own}"}
         try:
-            return self._keepers[keeper].keep(namespace, own), False
+            return keeper.keep(namespace, own), False
         except CacheFSError as error:
             _log.warning("an object is not as it shall be", extra={**what, "failure": str(error)})
         except Exception:  # noqa: BLE001 - a bug in one object's look is not all others' end
@@ -185,11 +190,13 @@ class Desk(Closing):
         while True:
             for keeper in self._keepers.values():
                 self._sweep(keeper)
+            next_at = self._runtime.monotonic() + SWEEP_SECONDS
             with self._changed:
-                if not self._state.closed:
-                    self._changed.wait(SWEEP_SECONDS)
-                if self._state.closed:
-                    return
+                # Whatever else happens on the desk wakes us, too.
+                while (left := next_at - self._runtime.monotonic()) > 0:
+                    if self._state.closed:
+                        return
+                    self._changed.wait(left)
 
     def _sweep(self, keeper: Keeper) -> None:
         try:

@@ -199,11 +199,8 @@ class Leading(Closing):
             lease = self._cluster.get(LEASES, LEASE, self._namespace)
             if lease is None or lease["spec"].get("holderIdentity") != self._identity:
                 return
-            lease["spec"] |= {
-                "holderIdentity": "",
-                "leaseDurationSeconds": 1,
-                "renewTime": self._now(),
-            }
+            del lease["spec"]["holderIdentity"]
+            lease["spec"] |= {"leaseDurationSeconds": 1, "renewTime": self._now()}
             self._cluster.replace(lease)
         except CacheFSError as error:
             _log.warning("the lease was not given back", extra={"failure": str(error)})

@@ -18,7 +18,7 @@ from cachefs.k8s.kinds import (
 from cachefs.k8s.manifests.workers import pool_name
 from cachefs.k8s.names import CACHE_POOLS, POOL
 from cachefs.k8s.operator import pools
-from cachefs.k8s.operator.actions import Document
+from cachefs.k8s.operator.actions import Action, Document
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.keepers import Watched
 from cachefs.ports import Runtime
@@ -64,6 +64,7 @@ class PoolKeeper:
     def keep(self, namespace: str, name: str) -> float | None:
         """Look at a pool, and do what is missing."""
         document = self._cluster.get(CACHE_POOLS, name, namespace)
+        done: tuple[Action, ...] = ()
         for _ in range(_LOOKS_MAX):
             if document is None:
                 self._clear(namespace, name)
@@ -74,7 +75,11 @@ class PoolKeeper:
                 spec = parse(document)
                 seen = self._look(spec)
                 actions = pools.reconcile(document, spec, self._installation, seen)
+                if actions and actions == done:
+                    # A server that does not keep what it is told is told again later, not all the time.
+                    return AGAIN_SECONDS
                 self._carrier.carry_out(actions)
+                done = actions
             except CacheFSError as error:
                 self._show_failure(document, error)
                 raise

@@ -254,9 +254,10 @@ def _sets(spec: CachePoolSpec, seen: Seen) -> list[Workers]:
         priority_class=spec.priority_class,
         drain_seconds=spec.drain_seconds,
     )
-    if spec.mode == "PerNode":
-        return [every]
     zones = spec.zones or ("",)
+    if spec.mode == "PerNode":
+        # A set for each zone: so a worker knows its zone, and nobody needs to read nodes.
+        return [replace(every, zone=zone) for zone in zones]
     counts = dict(seen.pool["wanted_by_zone"]) if spec.zones else {"": seen.pool["wanted"] or 0}
     old = [zone for zone in _zones_there(seen) if zone not in zones]
     # A zone that is none of the pool's any more goes when its last worker has.
@@ -404,7 +405,9 @@ def _removed(wanted: Sequence[Document], plans: Sequence[_Plan], seen: Seen) -> 
             uid=found["metadata"].get("uid", ""),
         )
         for (kind, name), found in sorted(seen.objects.items())
-        if (kind, name) not in names and not found["metadata"].get("deletionTimestamp")
+        if (kind, name) not in names
+        and APPLIED in (found["metadata"].get("annotations") or {})
+        and not found["metadata"].get("deletionTimestamp")
     )
 
 
@@ -473,6 +476,8 @@ def _wanted(spec: CachePoolSpec, seen: Seen) -> int:
     """Return how many workers there shall be; of a daemon set, as many as there are nodes for it."""
     if spec.mode == "Workers":
         return int(seen.pool["wanted"] or 0)
-    found = seen.objects.get((DAEMON_SETS.kind, pool_name(spec.name)))
-    status = {} if found is None else found.get("status") or {}
-    return int(status.get("desiredNumberScheduled", 0))
+    return sum(
+        int((found.get("status") or {}).get("desiredNumberScheduled", 0))
+        for (kind, _), found in seen.objects.items()
+        if kind == DAEMON_SETS.kind
+    )

@@ -6,11 +6,12 @@ import signal
 import pytest
 
 from cachefs.k8s import crds
-from cachefs.k8s.kinds import EVENTS, LEASES, VOLUME_CLAIMS, VOLUMES
+from cachefs.k8s.kinds import EVENTS, LEASES, NAMESPACES, VOLUME_CLAIMS, VOLUMES
 from cachefs.k8s.manifests import permissions
 from cachefs.k8s.names import DATASETS
 from cachefs.k8s.operator.volumes import volume_name
 from cachefs.testing.kubernetes import ApiServer
+from cachefs.testing.kubernetes.faults import Fault
 from tests.integration.k8s.operators import (
     INSTALLATION,
     Objects,
@@ -134,6 +135,60 @@ def test_dropped_watches_and_versions_that_aged_away_hide_nothing(
         wait_for(lambda name=name: declared(system, name) is None, 30, what=operator.log)
 
 
+def test_a_coordinator_that_is_away_takes_nothing_away(operator, objects, system, origin):
+    document = objects.create(resource("Dataset", "calm", "team", url=f"file://{origin}"))
+    ready = lambda: objects.condition(DATASETS, "calm", "team", "Ready")  # noqa: E731
+    wait_for(lambda: ready().get("status") == "True", what=operator.log)
+    system.kill("coordinator")
+    objects.change(document, replicas=2)
+    wait_for(lambda: ready()["reason"] == "CoordinatorUnavailable", what=operator.log)
+    assert ready()["status"] == "Unknown"
+    status = objects.status(DATASETS, "calm", "team")
+    assert (status["claim"], status["bytes"]) == ("calm", 3 * BLOCK)
+    assert objects.cluster.get(VOLUME_CLAIMS, "calm", "team") is not None
+    system.restart("coordinator")
+    wait_for(lambda: ready()["status"] == "True", 30, what=operator.log)
+    assert declared(system, "calm")["replicas"] == 2
+    objects.cluster.delete(DATASETS, "calm", "team")
+    wait_for(lambda: declared(system, "calm") is None, 30, what=operator.log)
+
+
+def test_conflicts_busy_servers_and_lost_answers_are_lived_with(
+    operator, objects, server, system, origin
+):
+    for code in (409, 500, 503):
+        server.inject(Fault(verb="patch", resource="datasets/status", code=code))
+        server.inject(Fault(verb="create", resource="persistentvolume*", code=code))
+    server.inject(Fault(verb="patch", resource="configmaps", drop=True, after=True))
+    server.inject(Fault(verb="create", resource="persistentvolume*", drop=True, after=True))
+    objects.create(resource("Dataset", "tough", "team", url=f"file://{origin}"))
+    wait_for(lambda: cached(objects, "tough") == 0, 40, what=operator.log)
+    wait_for(
+        lambda: objects.cluster.get(VOLUME_CLAIMS, "tough", "team") is not None, what=operator.log
+    )
+    assert objects.condition(DATASETS, "tough", "team", "Synced")["status"] == "True"
+    objects.cluster.delete(DATASETS, "tough", "team")
+    wait_for(lambda: declared(system, "tough") is None, 30, what=operator.log)
+
+
+def test_a_namespace_goes_at_once_and_its_datasets_with_it(
+    operator, objects, server, system, origin
+):
+    server.install(namespace("short"))
+    objects.create(resource("Dataset", "llama", "short", url=f"file://{origin}"))
+    short = lambda: [one for one in _datasets(system) if one.startswith("short/")]  # noqa: E731
+    wait_for(short, what=operator.log)
+    objects.cluster.delete(NAMESPACES, "short")
+    wait_for(lambda: objects.cluster.get(NAMESPACES, "short") is None, what=operator.log)
+    wait_for(lambda: not short(), 30, what=operator.log)
+    name = volume_name("short", "llama")
+    wait_for(lambda: objects.cluster.get(VOLUMES, name) is None, what=operator.log)
+
+
+def _datasets(system):
+    return [one["name"] for one in system.api.get("/v1/datasets")["datasets"]]
+
+
 def test_an_origin_that_is_not_there_is_said_and_a_better_url_tried_at_once(
     operator, objects, system, origin
 ):
@@ -168,4 +223,4 @@ def test_one_of_two_acts_and_the_other_takes_over(tmp_path, server, system, obje
         wait_for(lambda: declared(system, "led") is None, 30, what=second.log)
         second.process.stop()
     lease = objects.cluster.get(LEASES, "cachefs-operator", "cachefs")
-    assert lease["spec"]["holderIdentity"] == ""
+    assert "holderIdentity" not in lease["spec"]

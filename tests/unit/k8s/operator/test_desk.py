@@ -144,6 +144,16 @@ def test_a_sweep_does_not_hurry_what_failed(open_desk):
     assert len(keeper.looks) <= 2
 
 
+def test_a_sweep_is_not_repeated_because_something_else_happens(open_desk):
+    keeper, sweeps = Keeper(), []
+    keeper.sweep = lambda: sweeps.append(1) or ()
+    desk = open_desk(keeper)
+    for number in range(20):
+        desk.put("things", "team", f"{number}")
+        keeper.wait(number + 1)
+    assert len(sweeps) == 1
+
+
 def test_a_sweep_that_fails_ends_nothing(open_desk):
     keeper = Keeper()
 

@@ -251,6 +251,33 @@ def test_a_pool_per_node_is_a_daemon_set_of_which_nobody_says_how_many():
     assert world.pools["default"]["wanted"] is None
 
 
+def test_a_pool_per_node_has_a_set_for_each_zone_that_is_named():
+    world = start("cachefs-node", mode="PerNode", zones=["a", "b"])
+    for zone in ("a", "b"):
+        found = world.find("DaemonSet", f"cachefs-worker-{zone}", "cachefs-node")
+        selector = found["spec"]["template"]["spec"]["nodeSelector"]
+        assert selector == {"topology.kubernetes.io/zone": zone}
+    change(world, zones=["b"])
+    settle(world)
+    assert world.find("DaemonSet", "cachefs-worker-a", "cachefs-node") is None
+
+
+def test_what_we_did_not_make_is_not_removed_whatever_its_labels_say():
+    world = start(workers=1)
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "by-hand",
+            "namespace": "cachefs",
+            "labels": {"cachefs.io/pool": "default"},
+        },
+    }
+    world.put(theirs)
+    settle(world)
+    assert world.find("Service", "by-hand", "cachefs") is not None
+
+
 def test_a_pool_of_a_foreign_namespace_is_refused():
     world = start("team", workers=3)
     assert condition(world)["reason"] == "ForeignNamespace"
