@@ -132,10 +132,20 @@ class Node:
         module = [sys.executable, "-m", "cachefs.k8s.csi", *self.words(), *options]
         return self.start_pod(("shared:kubelet/pods", f"slave:{PLUGIN}"), *module, *words)
 
-    def start_application(self, path, *, propagation="private", program=READER):
-        """Start an application's pod that reads a file."""
-        unshare = ["unshare", "--mount", "--propagation", propagation]
-        words = [*unshare, sys.executable, "-c", program, path]
+    def start_application(self, target, name, *, propagation="private", program=READER):
+        """Start an application's pod that has a target as its volume, and reads a file of it.
+
+        Args:
+            target: Of the volume.
+            name: Of the file.
+            propagation: Of the volume mount: ``private`` (None) or ``slave`` (HostToContainer).
+            program: What runs; its argument is the file.
+        """
+        volume = self.folder / "containers" / target.parent.parent.parent.name
+        volume.mkdir(parents=True, exist_ok=True)
+        script = f'mount --rbind "$1" "$2"; mount --make-r{propagation} "$2"; shift 2; exec "$@"'
+        unshare = ["unshare", "--mount", "--propagation", "slave", "sh", "-ceu", script, "sh"]
+        words = [*unshare, target, volume, sys.executable, "-c", program, volume / name]
         return self._start(words, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
     def _start(self, words, **options):
@@ -170,15 +180,17 @@ class Node:
 
     def end(self, process, number=signal.SIGKILL):
         """End a pod, all its processes at once, or by a signal to its first."""
+        everything = self.everything_of(process)
         if process.poll() is None:
             if number == signal.SIGKILL:
-                for pid in self.everything_of(process):
+                for pid in everything:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
                 process.kill()
             else:
                 os.kill(self.first_of(process), number)
         process.communicate(timeout=SECONDS)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everything), SECONDS)
 
     # What is seen
 

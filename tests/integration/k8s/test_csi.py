@@ -27,6 +27,15 @@ pytestmark = [
     pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "mounts are possible"),
 ]
 
+ASKS = """
+import os, sys
+for line in sys.stdin:
+    try:
+        os.statvfs(sys.argv[1])  # is asked of the mount every time
+        print(os.stat(sys.argv[1]).st_size, flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+"""
 DIGEST = hashlib.sha256(FILES[LARGE]).hexdigest()
 MODEL = {"dataset": "model"}
 POD = "csi.storage.k8s.io/pod.namespace"
@@ -73,8 +82,8 @@ def reading(node):
     """Start applications that read; end them."""
     made = []
 
-    def start(path, **options):
-        process = node.start_application(path, **options)
+    def start(*words, **options):
+        process = node.start_application(*words, **options)
         made.append(process)
         return Reader(process)
 
@@ -266,7 +275,7 @@ def restart_driver(node):
 def test_programs_read_on_whichever_pod_dies_and_whenever_one_is_replaced(node, target, reading):
     node.publish("v1", target, MODEL)
     (entry,) = node.mounted(target)
-    reader = reading(target / LARGE)
+    reader = reading(target, LARGE)
     assert reader.digest == DIGEST
     reader.wait_for_rounds()
     restart_mounts(node)
@@ -294,7 +303,7 @@ def test_a_read_that_waits_is_answered_by_the_next_pod(node, target):
     program = (
         "import sys, hashlib; print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())"
     )
-    waiting = node.start_application(target / "tokenizer/vocab.txt", program=program)
+    waiting = node.start_application(target, "tokenizer/vocab.txt", program=program)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(0.5)
     began = now()
@@ -328,25 +337,37 @@ def test_a_frozen_mount_delays_nobody_who_is_not_reading(node, target):
 
 
 def test_a_mount_that_nobody_takes_over_is_given_up_and_everything_is_bound_anew(system):
+    def read_by(application):
+        application.stdin.write("\n")
+        application.stdin.flush()
+        return int(application.stdout.readline())
+
+    whole = len(FILES[LARGE])
+    lost = (errno.ENOTCONN, errno.ECONNABORTED)
     with Node(system) as node:
         node.start_driver("--give-up-seconds", "2")
         node.wait_for_driver()
-        mounts = node.start_mounts()
-        node.wait_until_serving()
         target = node.target("pod")
-        node.publish("v1", target, MODEL)
-        before = node.mounted(target)[0].device
-        node.end(mounts)
-        with pytest.raises(OSError) as caught:
-            node.seen(target / LARGE).read_bytes()
-        assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-        node.start_mounts()
-        node.wait_until_serving(since=now())
-        wait_for(lambda: _reads(node, target), SECONDS, what=node.log)
-        (entry,) = node.mounted(target)
-        assert {"ro", "nosuid", "nodev"} <= entry.options
-        assert entry.root.startswith("/default/model/.versions/")
-        assert before
+        applications = {}
+        for turn in range(2):
+            mounts = node.start_mounts()
+            node.wait_until_serving(since=now())
+            if turn == 0:
+                node.publish("v1", target, MODEL)
+                for kind in ("slave", "private"):
+                    applications[kind] = node.start_application(
+                        target, LARGE, propagation=kind, program=ASKS
+                    )
+            wait_for(lambda: _reads(node, target), SECONDS, what=node.log)
+            assert read_by(applications["slave"]) == whole
+            assert (read_by(applications["private"]) == whole) is (turn == 0)
+            assert {"ro", "nosuid", "nodev"} <= node.mounted(target)[-1].options
+            node.end(mounts)
+            with pytest.raises(OSError) as caught:
+                os.statvfs(node.seen(target))
+            assert caught.value.errno in lost
+            assert read_by(applications["private"]) in lost
+        assert len(node.mounted(target)) == 2
         node.unpublish("v1", target)
         assert node.mounted(target) == []
 
@@ -382,7 +403,7 @@ def _reads(node, target):
 
 def test_both_pods_may_be_replaced_at_once_because_one_waits_for_the_other(node, target, reading):
     node.publish("v1", target, MODEL)
-    reader = reading(target / LARGE)
+    reader = reading(target, LARGE)
 
     def wants_to_leave(who):
         command = [sys.executable, "-m", "cachefs.k8s.csi.leaving", who, *map(str, node.words())]

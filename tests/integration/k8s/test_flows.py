@@ -292,3 +292,28 @@ def _active_jobs(site):
         for one in site.cluster.find(JOBS, TEAM)
         if PROGRAM in one["metadata"]["labels"] and not (one.get("status") or {}).get("conditions")
     ]
+
+
+def test_a_pod_is_prefetched_for_and_one_that_is_gated_goes_at_once(site):
+    def pod(name, labels, annotations, **spec):
+        head = {"name": name, "namespace": TEAM, "labels": labels, "annotations": annotations}
+        containers = [{"name": "main", "image": "vllm:1"}]
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": head,
+            "spec": {"containers": containers, **spec},
+        }
+
+    marks = {"cachefs.io/prefetch": "nowhere"}
+    site.cluster.create(pod("reads", {"cachefs.io/prefetch": "true"}, marks))
+    gates = {"schedulingGates": [{"name": "cachefs.io/data-ready"}]}
+    hints = {"cachefs.io/datasets": "nowhere"}
+    site.cluster.create(pod("waits", {"cachefs.io/hint": "true"}, hints, **gates))
+
+    def done():
+        reads = site.cluster.get(PODS, "reads", TEAM)["metadata"]["annotations"]
+        waits = site.cluster.get(PODS, "waits", TEAM)["spec"]
+        return "cachefs.io/prefetched" in reads and not waits.get("schedulingGates")
+
+    wait_for(done, 20, site.log)

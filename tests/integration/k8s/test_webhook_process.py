@@ -52,7 +52,9 @@ def system(tmp_path_factory):
         system.api.post("/v1/warm", {"dataset": "llama", "paths": []})
         asked = lambda: system.api.post("/v1/hints", question)["nodes"]  # noqa: E731
         wait_for(lambda: [each["node"] for each in asked()] == ["node-w1", "other"], what=asked)
-        wait_for(lambda: asked()[0]["ready_s"]["p50"] + 5 < asked()[1]["ready_s"]["p50"], what=asked)
+        wait_for(
+            lambda: asked()[0]["ready_s"]["p50"] + 5 < asked()[1]["ready_s"]["p50"], what=asked
+        )
         yield system
 
 
