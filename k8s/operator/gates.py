@@ -29,7 +29,9 @@ class GateKeeper:
     """Lets gated pods go. Only pods with the label by which they opted in to hints are looked at."""
 
     name = "gates"
-    watched = (Watched(PODS, label=HINTED),)
+    watched: tuple[Watched, ...] = ()
+    label = HINTED
+    """Of the pods to be followed: :mod:`.following`."""
 
     def __init__(self, runtime: Runtime, cluster: Cluster, api: Api) -> None:
         """Look at nothing yet."""

@@ -28,7 +28,9 @@ class PrefetchKeeper:
     """Warms what pods name."""
 
     name = "prefetch"
-    watched = (Watched(PODS, label=PREFETCH),)
+    watched: tuple[Watched, ...] = ()
+    label = PREFETCH
+    """Of the pods to be followed: :mod:`.following`."""
 
     def __init__(self, cluster: Cluster, api: Api) -> None:
         """Look at nothing yet."""

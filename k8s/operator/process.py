@@ -14,6 +14,7 @@ from cachefs.config.secrets import read_token
 from cachefs.errors import ConfigError
 from cachefs.k8s.cluster import Cluster, open_cluster
 from cachefs.k8s.installation import Installation, installed
+from cachefs.k8s.kinds import PODS
 from cachefs.k8s.observing.token import MetricsToken
 from cachefs.k8s.operator.admitting import CheckKeeper, served_version
 from cachefs.k8s.operator.carrying import Carrier
@@ -21,6 +22,7 @@ from cachefs.k8s.operator.datasetkeeper import DatasetKeeper
 from cachefs.k8s.operator.desk import Desk
 from cachefs.k8s.operator.executing import Executor
 from cachefs.k8s.operator.flowkeeper import FlowKeeper
+from cachefs.k8s.operator.following import Follower
 from cachefs.k8s.operator.gates import GateKeeper
 from cachefs.k8s.operator.keepers import Keeper
 from cachefs.k8s.operator.leading import Leading, Times
@@ -135,6 +137,13 @@ def run(settings: Settings) -> int:
         desk = stack.enter_context(Desk(runtime, keepers))
         namespace = settings.installation.namespace
         executor = stack.enter_context(Executor(runtime, cluster, api, namespace=namespace))
+        followers = [
+            stack.enter_context(
+                Follower(runtime, cluster, desk, keeper=keeper.name, kind=PODS, label=keeper.label)
+            )
+            for keeper in keepers
+            if isinstance(keeper, GateKeeper | PrefetchKeeper)
+        ]
         metrics = Metrics(lambda: samples(desk, leading))
         answers = stack.enter_context(Answers(runtime, settings.address, metrics))
         say_ready({"http": f"{settings.address[0]}:{answers.port}"})
@@ -146,6 +155,8 @@ def run(settings: Settings) -> int:
         if leading.acquire(stop.is_set):
             desk.start()
             executor.start()
+            for follower in followers:
+                follower.start()
             shell.run(stop)
     return 0
 
