@@ -20,7 +20,7 @@ from typing import Any
 
 from cachefs.config.discovery import Endpoint
 from cachefs.core.hints.asking import Gang, WantedGpu, dataset_named
-from cachefs.errors import CacheFSError
+from cachefs.errors import CacheFSError, NotKnownError
 from cachefs.sdk.dataset import find_system
 from cachefs.transport.api import Api
 
@@ -81,6 +81,8 @@ class Hint:
 
     id: str = ""
     """To which an outcome can be told."""
+    dataset: str = ""
+    """The first that the job reads."""
     nodes: tuple[RankedNode, ...] = ()
     """The best first; empty for no opinion."""
     gang: tuple[str, ...] = ()
@@ -230,8 +232,9 @@ def hint_queue(
     """
     if not jobs:
         return ()
+    asked = [_job(each, reserve_seconds) for each in jobs]
     question = {
-        "jobs": [_job(each, reserve_seconds) for each in jobs],
+        "jobs": asked,
         "waiting": waiting,
         "places": [
             {
@@ -248,7 +251,8 @@ def hint_queue(
         endpoint = find_system(coordinator, token_file, state)
         api = Api(endpoint.coordinator, endpoint.token)
         answer = api.post("/v1/hints/batch", question, timeout_seconds=_QUEUE_TIMEOUT_SECONDS)
-        hints = tuple(_hint(each) for each in answer["hints"])
+        told = zip(answer["hints"], asked, strict=True)
+        hints = tuple(_hint(answer, job) for answer, job in told)
     except CacheFSError as error:
         return (Hint(reason=str(error)),) * len(jobs)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -281,10 +285,17 @@ def tell_outcome(
     if not given.id:
         return False
     body = {"node": node, "ready_s": ready_seconds, "phases": dict(phases or {})}
+    path = f"/v1/hints/{given.id}/outcome"
     try:
         endpoint = find_system(coordinator, token_file, state)
         api = Api(endpoint.coordinator, endpoint.token)
-        api.post(f"/v1/hints/{given.id}/outcome", body, timeout_seconds=_TIMEOUT_SECONDS)
+        try:
+            api.post(path, body, timeout_seconds=_TIMEOUT_SECONDS)
+        except NotKnownError:
+            recalled = _recalled(given, node)
+            if recalled is None:
+                return False
+            api.post(path, {**body, "recalled": recalled}, timeout_seconds=_TIMEOUT_SECONDS)
     except CacheFSError:
         return False
     return True
@@ -295,14 +306,27 @@ def _ask(question: Mapping[str, Any], find: Callable[[], Endpoint]) -> Hint:
         endpoint = find()
         api = Api(endpoint.coordinator, endpoint.token)
         answer = api.post("/v1/hints", question, timeout_seconds=_TIMEOUT_SECONDS)
-        return _hint(answer)
+        return _hint(answer, question)
     except CacheFSError as error:
         return Hint(reason=str(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Hint(reason=f"the answer makes no sense: {error!r}")
 
 
-def _hint(answer: Mapping[str, Any]) -> Hint:
+def _recalled(given: Hint, node: str) -> dict[str, Any] | None:
+    """Return what a hint said of a node, for a coordinator that does not remember it."""
+    known = [given.document.get("start") or {}, *given.document.get("nodes", ())]
+    said = next((each for each in known if each.get("node") == node), None)
+    if not given.dataset or said is None or "breakdown" not in said:
+        return None
+    return {
+        "dataset": given.dataset,
+        "breakdown": said["breakdown"],
+        "reservation_token": given.reservation,
+    }
+
+
+def _hint(answer: Mapping[str, Any], question: Mapping[str, Any]) -> Hint:
     nodes = tuple(_ranked(each) for each in answer["nodes"])
     gang, wait, kept, start = (
         answer.get(name) or {} for name in ("gang", "wait", "reservation", "start")
@@ -310,6 +334,7 @@ def _hint(answer: Mapping[str, Any]) -> Hint:
     assignment = gang.get("assignment") or {}
     return Hint(
         id=str(answer.get("hint_id", "")),
+        dataset=question["datasets"][0]["name"] if question["datasets"] else "",
         nodes=nodes,
         gang=tuple(assignment[str(rank)] for rank in range(len(assignment))),
         wait_for=wait.get("node") or "",

@@ -22,6 +22,7 @@ from cachefs.hints.presenting import (
     learned_body,
     line_body,
     reservation_body,
+    told,
 )
 from cachefs.hints.questions import LineBody, OutcomeBody, QuestionBody
 from cachefs.hints.service import HintService
@@ -68,8 +69,8 @@ class HintsServicer(rpc.HintsServicer):
         document = MessageToDict(request, preserving_proto_field_name=True)
         hint = str(document.pop("hint_id", ""))
         body = _body(OutcomeBody, {"node": "", "ready_s": 0.0} | document)
-        learned = self._service.outcome(hint, body.node, body.ready_s, body.phases)
-        return ParseDict(learned_body(learned).model_dump(), pb.HintLearned())
+        learned = learned_body(told(self._service, hint, body))
+        return ParseDict(learned.model_dump(), pb.HintLearned())
 
     def ListReservations(  # noqa: N802
         self, _request: pb.ListReservationsRequest, _context: grpc.ServicerContext

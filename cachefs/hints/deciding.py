@@ -171,7 +171,7 @@ class Decider:
         seconds = reckoned.ready
         if len({weight for weight, _ in shares}) > 1:
             mean = sum(weight for weight, _ in shares) / len(shares)
-            weighted = self._everything([_scaled(one, weight / mean) for weight, one in shares])
+            weighted = self._everything([_weighed(one, weight / mean) for weight, one in shares])
             seconds = self._estimate(reckoning, weighted).ready
         price = self._prices.egress_usd_per_gb / 1e9
         rows = ordered(
@@ -267,7 +267,9 @@ class _Image:
             self._there = np.zeros(len(fleet), dtype=np.bool_)
             self._there[: len(before)] = before
             for row in fleet.changed_since(self._revision).tolist():
-                self._there[row] = self._name in fleet.at(row).images
+                images = fleet.at(row).images
+                # Somebody has to tell which images a node has; what nobody knows delays nobody.
+                self._there[row] = images is None or self._name in images
             self._revision = fleet.revision
         return self._there
 
@@ -285,8 +287,9 @@ def _share(reading: Reading, located: Located, question: Question) -> Located:
     """Return what one member reads."""
     if question.gang is None or not reading.by_rank:
         return located
-    return _scaled(located, 1 / question.gang.size)
+    return located.scaled(1 / question.gang.size)
 
 
-def _scaled(located: Located, factor: float) -> Located:
+def _weighed(located: Located, factor: float) -> Located:
+    """Return so many times the seconds, those of what is on its way included."""
     return replace(located.scaled(factor), arriving=located.arriving * factor)

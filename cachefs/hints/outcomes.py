@@ -1,8 +1,9 @@
 """Outcomes: what was told to whom, and what became of it.
 
 The hints that were given last are remembered, so that whoever asked may tell how long it really took. From
-that the estimates learn (:mod:`cachefs.core.hints.learning`). A hint that was forgotten meanwhile, by age
-or by a restart, teaches nothing more; what outcomes have taught is stored, and outlives the process.
+that the estimates learn (:mod:`cachefs.core.hints.learning`). A hint that was forgotten meanwhile, by age or by
+a restart, or was given by another coordinator, teaches only if who got it says what it had said: whoever may tell
+how long it took may tell that as well. What outcomes have taught is stored, and outlives the process.
 """
 
 from collections import OrderedDict
@@ -71,6 +72,18 @@ class Given:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What a hint said, in the words of who got it: for when it is not remembered any more."""
+
+    dataset: str
+    """The first that the job reads."""
+    breakdown: Breakdown
+    """Of the node where the job was started."""
+    token: str = ""
+    """Of the place that was kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What an outcome was compared with."""
@@ -96,10 +109,28 @@ class GivenHints:
         """Return how many are remembered."""
         return len(self._hints)
 
+    def __contains__(self, hint: str) -> bool:
+        """Return whether a hint is remembered."""
+        return hint in self._hints
+
     def put(self, question: Question, hint: Hint) -> None:
         """Remember a hint, and forget the oldest if there are too many."""
-        given = Given.of(question, hint)
-        self._hints[hint.id] = given
+        self._put(hint.id, Given.of(question, hint))
+
+    def recall(self, hint: str, node: str, recalled: Recalled) -> Given:
+        """Return a hint that has been forgotten, as who got it recalls it; it is remembered again."""
+        given = Given(
+            subject=recalled.dataset,
+            accelerators=0,
+            runs_seconds=None,
+            token=recalled.token,
+            nodes={node: recalled.breakdown},
+        )
+        self._put(hint, given)
+        return given
+
+    def _put(self, hint: str, given: Given) -> None:
+        self._hints[hint] = given
         self._nodes += 1 + len(given.nodes)
         while self._nodes > self._limit and len(self._hints) > 1:
             _, oldest = self._hints.popitem(last=False)
@@ -116,7 +147,8 @@ class GivenHints:
             raise NotKnownError(
                 "no such hint",
                 subject=printable(hint),
-                hint="only the newest are remembered, and none over a restart of the coordinator",
+                hint="only the newest are remembered, and none over a restart of the coordinator: "
+                "tell what it estimated, too",
             )
         return found
 

@@ -77,7 +77,8 @@ class Placer:
         """Keep that place for the job, or a better one that it has to wait for."""
         asker = asker_of(decided)
         self.follow(reservations, decided.now)
-        reservations.line_up(asker, now=decided.now)
+        if len(decided.rows):  # who can start nowhere would only be waited for by others
+            reservations.line_up(asker, now=decided.now)
         kept = self._keep_best(decided, placed, reservations, asker)
         if not decided.asked.question.job:
             # Nobody can ask again for a job without a name, and so it cannot stand in line.

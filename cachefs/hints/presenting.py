@@ -10,7 +10,7 @@ from cachefs.errors import ConfigError
 from cachefs.hints.bodies import HintBody, LearnedBody, LineHintsBody, ReservationBody, moment
 from cachefs.hints.keeping import KeptPlace
 from cachefs.hints.outcomes import Learned
-from cachefs.hints.questions import LineBody
+from cachefs.hints.questions import LineBody, OutcomeBody
 from cachefs.hints.renderings import RENDERINGS
 from cachefs.hints.service import HintService
 
@@ -80,6 +80,17 @@ def reservation_body(kept: KeptPlace) -> ReservationBody:
         job_id=kept.job,
         expires_at=moment(kept.expires_at),
     )
+
+
+def told(service: HintService, hint: str, body: OutcomeBody) -> Learned:
+    """Tell an outcome.
+
+    Raises:
+        NotKnownError: There is no such hint, or it says nothing of the node.
+        ConfigError: There is no such phase.
+    """
+    recalled = None if body.recalled is None else body.recalled.value()
+    return service.outcome(hint, body.node, body.ready_s, body.phases, recalled=recalled)
 
 
 def learned_body(learned: Learned) -> LearnedBody:

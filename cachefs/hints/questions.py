@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cachefs.coordinator.bodies import Body, Text, Texts
+from cachefs.core.hints.answer import Breakdown
 from cachefs.core.hints.asking import (
     Affinity,
     Gang,
@@ -23,6 +24,7 @@ from cachefs.core.hints.asking import (
     dataset_named,
 )
 from cachefs.errors import ConfigError
+from cachefs.hints.outcomes import Recalled
 
 DATASETS_MAX = 64
 JOBS_MAX = 1024
@@ -36,6 +38,7 @@ _PHASES_MAX = 32
 _YEAR = 365 * 86400.0
 
 Positive = Annotated[float, Field(gt=0, le=_YEAR)]
+Seconds = Annotated[float, Field(ge=0, le=_YEAR)]
 Labels = Annotated[dict[Text, Text], Field(max_length=_LABELS_MAX)]
 
 
@@ -260,6 +263,43 @@ class LineBody(Body):
         )
 
 
+class PartsBody(Body):
+    """The ``breakdown`` of a node in a hint."""
+
+    slot_s: Seconds = 0.0
+    image_s: Seconds = 0.0
+    data_s: Seconds = 0.0
+    load_s: Seconds = 0.0
+    init_s: Seconds = 0.0
+    bottleneck: Text = "init"
+
+
+class RecalledBody(Body):
+    """What a hint said, for a coordinator that has been restarted since, or has not given it."""
+
+    dataset: Text
+    """The first that the job reads."""
+    breakdown: PartsBody
+    """Of the node where the job was started."""
+    reservation_token: Text = ""
+
+    def value(self) -> Recalled:
+        """Return what is recalled."""
+        parts = self.breakdown
+        return Recalled(
+            dataset=str(dataset_named(self.dataset)[0]),
+            breakdown=Breakdown(
+                parts.slot_s,
+                parts.image_s,
+                parts.data_s,
+                parts.load_s,
+                parts.init_s,
+                parts.bottleneck,
+            ),
+            token=self.reservation_token,
+        )
+
+
 class OutcomeBody(Body):
     """How long it really took."""
 
@@ -271,3 +311,5 @@ class OutcomeBody(Body):
         dict[Text, Annotated[float, Field(ge=0, le=_YEAR)]], Field(max_length=_PHASES_MAX)
     ] = Field(default_factory=dict)
     """Seconds of its parts, as far as they are known: ``image``, ``data``, ``load``, ``init``."""
+    recalled: RecalledBody | None = None
+    """What the hint said, in case that it is not remembered."""

@@ -19,6 +19,7 @@ from cachefs.hints.presenting import (
     learned_body,
     line_body,
     reservation_body,
+    told,
 )
 from cachefs.hints.questions import (
     DATASETS_MAX,
@@ -64,7 +65,7 @@ def _hint_routes(service: HintService, watchers: Watchers) -> APIRouter:
     @router.post("/{hint}/outcome")
     def tell_outcome(hint: Id, body: OutcomeBody) -> LearnedBody:
         """Take in how long it really took: estimates learn from it, and a kept place is free again."""
-        return learned_body(service.outcome(hint, body.node, body.ready_s, body.phases))
+        return learned_body(told(service, hint, body))
 
     @router.get("/watch", response_class=StreamingResponse, responses=_EVENT_STREAM)
     async def watch(

@@ -27,7 +27,7 @@ from cachefs.hints.describing import Trust, node_hints, refused
 from cachefs.hints.inventory import Found, Inventory
 from cachefs.hints.keeping import Keeper, KeptPlace
 from cachefs.hints.lining import Ground, Liner, Own, held_readings
-from cachefs.hints.outcomes import GivenHints, Learned, learn
+from cachefs.hints.outcomes import GivenHints, Learned, Recalled, learn
 from cachefs.hints.placing import Placed, Placer
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Sample
@@ -281,15 +281,33 @@ class HintService:
 
     # ---- outcomes -----------------------------------------------------------------------------
 
-    def outcome(self, hint: str, node: str, seconds: float, phases: Mapping[str, float]) -> Learned:
+    def outcome(
+        self,
+        hint: str,
+        node: str,
+        seconds: float,
+        phases: Mapping[str, float],
+        *,
+        recalled: Recalled | None = None,
+    ) -> Learned:
         """Take in how long it really took.
+
+        Args:
+            hint: Its id.
+            node: Where the job, or its first member, was started.
+            seconds: From the hint until it was ready.
+            phases: Seconds of its parts.
+            recalled: What the hint said, should it not be remembered.
 
         Raises:
             NotKnownError: There is no such hint, or it says nothing of the node.
             ConfigError: There is no such phase.
         """
         with self._turn:
-            given = self._given.find(hint)
+            if recalled is not None and hint not in self._given:
+                given = self._given.recall(hint, node, recalled)
+            else:
+                given = self._given.find(hint)
             learned = learn(self._lessons, given, node, seconds, phases)
             self._lessons_revision += 1
             self._counts.outcomes += 1

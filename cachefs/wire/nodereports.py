@@ -44,8 +44,6 @@ class NodeReport:
     numa_nodes: int = 1
     nic_bytes_rate: float = 0.0
     """Configured, or as fast as the card's link; 0 if nobody knows."""
-    nic_numa: int | None = None
-    """The NUMA node of that card."""
     disk_bytes_rate: float = 0.0
     memory_numa: int | None = None
     """The NUMA node that the memory tier is bound to; ``None`` if to none."""
@@ -57,7 +55,7 @@ class NodeReport:
         document: dict[str, Any] = {  # Any: likewise
             name: value
             for name, value in plain.items()
-            if value is not None and (value or name in ("nic_numa", "memory_numa"))
+            if value is not None and (value or name == "memory_numa")
         }
         if self.labels:
             document["labels"] = dict(self.labels)
@@ -75,7 +73,6 @@ _PLAIN = (
     "memory_free_bytes",
     "numa_nodes",
     "nic_bytes_rate",
-    "nic_numa",
     "disk_bytes_rate",
     "memory_numa",
 )
@@ -161,7 +158,6 @@ def read_node(statistics: Document) -> NodeReport | None:
         gpus=tuple(_gpu(each, at) for at, each in enumerate(gpus) if isinstance(each, dict)),
         numa_nodes=int(_number(document, "numa_nodes")) or 1,
         nic_bytes_rate=_number(document, "nic_bytes_rate"),
-        nic_numa=_whole(document, "nic_numa"),
         disk_bytes_rate=_number(document, "disk_bytes_rate"),
         memory_numa=_whole(document, "memory_numa"),
     )

@@ -23,8 +23,6 @@ class Card:
     name: str
     bytes_rate: float
     """0 if it does not say."""
-    numa: int | None = None
-    """``None`` if it belongs to none."""
 
 
 def processors() -> int:
@@ -98,8 +96,7 @@ def find_card(host: str, folder: Path = Path("/sys/class/net")) -> Card | None:
 
 def _card(folder: Path) -> Card:
     speed = _number(folder / "speed") or 0
-    numa = _number(folder / "device" / "numa_node")
-    return Card(folder.name, max(0, speed) * _MEGABIT, None if numa is None or numa < 0 else numa)
+    return Card(folder.name, max(0, speed) * _MEGABIT)
 
 
 def _read(path: Path) -> str:

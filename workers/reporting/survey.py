@@ -55,7 +55,6 @@ class Survey(Closing):
             cpus=machine.processors(),
             numa_nodes=machine.numa_nodes(),
             nic_bytes_rate=config.link_bytes_rate or (card.bytes_rate if card else 0.0),
-            nic_numa=card.numa if card else None,
             disk_bytes_rate=config.disk_bytes_rate,
             memory_numa=machine.memory_numa(memory) if memory else None,
         )

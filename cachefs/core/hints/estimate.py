@@ -12,6 +12,7 @@ promised on it before us comes first::
 
     pipelined:  data = max over parts of (queued + bytes over this part) / share
     serial:     data = sum over kinds of  bytes of this kind / least share on its way
+                       + max over parts of  queued / share
 
 Bytes that are on their way already are charged to nobody again: they bound the time from below.
 The form is that of ServerlessLLM's loading-time estimator (queue + bytes / bandwidth), widened by
@@ -156,7 +157,7 @@ class Estimate:
     parts: Mapping[str, Column]
     """Seconds of each part, were it alone: what the bottleneck is chosen from."""
     overhead: Column
-    """Seconds that come on top of whatever is slowest: first bytes from afar, and files to open."""
+    """Seconds that come on top of whatever is slowest: files to open."""
     located: Located
 
     def breakdown(self, row: int, name: str, place: tuple[str, str]) -> Breakdown:
@@ -201,7 +202,6 @@ def estimate(
     image: Column | None = None,
     init: float = 0.0,
     files: int = 0,
-    latency: float = 0.0,
 ) -> Estimate:
     """Estimate every node.
 
@@ -214,7 +214,6 @@ def estimate(
         image: Seconds until the container image is there; none for ``None``.
         init: What a program does besides when it starts, in seconds.
         files: How many are read.
-        latency: Of the first byte, in seconds, of each kind of copy that is not local.
     """
     loader = loader or Loader()
     wanted = located.kinds * loader.fraction
@@ -225,8 +224,7 @@ def estimate(
         np.maximum(data, parts["arriving"], out=data)
     else:
         data = np.maximum.reduce(list(parts.values()))
-    far = wanted[KINDS.index("peer_rack") :].sum(axis=0) > 0
-    overhead = far * latency + files * _SECONDS_BY_FILE
+    overhead = np.full(len(fleet), files * _SECONDS_BY_FILE)
     data = data + overhead
     whole = wanted.sum(axis=0)
     load = (whole - wanted[0]) / (fleet.column("load") * fleet.column("efficiency_load"))
@@ -327,15 +325,21 @@ def _seconds_by_part(
 def _one_after_the_other(
     links: Links, wanted: Column, shares: Mapping[str, _Share], located: Located, fraction: float
 ) -> Column:
-    data = np.zeros(wanted.shape[1])
+    data, queued = np.zeros(wanted.shape[1]), np.zeros(wanted.shape[1])
     for kind, way in _PASSES.items():
+        over = wanted[KINDS.index(kind)]
         if way and kind != "origin":
-            data += wanted[KINDS.index(kind)] / _slowest_rate(shares, way)
+            data += over / _slowest_rate(shares, way)
+        for part in way:
+            if part in shares:  # queues become shorter side by side, whichever we come to first
+                before = np.where(over > 0, shares[part].queued, 0.0) / shares[part].rate
+                np.maximum(queued, before, out=queued)
     to_here = _slowest_rate(shares, tuple(part for part in _PASSES["origin"] if part != "origin"))
     for name, column in located.origins.items():
-        share = links.origins.get(name, Link()).share
-        data += column * fraction / np.minimum(to_here, share)
-    return data
+        link = links.origins.get(name, Link())
+        data += column * fraction / np.minimum(to_here, link.share)
+        np.maximum(queued, np.where(column > 0, link.queued / link.share, 0.0), out=queued)
+    return data + queued
 
 
 def _slowest_rate(shares: Mapping[str, _Share], way: tuple[str, ...]) -> Column:

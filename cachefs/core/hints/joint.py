@@ -64,7 +64,6 @@ class Work:
     """Seconds until the container image is there."""
     init: float = 0.0
     files: int = 0
-    latency: float = 0.0
     block_bytes: int = BLOCK_BYTES
 
 
@@ -314,7 +313,6 @@ def _estimate(fleet: Fleet, work: Work, share: float) -> Estimate:
         image=work.image,
         init=work.init,
         files=work.files,
-        latency=work.latency,
     )
 
 
@@ -349,7 +347,6 @@ def _estimate_located(fleet: Fleet, work: Work, located: Located) -> Column:
         slot=slot,
         loader=work.loader,
         files=work.files,
-        latency=work.latency,
     )
     data: Column = found.data - found.overhead
     return data

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cachefs.core.hints.candidates import Truths
 from cachefs.core.hints.estimate import Estimate
 from cachefs.core.hints.fleet import Column, Rows
-from cachefs.core.hints.matching import WINDOW, Match, match
+from cachefs.core.hints.matching import Match, match
 from cachefs.core.hints.nodes import NEVER, Node
 from cachefs.core.hints.reserving import Asker, Refusal, Reservation, Reservations
 from cachefs.core.hints.slots import Openings
@@ -157,8 +157,12 @@ def line_up(
     patient: list[int] = []
     if keeping is not None:
         reservations = keeping.reservations
-        reservations.line_up(*(jobs[each].asker for each in sorted(keeping.wanted)), now=now)
-        urgent = [at for at, name in enumerate(names) if reservations.passed(name) >= WINDOW]
+        # Who can start nowhere would only be waited for by others.
+        there = [
+            jobs[each] for each in sorted(keeping.wanted) if np.isfinite(jobs[each].ready).any()
+        ]
+        reservations.line_up(*(job.asker for job in there), now=now)
+        urgent = [at for at, name in enumerate(names) if reservations.comes_first(name)]
         patient = [at for at in keeping.wanted if reservations.waits(names[at]) < MOVES_MAX]
     made = match(
         np.stack([job.ready for job in jobs]),
@@ -190,20 +194,27 @@ def _kept(
         if is_another or (at not in matched and names & given):
             reservations.give_up(job.asker.job)
     promises = []
+    together = {jobs[each.job].asker.job for each in made}
     for each in made:
         job = jobs[each.job]
         if each.job not in keeping.wanted:
             promises.append(Promise(each.job, each.row, each.is_free))
             continue
         node = matched[each.job]
-        kept = _keep(job, node, keeping, now, is_free=each.is_free)
+        kept = _keep(job, node, keeping, now, is_free=each.is_free, together=together)
         if kept is not None:
             promises.append(Promise(each.job, each.row, each.is_free, kept.token))
     return promises
 
 
 def _keep(
-    job: InLine, node: Node, keeping: Keeping, now: float, *, is_free: bool
+    job: InLine,
+    node: Node,
+    keeping: Keeping,
+    now: float,
+    *,
+    is_free: bool,
+    together: Collection[str],
 ) -> Reservation | None:
     """Return the place that is kept on a node; nothing if somebody else comes first."""
     held = keeping.reservations.of(job.asker.job, now=now)
@@ -216,6 +227,7 @@ def _keep(
         now=now,
         keep_seconds=keeping.seconds,
         runs_seconds=job.runs_seconds,
+        together=together,
     )
     if isinstance(made, Refusal):
         return None

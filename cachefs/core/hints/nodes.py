@@ -62,8 +62,8 @@ class Node:
     region: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[Gpu, ...] = ()
-    images: frozenset[str] = frozenset()
-    """Container images that are there."""
+    images: frozenset[str] | None = None
+    """Container images that are there; ``None`` if nobody has said."""
     rates: Rates = field(default_factory=Rates)
     schedulable: bool = True
     """Whether new work may go there at all."""

@@ -23,7 +23,7 @@ moments on the wall clock, because the seconds of an outage count; on loading, n
 time than it had to begin with, however the wall clock was set meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -40,8 +40,9 @@ AHEAD_SECONDS_MAX = 3600.0
 """Nothing is promised that is free only later than this."""
 LINE_SECONDS = 60.0
 """Who has not asked for so long is no longer in line."""
-PASSES_MAX = 16
-"""How many later jobs are served before an earlier one comes first."""
+PASSES_MAX = 64
+"""How many later jobs are served before an earlier one comes first: as many as are matched together. With 16, in
+simulations of a heavy load, jobs took a seventh to a third longer."""
 RESERVATIONS_LIMIT = 10_000
 LINE_LIMIT = 10_000
 
@@ -160,6 +161,10 @@ class Reservations:
         standing = self._line.get(job)
         return standing.passed if standing is not None else 0
 
+    def comes_first(self, job: str) -> bool:
+        """Return whether a job has been passed over so often that others are refused for it."""
+        return self.passed(job) >= self._passes_max
+
     def try_reserve(
         self,
         asker: Asker,
@@ -169,6 +174,7 @@ class Reservations:
         now: float,
         keep_seconds: float = 0.0,
         runs_seconds: float | None = None,
+        together: Collection[str] = (),
     ) -> Reservation | Refusal:
         """Keep places for a job, all of them or none. What it held before is given up for them.
 
@@ -179,6 +185,7 @@ class Reservations:
             now: The moment.
             keep_seconds: Keep them at least so long.
             runs_seconds: How long the job is expected to run; ``None`` if nobody knows.
+            together: Jobs that get places with this one, so that it passes over none of them.
         """
         self.line_up(asker, now=now)
         own = self._by_job.get(asker.job)
@@ -186,7 +193,7 @@ class Reservations:
             return Refusal("the job has claimed places already")
         if own is None and len(self._held) >= RESERVATIONS_LIMIT:
             return Refusal(f"{RESERVATIONS_LIMIT} reservations are held already")
-        earlier = self._passed_over(asker, [node for node, _ in where])
+        earlier = self._passed_over(asker, [node for node, _ in where], together)
         for each in earlier:
             if each.passed >= self._passes_max:
                 reason = f"job {each.asker.job} comes first, it was passed over {each.passed} times"
@@ -376,7 +383,9 @@ class Reservations:
             )
         self.expire(now)
 
-    def _passed_over(self, asker: Asker, nodes: Sequence[Node]) -> list[_Standing]:
+    def _passed_over(
+        self, asker: Asker, nodes: Sequence[Node], together: Collection[str]
+    ) -> list[_Standing]:
         """Return those before a job in line that hold nothing and could use one of some nodes."""
         fits: dict[tuple[WantedGpu | None, str], bool] = {}
 
@@ -390,7 +399,9 @@ class Reservations:
         for job, standing in self._line.items():  # in order of coming
             if job == asker.job:
                 break
-            if job not in self._by_job and any(could_use(standing.asker, node) for node in nodes):
+            if job in self._by_job or job in together:
+                continue
+            if any(could_use(standing.asker, node) for node in nodes):
                 earlier.append(standing)
         return earlier
 

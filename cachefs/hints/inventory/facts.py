@@ -45,11 +45,12 @@ def merged(name: str, facts: Iterable[Facts]) -> Node:
     node = Node(name=name)
     labels: dict[str, str] = {}
     rates: dict[str, float] = {}
-    images: frozenset[str] = frozenset()
+    images: frozenset[str] | None = None
     for each in reversed(list(facts)):
         labels.update(each.labels)
         rates.update(each.rates)
-        images |= each.images or frozenset()
+        if each.images is not None:
+            images = each.images | (images or frozenset())
         node = replace(
             node,
             rack=node.rack if each.rack is None else each.rack,

@@ -28,7 +28,7 @@ class Asking(Hinting):
     def __init__(self, world: World, seed: int) -> None:
         """Begin with nothing promised. A job is passed over by no more than may ask."""
         super().__init__(world, seed)
-        self.reservations = Reservations(passes_max=WINDOW)
+        self.reservations = Reservations()
         self._asked_at: dict[int, float] = {}
 
     def choose(self, waiting: dict[int, Job]) -> Placing | None:

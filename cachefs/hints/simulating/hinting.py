@@ -150,7 +150,7 @@ class Reserving(Hinting):
     def __init__(self, world: World, seed: int) -> None:
         """Begin with nobody in line. A job is passed over by no more than are looked at together."""
         super().__init__(world, seed)
-        self.reservations = Reservations(passes_max=WINDOW)
+        self.reservations = Reservations()
         self._plan: list[tuple[Job, Promise]] = []
         self._planned_at = -1.0
         self._found: dict[str, Estimate] = {}

@@ -839,7 +839,7 @@ class Reservation(_message.Message):
     def __init__(self, token: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., job_id: _Optional[str] = ..., expires_at: _Optional[str] = ...) -> None: ...
 
 class HintOutcome(_message.Message):
-    __slots__ = ("hint_id", "node", "ready_s", "phases")
+    __slots__ = ("hint_id", "node", "ready_s", "phases", "recalled")
     class PhasesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -851,11 +851,23 @@ class HintOutcome(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     READY_S_FIELD_NUMBER: _ClassVar[int]
     PHASES_FIELD_NUMBER: _ClassVar[int]
+    RECALLED_FIELD_NUMBER: _ClassVar[int]
     hint_id: str
     node: str
     ready_s: float
     phases: _containers.ScalarMap[str, float]
-    def __init__(self, hint_id: _Optional[str] = ..., node: _Optional[str] = ..., ready_s: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    recalled: HintRecalled
+    def __init__(self, hint_id: _Optional[str] = ..., node: _Optional[str] = ..., ready_s: _Optional[float] = ..., phases: _Optional[_Mapping[str, float]] = ..., recalled: _Optional[_Union[HintRecalled, _Mapping]] = ...) -> None: ...
+
+class HintRecalled(_message.Message):
+    __slots__ = ("dataset", "breakdown", "reservation_token")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    BREAKDOWN_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    breakdown: HintBreakdown
+    reservation_token: str
+    def __init__(self, dataset: _Optional[str] = ..., breakdown: _Optional[_Union[HintBreakdown, _Mapping]] = ..., reservation_token: _Optional[str] = ...) -> None: ...
 
 class HintLearned(_message.Message):
     __slots__ = ("node", "estimated_s", "actual_s", "bottleneck", "error_ratio")

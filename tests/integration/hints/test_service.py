@@ -218,6 +218,9 @@ def test_places_and_lessons_outlive_a_coordinator_that_is_killed(system):
     assert b"cachefs_hint_error_ratio" in system.api.fetch("GET", "/metrics")
     with pytest.raises(NotKnownError):
         system.api.post(f"/v1/hints/{other['hint_id']}/outcome", told)
+    recalled = {"dataset": "cold", "breakdown": asked["nodes"][0]["breakdown"]}
+    again = f"/v1/hints/{asked['hint_id']}/outcome"
+    assert system.api.post(again, {**told, "recalled": recalled})["actual_s"] == 9.0
     assert kept["token"] in run(system, "reservations")[1]
     assert run(system, "reservations", "--cancel", kept["token"])[0] == 0
     assert run(system, "reservations", "--cancel", kept["token"])[0] == 4

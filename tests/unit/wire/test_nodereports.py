@@ -41,7 +41,6 @@ NODE = NodeReport(
     ),
     numa_nodes=2,
     nic_bytes_rate=1e9,
-    nic_numa=0,
     disk_bytes_rate=3e9,
     memory_numa=0,
 )

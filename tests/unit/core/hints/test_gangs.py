@@ -97,7 +97,6 @@ def joints(draw: st.DrawFn) -> Joint:
         image=np.array([draw(st.sampled_from([0.0, 2.0])) for _ in range(len(fleet))]),
         init=draw(st.sampled_from([0.0, 1.0])),
         files=draw(st.sampled_from([0, 100])),
-        latency=draw(st.sampled_from([0.0, 0.1])),
         block_bytes=draw(st.sampled_from([8 << 20, 10**9])),
     )
     may = np.array([draw(st.integers(0, 9)) > 0 for _ in range(len(fleet))])
@@ -264,10 +263,8 @@ def test_a_gang_of_one_costs_what_one_job_costs():
     fleet = _cluster(3, 1)
     located = _from_origin(fleet, 20 * GB)
     limits = Links(origins={"o": Link(rate=2 * GB, queued=GB)})
-    alone = estimate(fleet, located, limits, slot=np.zeros(3), init=4.0, files=10, latency=0.2)
-    found = _solved(
-        fleet, Gang(size=1), every=located, links=limits, init=4.0, files=10, latency=0.2
-    )
+    alone = estimate(fleet, located, limits, slot=np.zeros(3), init=4.0, files=10)
+    found = _solved(fleet, Gang(size=1), every=located, links=limits, init=4.0, files=10)
     assert found.seconds == pytest.approx(float(alone.ready.min()))
     assert found.level == "island"
 

@@ -203,7 +203,7 @@ def test_waits_are_counted_and_places_that_are_free_are_none():
 def _pass_over(reservations: Reservations, node: Node, start: float = 101.0) -> int:
     """Let later jobs come and go until one is refused; return how many were served."""
     for count in range(10 * PASSES_MAX):
-        now = start + count
+        now = start + count / 4
         kept = _reserve(reservations, f"late-{count}", node, now)
         if isinstance(kept, Refusal):
             assert kept.behind == "early"
@@ -436,7 +436,7 @@ def test_a_wide_job_gets_its_turn_among_a_stream_of_narrow_ones():
     reservations = Reservations()
     ends = [110.0, 115.0]
     served_at, narrow = None, 0
-    for step in range(400):
+    for step in range(1600):
         now = 100.0 + step
         free = [at for at, end in enumerate(ends) if end <= now]
         gpus = tuple(

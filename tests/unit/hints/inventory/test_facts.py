@@ -24,6 +24,8 @@ def test_who_comes_first_is_believed_first():
 def test_images_are_those_of_all():
     one, other = (Facts(name="n", images=frozenset({image})) for image in "ab")
     assert merged("n", [one, other]).images == {"a", "b"}
+    assert merged("n", [Facts(name="n")]).images is None
+    assert merged("n", [Facts(name="n", images=frozenset()), Facts(name="n")]).images == frozenset()
 
 
 def test_no_accelerators_are_something_to_say_and_nothing_said_is_not():

@@ -151,13 +151,27 @@ def test_where_nobody_knows_accelerators_they_are_left_to_the_scheduler():
 
 def test_a_selector_and_the_image_count(site):
     site.known.put("n1", labels={"pool": "a"}, images=frozenset({"vllm"}))
-    site.known.put("n2", labels={"pool": "a"})
+    site.known.put("n2", labels={"pool": "a"}, images=frozenset())
     hint = site.ask(selector={"pool": "a"}, image="vllm", image_bytes=90 * 10**9)
     assert names(hint) == ["n2", "n1"]
     assert hint.nodes[0].breakdown.image == pytest.approx(30.0)
     assert hint.nodes[1].breakdown.image == 0.0
     site.known.put("n2", labels={"pool": "a"}, images=frozenset({"vllm"}))
     assert site.ask(image="vllm", image_bytes=90 * 10**9).nodes[0].breakdown.image == 0.0
+
+
+def test_images_of_which_nobody_has_told_delay_nobody(site):
+    hint = site.ask(image="vllm", image_bytes=90 * 10**9)
+    assert {node.breakdown.image for node in hint.nodes} == {0.0}
+
+
+def test_what_is_on_its_way_is_there_no_sooner_for_who_reads_a_share_of_it(site):
+    site.known.arrive(LLAMA, SIZE, "n1", seconds=40.0)
+    rank = Reading(dataset=LLAMA, by_rank=True)
+    alone = site.ask(rank, candidates=("n1",)).nodes[0]
+    shared = site.ask(rank, candidates=("n1",), gang=Gang(size=4)).nodes[0]
+    assert alone.breakdown.data == pytest.approx(40.0, abs=0.1)
+    assert shared.breakdown.data == pytest.approx(40.0, abs=0.1)
 
 
 def test_a_lazy_loader_waits_for_a_part_only(site):

@@ -2,8 +2,10 @@
 
 import pytest
 
+from cachefs.core.hints.answer import Breakdown
 from cachefs.core.hints.asking import Gang, WantedGpu
 from cachefs.errors import ConfigError, NotKnownError
+from cachefs.hints.outcomes import Recalled
 from tests.unit.hints.service.known import LLAMA, SIZE, Site
 
 
@@ -63,6 +65,23 @@ def test_what_nobody_said_cannot_be_compared(site):
     with pytest.raises(ConfigError, match="no such phase"):
         site.service.outcome(hint.id, "n2", 1.0, {"lode": 1.0})
     assert len(site.lessons.errors) == 0
+
+
+def test_a_hint_that_is_forgotten_teaches_if_it_is_recalled_and_once(site):
+    recalled = Recalled(dataset="llama", breakdown=Breakdown(0.0, 0.0, 10.0, 2.0, 0.0, "nvme:n2"))
+    learned = site.service.outcome("h-0", "n2", 24.0, {}, recalled=recalled)
+    site.service.outcome("h-0", "n2", 24.0, {"run": 60.0}, recalled=recalled)
+    assert (learned.estimated_seconds, learned.error_ratio) == (12.0, pytest.approx(2.0))
+    assert len(site.lessons.errors) == 1
+    assert site.lessons.efficiencies.of("nvme:n2") < 1.0
+    assert site.lessons.runs.of("llama") == 60.0
+
+
+def test_what_a_hint_is_recalled_to_have_said_does_not_replace_what_it_said(site):
+    hint = site.ask()
+    wrong = Recalled(dataset="x", breakdown=Breakdown(0.0, 0.0, 9e6, 0.0, 0.0, "nvme:n2"))
+    learned = site.service.outcome(hint.id, "n2", 20.0, {}, recalled=wrong)
+    assert learned.estimated_seconds == hint.nodes[0].breakdown.ready
 
 
 def test_a_dry_run_is_not_remembered(site):

@@ -25,7 +25,7 @@ def test_the_fastest_card_that_is_up_counts(tmp_path):
     add_card(tmp_path, "eth1", speed=100000, state="down")
     add_card(tmp_path, "eth2", speed=10000)
     (tmp_path / "br0").mkdir()
-    assert machine.find_card("10.0.0.1", tmp_path) == Card("eth0", 25e9 / 8, 1)
+    assert machine.find_card("10.0.0.1", tmp_path) == Card("eth0", 25e9 / 8)
 
 
 def test_the_card_with_the_workers_address_counts_before_a_faster_one(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_the_card_with_the_workers_address_counts_before_a_faster_one(tmp_path, 
     monkeypatch.setattr(machine.psutil, "net_if_addrs", lambda: {"eth1": [Address]})
     add_card(tmp_path, "eth0", speed=100000)
     add_card(tmp_path, "eth1", speed=10000, numa=-1)
-    assert machine.find_card("10.0.0.1", tmp_path) == Card("eth1", 10e9 / 8, None)
+    assert machine.find_card("10.0.0.1", tmp_path) == Card("eth1", 10e9 / 8)
 
 
 @pytest.mark.parametrize("speed", ["-1", "", "fast"])
