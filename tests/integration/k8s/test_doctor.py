@@ -41,11 +41,20 @@ def _pod(name, component, **changes):
         "app.kubernetes.io/component": f"cachefs-{component}",
     }
     namespace = "cachefs-node" if component == "csi" else "cachefs"
+    context = {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": marks},
-        "spec": {"containers": [{"name": "c", "image": "i"}], **changes},
+        "spec": {
+            "containers": [{"name": "c", "image": "i", "securityContext": context}],
+            **changes,
+        },
     }
 
 

@@ -12,6 +12,7 @@ from cachefs.k8s.names import CACHE_POOLS, DATASETS
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.k8s.sites import INSTALL, Site
 
+WORKLOADS = (kinds.DEPLOYMENTS, kinds.STATEFUL_SETS, kinds.DAEMON_SETS)
 WANTED = Installation(image="example/cachefs:1")
 
 
@@ -193,3 +194,22 @@ def test_workers_volumes_outlive_their_set(site):
         if "/statefulsets/" in path and method in ("PATCH", "DELETE")
     ]
     assert calls == [("PATCH", "cachefs-worker"), ("DELETE", "cachefs-worker")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(), ("--plain",)], ids=["whole", "plain"])
+def test_the_pods_of_all_workloads_are_admitted_in_their_namespaces(site, shape):
+    """As controllers would make them: Pod Security refuses pods, not what makes them."""
+    site.run(*INSTALL, *shape, "--memory", "1GiB")
+    made = [one for kind in WORKLOADS for one in site.cluster.find(kind)]
+    assert len(made) == (2 if shape else 5)
+    for one in made:
+        template = one["spec"]["template"]
+        claims = [
+            claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", ())
+        ]
+        volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+        spec = {**template["spec"], "volumes": [*template["spec"]["volumes"], *volumes]}
+        name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
+        metadata = {**template["metadata"], "name": f"{name}-0", "namespace": namespace}
+        site.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})

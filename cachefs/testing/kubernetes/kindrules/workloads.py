@@ -80,9 +80,17 @@ def _template_faults(
         elif not object_selector(selector)({"metadata": {"labels": labels}}):
             why = "`selector` does not match template `labels`"
             yield invalid("spec.template.metadata.labels", labels, why)
-    inside = template.get("spec") or {}
+    inside = _with_claims(template.get("spec") or {}, spec.get("volumeClaimTemplates") or ())
     yield from one_of("spec.template.spec.restartPolicy", inside.get("restartPolicy"), policies)
     yield from pods.faults(inside, "spec.template.spec")
+
+
+def _with_claims(inside: Document, claims: Sequence[Document]) -> Document:
+    """Return a pod's spec with the volumes that a stateful set adds to it."""
+    names = [str(claim["metadata"]["name"]) for claim in claims]
+    added: list[Document] = [{"name": name, "emptyDir": {}} for name in names]
+    own = [each for each in inside.get("volumes") or () if each.get("name") not in names]
+    return {**inside, "volumes": [*own, *added]}
 
 
 def _count_faults(document: Document, name: str) -> Iterator[Cause]:
