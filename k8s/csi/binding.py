@@ -63,16 +63,16 @@ def _bind(words: list[bytes]) -> dict[str, int]:
     """Bind a folder of a mount to a target.
 
     The words: where the mount is, its device as ``major:minor`` (empty: any), the version's folder below it,
-    a path below that (empty: the folder itself), the folder of all targets, the target below that, and
-    ``ro`` or ``rw``.
+    a path below that (empty: the folder itself), the folder of all targets, the target below that, ``ro`` or
+    ``rw``, and ``over`` if it is to be on top of what is mounted there.
     """
-    mount, device, source, path, targets, target, mode = words
+    mount, device, source, path, targets, target, mode, over = words
     folder = _staged("source", lambda: _version(mount, device, source))
     if path:
         above = folder
         folder = _staged("path", lambda: _beneath(above, path))
     tree = _staged("clone", lambda: _clone(folder, read_only=mode == b"ro"))
-    place = _staged("target", lambda: _target(targets, target))
+    place = _staged("target", lambda: _target(targets, target, over=over == b"over"))
     _staged(
         "mount",
         lambda: _checked(
@@ -100,13 +100,13 @@ def _clone(folder: int, *, read_only: bool) -> int:
     return tree
 
 
-def _target(root: bytes, path: bytes) -> int:
+def _target(root: bytes, path: bytes, *, over: bool) -> int:
     parent = _parent(root, path)
     name = path.rpartition(b"/")[2]
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, _TARGET_MODE, dir_fd=parent)
-    # Not on top of another mount: who asked has looked, and somebody was quicker.
-    return _beneath(parent, name, also=_NO_XDEV)
+    # Not on top of another mount, unless it is meant: who asked has looked, and somebody was quicker.
+    return _beneath(parent, name, also=0 if over else _NO_XDEV)
 
 
 def _parent(root: bytes, path: bytes) -> int:

@@ -53,6 +53,7 @@ def bind(
     targets: Path,
     target: Path,
     read_only: bool,
+    over: bool,
     seconds: float,
 ) -> None:
     """Show a folder of a mount at a target, which is made if need be.
@@ -65,6 +66,7 @@ def bind(
         targets: The folder that the target must be below.
         target: Where to show it.
         read_only: Or not.
+        over: On top of what is mounted there; else nothing may be.
         seconds: How long to wait.
 
     Raises:
@@ -76,8 +78,8 @@ def bind(
         DeadlineError: It did not come back in time.
     """
     relative = os.fspath(target.relative_to(targets))
-    mode = "ro" if read_only else "rw"
-    said = _call("bind", mount, device, source, path, targets, relative, mode, seconds=seconds)
+    modes = ("ro" if read_only else "rw", "over" if over else "bare")
+    said = _call("bind", mount, device, source, path, targets, relative, *modes, seconds=seconds)
     if said.get("errno"):
         raise _failure(said, source=path or source, target=target)
 

@@ -5,8 +5,9 @@ children (:mod:`.calls`), so that each of ours ends in time, whatever state the 
 
 A published target is a bind mount, which outlives a restart of the driver, and goes on with the mount when that
 is taken over by another process. If the mount died for good and was made anew, its number in the mount table is
-another one: :meth:`Publisher.heal` binds such targets anew. A container that was started before sees that only if
-it mounts the volume with ``mountPropagation: HostToContainer``; others must be started again.
+another one: :meth:`Publisher.heal` binds such targets anew, on top of what is there. For a container has a mount of
+its own, of what was at the target when it began; what is mounted *within* that comes to it if its volume mount has
+``mountPropagation: HostToContainer``. Others must be started again.
 """
 
 import logging
@@ -35,6 +36,8 @@ _NEWS_SECONDS = 5.0
 _POLL_SECONDS = 0.25
 _SOON_SECONDS = 1.0
 """Until the next look at a mount that does not answer."""
+_STACKED_MAX = 8
+"""Mounts on top of one another at one target; with one more, all are taken away before."""
 _PATH_BYTES_MAX = 4096
 
 _log = logging.getLogger("cachefs.csi")
@@ -208,8 +211,10 @@ class Publisher:
             root = f"/{publication.shown}"
         if there and (root is None or (there[-1].device, there[-1].root) == (device, root)):
             return None
-        if there:
+        over = bool(there)
+        if len(there) >= _STACKED_MAX:
             calls.unbind(targets=self._targets, target=target, seconds=self._patience(deadline))
+            over = False
         until = min(deadline, self._runtime.monotonic() + _NEWS_SECONDS)
         while True:
             try:
@@ -221,6 +226,7 @@ class Publisher:
                     targets=self._targets,
                     target=target,
                     read_only=bool(publication.dataset),
+                    over=over,
                     seconds=self._patience(deadline),
                 )
             except calls.AbsentError:
@@ -312,10 +318,11 @@ class Publisher:
         node = find_mount(self._places.mount)
         if node is None or not node.ours or not self._mounted:
             return 0
+        topmost = {entry.mountpoint: entry for entry in read_table()}
         stale = {
-            entry.mountpoint
-            for entry in read_table()
-            if entry.ours and entry.device != node.device and entry.mountpoint != node.mountpoint
+            place
+            for place, entry in topmost.items()
+            if entry.ours and entry.device != node.device and place != node.mountpoint
         }
         healed = 0
         for publication in list(self._published.all()):
