@@ -4,6 +4,7 @@ A rule sees the place that it stands at as ``self``. One that names ``oldSelf`` 
 updates only, and only where the old value can be told: in fields, and in items of lists that have keys.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,8 @@ from cachefs.testing.kubernetes.owned import element
 from cachefs.testing.kubernetes.shapes import Shape
 
 _RULES: Final = "x-kubernetes-validations"
+_HIDDEN: Final = "\0"
+"""Before the names of fields that no expression can spell."""
 _ROOT_METADATA: Final = ("name", "generateName")
 
 
@@ -81,7 +84,10 @@ def _message(rule: Document, seen: Document) -> str:
 
 
 def _seen(value: Json, shape: Shape) -> Json:
-    """Return what a rule may see of a value: of the metadata only names, and numbers as the schema has them."""
+    """Return what a rule may see of a value: of the metadata only names, and numbers as the schema has them.
+
+    What the schema does not know cannot be named, but counts where values are compared.
+    """
     if isinstance(value, dict):
         shown = {}
         for name, inner in value.items():
@@ -91,6 +97,8 @@ def _seen(value: Json, shape: Shape) -> Json:
                 shown[_escaped(name) if name in shape.properties else name] = _seen(
                     inner, shape.field(name)
                 )
+            elif inner is not None:
+                shown[f"{_HIDDEN}{name}"] = json.dumps(inner, sort_keys=True)
         return shown
     if isinstance(value, list):
         return [_seen(item, shape.items) for item in value]

@@ -6,6 +6,7 @@ from cachefs.errors import ConfigError
 from cachefs.k8s.crds import datasets, documents, flows, pools, runs
 from cachefs.k8s.names import API_VERSION
 from cachefs.origins.credentials import _OPTIONS
+from cachefs.testing.kubernetes.schemas import default_by_schema, faults_by_schema
 from tests.unit.k8s.crds.judging import RULES, judge, ruled, schema_of, walk, with_defaults
 
 KINDS = {each["spec"]["names"]["kind"]: each for each in documents()}
@@ -243,6 +244,19 @@ def test_what_makes_no_sense_is_refused_with_a_reason(document, fault):
 def test_a_change_is_taken_or_refused(old, new, fault):
     found = judge(KINDS[new["kind"]], new, old)
     assert any(fault in each for each in found) if fault else found == []
+
+
+ROWS = [(each, None, "") for each in ACCEPTED]
+ROWS += [(each, None, why) for each, why in REFUSED if "unknown field" not in why]
+ROWS += [(new, old, why) for old, new, why in CHANGES]
+
+
+@pytest.mark.parametrize(("new", "old", "fault"), ROWS)
+def test_the_api_server_of_the_tests_says_the_same(new, old, fault):
+    schema = schema_of(KINDS[new["kind"]])
+    old = None if old is None else default_by_schema(old, schema)
+    found = faults_by_schema(schema, default_by_schema(new, schema), old)
+    assert bool(found) == bool(fault), found
 
 
 @pytest.mark.parametrize("kind", KINDS)
