@@ -7,7 +7,6 @@ is refused to a scheduler, for nobody knows which nodes it meant; its configurat
 It keeps nothing. Both replicas answer alike, and either may go at any time.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -23,6 +22,7 @@ from cachefs.errors import CacheFSError, CapacityError, ConfigError, NotKnownErr
 from cachefs.hints.consumers.extender import Arguments, filter_result
 from cachefs.hints.consumers.fields import document
 from cachefs.hints.renderings.extender import encoded
+from cachefs.k8s.webhook.bodies import Room
 from cachefs.k8s.webhook.hinting import Hinting
 from cachefs.k8s.webhook.mutating import Mutation
 from cachefs.k8s.webhook.serving import LiveSecret
@@ -34,8 +34,6 @@ REVIEW_BYTES_MAX = 3 * 1024 * 1024
 """An object is at most 1.5 MiB in etcd, and a request to the API server 3 MiB."""
 ARGUMENTS_BYTES_MAX = 8 * 1024 * 1024
 """Names of 10,000 nodes are 1 MiB; whole nodes, which ``nodeCacheCapable`` avoids, would be more."""
-_BODY_SECONDS = 3.0
-"""For a body to arrive; the API server waits no longer for the answer."""
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CLOSE = {"Connection": "close"}
 """Of an answer to a body that was not read to its end."""
@@ -59,6 +57,7 @@ class Answers:
         self._seconds = 0.0
         self._counts: Counter[tuple[str, str]] = Counter()
         self._metrics = Metrics(self.samples)
+        self._room = Room()
 
     def secure(self) -> Starlette:
         """Return the application behind TLS."""
@@ -93,8 +92,8 @@ class Answers:
         return [Route("/healthz", self._live), Route("/readyz", self._ready)]
 
     async def _mutate(self, request: Request) -> Response:
-        body = await _body(request, REVIEW_BYTES_MAX)
-        answer = await run_in_threadpool(self._review, body or b"")
+        async with self._room.body(request, REVIEW_BYTES_MAX) as body:
+            answer = await run_in_threadpool(self._review, body or b"")
         return JSONResponse(answer, headers=_CLOSE if body is None else None)
 
     def _review(self, body: bytes) -> Mapping[str, Any]:
@@ -114,9 +113,9 @@ class Answers:
         if verb not in _VERBS:
             error = NotKnownError("no such verb", hint=" and ".join(_VERBS))
             return JSONResponse(failures.to_document(error), status_code=404)
-        body = await _body(request, ARGUMENTS_BYTES_MAX)
         authorization = request.headers.get("authorization", "")
-        return await run_in_threadpool(self._extended, verb, body, authorization)
+        async with self._room.body(request, ARGUMENTS_BYTES_MAX) as body:
+            return await run_in_threadpool(self._extended, verb, body, authorization)
 
     def _extended(self, verb: str, body: bytes | None, authorization: str) -> Response:
         try:
@@ -157,19 +156,3 @@ def _arguments(body: bytes | None) -> tuple[Mapping[str, Any], Arguments]:
     if body is None:
         raise CapacityError(f"at most {ARGUMENTS_BYTES_MAX} bytes are read")
     return document(body), Arguments.parse(body)
-
-
-async def _body(request: Request, limit: int) -> bytes | None:
-    """Return a body; ``None`` if it is longer than the limit, or does not come in time."""
-    parts: list[bytes] = []
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            size = 0
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    return None
-                parts.append(part)
-    except (TimeoutError, ClientDisconnect):
-        return None
-    return b"".join(parts)

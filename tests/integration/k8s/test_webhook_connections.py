@@ -1,16 +1,19 @@
 """Who connects to the webhook and says nothing, or says it slowly, is not waited for."""
 
+import json
 import socket
 import ssl
 
 import pytest
 
 from cachefs.config.secrets import Secret
+from cachefs.k8s.webhook import bodies
 from cachefs.k8s.webhook.connections import BoundedProtocol
 from cachefs.k8s.webhook.process import Webhook, WebhookPlan
 from cachefs.k8s.webhook.renewing import Renewal
 from tests.integration.systems import RUNTIME
 from tests.unit.k8s.webhook.objects import NAMESPACE, Objects, mount
+from tests.unit.k8s.webhook.pods import pod, review
 
 pytestmark = pytest.mark.slow
 
@@ -90,3 +93,24 @@ def test_a_connection_that_is_used_stays(connect):
         for _ in range(3):
             assert answered(connection).startswith(b"HTTP/1.1 200")
             RUNTIME.sleep(0.4)
+
+
+def test_bodies_that_are_held_leave_others_without_room_and_no_pod_is_refused(connect, monkeypatch):
+    monkeypatch.setattr(bodies, "ROOM_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 1.0)
+    body = json.dumps(review(pod("csi"))).encode()
+    whole = HEAD.replace(b"Length: 2", b"Length: %d\r\nConnection: close" % len(body)) + body
+
+    def reviewed():
+        with connect() as connection:
+            connection.sendall(whole)
+            return everything(connection)
+
+    with connect() as greedy:
+        greedy.sendall(HEAD.replace(b"Length: 2", b"Length: 100000") + b"x" * 99_990)
+        RUNTIME.sleep(0.3)
+        said = reviewed()
+        assert b'"allowed":true' in said
+        assert b"patchType" not in said
+        assert b'"allowed":true' in everything(greedy)
+    assert b"patchType" in reviewed()  # and then there is room again
