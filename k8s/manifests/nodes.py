@@ -5,6 +5,8 @@ their own, on read-only root file systems, and have no right in the cluster but 
 shared with. A part of them that speaks with the kubelet is our own: there are no images of others.
 """
 
+from collections.abc import Mapping
+
 from cachefs.k8s.csi import places
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.parts import (
@@ -27,6 +29,12 @@ _PROFILE = "security.openshift.io/csi-ephemeral-volume-profile"
 """On OpenShift, what a namespace must be allowed to for its pods to have inline volumes of a driver."""
 _CRITICAL = "system-node-critical"
 _PODS_MAX = "100k"
+_ROLLING: Mapping[str, Document] = {
+    # There is one socket that the kubelet calls.
+    "csi": {"maxUnavailable": 1},
+    # The new pod makes ready, asks the old one to leave, and takes over what it holds.
+    "mounts": {"maxSurge": 1, "maxUnavailable": 0},
+}
 
 
 def documents(wanted: Installation) -> list[Document]:
@@ -177,8 +185,7 @@ def _daemon_set(
         **head,
         "spec": {
             "selector": {"matchLabels": labels(component)},
-            # No surge: there is one socket, and one mount.
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": _ROLLING[component]},
             "template": {"metadata": {"labels": labels(component)}, "spec": spec},
         },
     }

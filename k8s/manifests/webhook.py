@@ -22,14 +22,13 @@ from cachefs.k8s.manifests.parts import (
     spread,
     template,
 )
-from cachefs.k8s.names import GROUP, INJECT
+from cachefs.k8s.names import HINTED, INJECT
 
 WEBHOOK_HTTPS = 9443
 WEBHOOK_HTTP = 9080
 SECRET = "cachefs-webhook"  # noqa: S105 - a secret's name
 AUTHORITY = "cachefs-webhook-ca"
 _FOLDER = "/etc/cachefs-webhook"
-_HINT = f"{GROUP}/hint"
 _TIMEOUT_SECONDS = 3
 _SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
 _PORTS = {"https": WEBHOOK_HTTPS, "http": WEBHOOK_HTTP}
@@ -103,7 +102,7 @@ def _deployment(wanted: Installation) -> Document:
 def _configuration(wanted: Installation) -> Document:
     """Return two entries that never meet in one pod: what is asked for costs one call."""
     asks = {"key": INJECT, "operator": "Exists"}
-    no_hint = {"key": _HINT, "operator": "NotIn", "values": ["true"]}
+    no_hint = {"key": HINTED, "operator": "NotIn", "values": ["true"]}
     head = named(
         "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "webhook", wanted
     )
@@ -111,7 +110,7 @@ def _configuration(wanted: Installation) -> Document:
         **head,
         "metadata": {"name": "cachefs", "labels": head["metadata"]["labels"]},
         "webhooks": [
-            _entry("hints.cachefs.io", wanted, {"matchLabels": {_HINT: "true"}}),
+            _entry("hints.cachefs.io", wanted, {"matchLabels": {HINTED: "true"}}),
             _entry("inject.cachefs.io", wanted, {"matchExpressions": [asks, no_hint]}),
         ],
     }
