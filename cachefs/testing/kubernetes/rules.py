@@ -89,7 +89,7 @@ def _seen(value: Json, shape: Shape) -> Json:
     What the schema does not know cannot be named, but counts where values are compared.
     """
     if isinstance(value, dict):
-        shown = {}
+        shown: Document = {}
         for name, inner in value.items():
             if shape.is_root and name == "metadata":
                 shown[name] = {key: inner[key] for key in _ROOT_METADATA if key in inner}
