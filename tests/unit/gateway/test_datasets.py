@@ -40,6 +40,12 @@ class _World:
         rows = [
             {"name": str(each.name), "origin": {"url": each.origin}} for each in self.shelf.every()
         ]
+        if path.startswith("/v1/datasets/"):
+            name = str(DatasetName.parse(path.removeprefix("/v1/datasets/")))
+            found = [row for row in rows if row["name"] == name]
+            if not found:
+                raise NotKnownError("no such dataset")
+            return found[0]
         if "after=" not in path:
             return {"datasets": rows[:1], "next": "x" if len(rows) > 1 else None}
         return {"datasets": rows[1:], "next": None}
@@ -114,3 +120,11 @@ def test_the_list_is_read_in_pages_and_kept_while_nobody_answers(world, datasets
     assert len(datasets.every()) == 3
     with pytest.raises(CoordinatorUnavailableError):
         Datasets(world, world).every()
+
+
+def test_who_is_told_names_lists_these_and_asks_about_no_others(world):
+    for name in ("a", "team/b", "team/c"):
+        world.shelf.put(name, {"x": 1})
+    datasets = Datasets(world, world, only=("team/b", "gone", "a"))
+    assert [str(each.name) for each in datasets.every()] == ["a", "team/b"]
+    assert world.pages == 3
