@@ -4,9 +4,6 @@ Programs run as Jobs, which a stand-in for controller and kubelet carries out as
 """
 
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -14,9 +11,11 @@ from cachefs.config.schema import FlowConfig
 from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
 from cachefs.k8s.kinds import DEPLOYMENTS, JOBS, PODS
+from cachefs.k8s.manifests import permissions
 from cachefs.k8s.names import FLOW_RUNS, FLOWS, PROGRAM
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.k8s.controllers import Controllers
+from tests.integration.k8s.operators import INSTALLATION, Operator, namespace
 from tests.integration.systems import MIB, System, wait_for
 
 pytestmark = pytest.mark.slow
@@ -26,49 +25,19 @@ TEAM = "team"
 
 
 class Site:
-    """A cluster with one operator that a test may kill."""
+    """A cluster with one operator, held to its roles, that a test may kill."""
 
     def __init__(self, folder, server, system):
         self.folder = folder
         self.system = system
+        self.server = server
         self.kubeconfig = server.kubeconfig(folder / "kubeconfig")
         self.cluster = open_cluster(self.kubeconfig)
-        self._operator = None
-        self._number = 0
+        self.operator = None
 
     def start_operator(self):
-        self._number += 1
-        environment = {
-            **os.environ,
-            "CACHEFS_IMAGE": "cachefs:1",
-            "CACHEFS_NAMESPACE": "cachefs",
-            "CACHEFS_NODE_NAMESPACE": "cachefs-node",
-            "CACHEFS_CSI": "false",
-            "CACHEFS_WEBHOOK": "false",
-            "CACHEFS_ORIGINS_SECRET": "",
-            "CACHEFS_IMAGE_PULL_SECRET": "",
-            "CACHEFS_COORDINATOR": self.system.processes["coordinator"].addresses["http"],
-            "CACHEFS_TOKEN_FILE": str(self.system.folder / "token"),
-            "POD_NAME": f"operator-{self._number}",
-        }
-        words = ["--kubeconfig", str(self.kubeconfig), "--host", "127.0.0.1", "--port", "0"]
-        words += ["--lease-seconds", "2", "--renew-seconds", "1", "--retry-seconds", "0.2"]
-        with (self.folder / "operator.log").open("ab") as log:
-            self._operator = subprocess.Popen(
-                [sys.executable, "-m", "cachefs.k8s.operator", *words],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def end_operator(self, number=signal.SIGKILL):
-        self._operator.send_signal(number)
-        try:
-            self._operator.wait(30)
-        finally:
-            self._operator.kill()
-            self._operator.wait()
+        token = self.server.account("cachefs", "cachefs-operator")
+        self.operator = Operator(self.folder, self.server, self.system, token=token)
 
     def make(self, kind, name, spec):
         return self.cluster.create(
@@ -84,7 +53,7 @@ class Site:
         return (self.cluster.get(kind, name, TEAM) or {}).get("status") or {}
 
     def log(self):
-        return (self.folder / "operator.log").read_text()[-4000:]
+        return self.operator.log()[-4000:]
 
     def wait_for_phase(self, name, *phases):
         def reached():
@@ -97,20 +66,24 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    with ApiServer() as server, System(folder, duties=True) as system:
-        namespaces = [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            for name in ("cachefs", TEAM)
-        ]
-        server.install(*crds.documents(), *namespaces)
-        flows = FlowConfig(processes=False, handed_out=True, executor_seconds=60.0)
+    with ApiServer(authorizing=True, tls=True) as server, System(folder, duties=True) as system:
+        server.install(
+            *(namespace(name) for name in ("cachefs", "cachefs-node", TEAM)),
+            *crds.documents(),
+            *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
+            *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
+        )
+        flows = FlowConfig(handed_out=True, executor_seconds=60.0)
         system.start_coordinator(flows=flows)
         system.start_worker("w1")
         system.wait_for_members("w1")
         made = Site(folder, server, system)
         made.start_operator()
-        yield made
-        made.end_operator(signal.SIGTERM)
+        try:
+            yield made
+            assert "forbidden" not in made.operator.log()
+        finally:
+            made.operator.process.stop(kill=True)
 
 
 @pytest.fixture
@@ -262,7 +235,7 @@ def test_an_operator_killed_at_any_moment_runs_no_program_twice(site, controller
     site.make(FLOW_RUNS, "many", {"document": {"steps": steps}})
     for step in ("p0", "p3"):
         wait_for(lambda step=step: step in controllers.begun, SECONDS, site.log)
-        site.end_operator()
+        site.operator.process.stop(kill=True)
         site.start_operator()
     assert site.wait_for_phase("many", "Succeeded", "Failed")["phase"] == "Succeeded"
     assert starts.read_text().split() == [str(number) for number in range(6)]
