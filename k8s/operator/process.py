@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cachefs.config.secrets import read_token
@@ -43,6 +44,7 @@ from cachefs.transport.runtime import ThreadRuntime
 LOST = 3
 """The exit status of an operator that has lost its lease."""
 PORT = 9090
+_POLL_SECONDS = 0.5
 _log = logging.getLogger("cachefs.operator")
 
 
@@ -157,8 +159,11 @@ def run(settings: Settings) -> int:
             executor.start()
             for follower in followers:
                 follower.start()
-            shell.run(stop)
-    return 0
+            # Not in this thread, where kopf would take the signals for itself.
+            watches = runtime.start("watches", partial(shell.run, stop))
+            while not watches.join(_POLL_SECONDS):
+                continue
+    return 0 if stop.is_set() else 1
 
 
 def _end_at_once() -> None:

@@ -23,7 +23,8 @@ _WATCH_SECONDS = 300
 _CONNECT_SECONDS = 10.0
 _EXIT_SECONDS = 30.0
 _STOP_POLL_SECONDS = 0.2
-_log = logging.getLogger("cachefs.operator")
+# It warns that signals are not its own: they are the process's.
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 
 class Shell:
@@ -41,7 +42,7 @@ class Shell:
                 self._watch(keeper.name, watched)
 
     def run(self, stop: threading.Event) -> None:
-        """Watch, in this thread, until ``stop`` is set or a signal says so."""
+        """Watch, in this thread, until ``stop`` is set."""
         asyncio.run(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> None:
@@ -49,7 +50,7 @@ class Shell:
 
         async def pass_on() -> None:
             # kopf would wait for the event in a thread, which then nobody ends.
-            while not stop.is_set():  # noqa: ASYNC110 - a signal handler sets it, in no loop
+            while not stop.is_set():  # noqa: ASYNC110 - another thread sets it
                 await asyncio.sleep(_STOP_POLL_SECONDS)
             flag.set()
 

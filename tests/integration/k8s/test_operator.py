@@ -34,29 +34,51 @@ def system(tmp_path_factory):
         yield system
 
 
-@pytest.fixture
-def server():
-    with ApiServer(authorizing=True, tls=True) as server:
-        server.install(
-            *(namespace(name) for name in ("cachefs", "cachefs-node", "team")),
-            *crds.documents(),
-            *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
-            *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
-        )
-        yield server
+def a_server():
+    server = ApiServer(authorizing=True, tls=True)
+    server.install(
+        *(namespace(name) for name in ("cachefs", "cachefs-node", "team")),
+        *crds.documents(),
+        *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
+        *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
+    )
+    return server
 
 
-@pytest.fixture
-def objects(tmp_path, server):
-    return Objects(tmp_path, server)
+def token_of(server):
+    return server.account("cachefs", "cachefs-operator")
 
 
-@pytest.fixture
-def operator(tmp_path, server, system):
-    token = server.account("cachefs", "cachefs-operator")
-    with Operator(tmp_path, server, system, token=token) as operator:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, system):
+    """Return a server, what is in it, and the operator that looks after that."""
+    folder = tmp_path_factory.mktemp("place")
+    with a_server() as server, Operator(folder, server, system, token=token_of(server)) as operator:
         wait_for(lambda: operator.leads, what=operator.log)
-        yield operator
+        yield server, Objects(folder, server), operator
+
+
+@pytest.fixture
+def server(place):
+    yield place[0]
+    place[0].heal()
+
+
+@pytest.fixture
+def objects(place):
+    return place[1]
+
+
+@pytest.fixture
+def operator(place):
+    return place[2]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Return a server for operators of a test's own, and what is in it."""
+    with a_server() as server:
+        yield server, Objects(tmp_path, server)
 
 
 @pytest.fixture
@@ -103,9 +125,10 @@ def test_a_dataset_is_declared_warmed_shown_changed_and_forgotten(
 
 
 def test_what_was_deleted_while_nobody_watched_is_forgotten_by_the_next_operator(
-    tmp_path, server, system, objects, origin
+    tmp_path, own, system, origin
 ):
-    token = server.account("cachefs", "cachefs-operator")
+    server, objects = own
+    token = token_of(server)
     objects.create(resource("Dataset", "gone", "team", url=f"file://{origin}"))
     objects.create(resource("Dataset", "kept", "team", url=f"file://{origin}"))
     system.api.post("/v1/datasets", {"name": "team/by-hand", "origin": {"url": f"file://{origin}"}})
@@ -202,8 +225,9 @@ def test_an_origin_that_is_not_there_is_said_and_a_better_url_tried_at_once(
     wait_for(lambda: declared(system, "lost") is None, 30, what=operator.log)
 
 
-def test_one_of_two_acts_and_the_other_takes_over(tmp_path, server, system, objects, origin):
-    token = server.account("cachefs", "cachefs-operator")
+def test_one_of_two_acts_and_the_other_takes_over(tmp_path, own, system, origin):
+    server, objects = own
+    token = token_of(server)
     with (
         Operator(tmp_path, server, system, identity="a", token=token) as one,
         Operator(tmp_path, server, system, identity="b", token=token) as other,
