@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from cachefs.config.secrets import read_token
 from cachefs.errors import CacheFSError, ConfigError, ConflictError, NotKnownError
+from cachefs.k8s.names import worker_name
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 from cachefs.transport.runtime import ThreadRuntime
@@ -137,7 +138,7 @@ def prepare(environment: Mapping[str, str]) -> Leaving:
     """
     try:
         leaver = Leaver(
-            worker=environment.get("WORKER_NAME") or environment["POD_NAME"],
+            worker=worker_name(environment),
             pool=environment["POOL"],
             zone=environment.get("ZONE", ""),
             numbered="WORKER_NAME" not in environment,

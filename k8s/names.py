@@ -4,6 +4,8 @@ Whatever is read by more than one component is here, so that two of them cannot 
 hints say on pods is :mod:`cachefs.hints.renderings.marks`.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 GROUP = "cachefs.io"
@@ -50,6 +52,26 @@ PREFETCHED = f"{GROUP}/prefetched"
 """On a pod, an annotation: the warm-ups that were begun for it, or why none were."""
 HINTED = f"{GROUP}/hint"
 """On a pod, a label: it wants to be where its data is."""
+
+
+_WORKER_LENGTH_MAX = 63
+"""Of a worker's name; a node's may have 253."""
+
+
+def worker_name(environment: Mapping[str, str]) -> str:
+    """Return what a worker is called in a pod, by its environment.
+
+    It is the pod's name where pods keep theirs, and else ``WORKER_NAME``, which is shortened if it has to be: so
+    that two long ones stay two.
+
+    Raises:
+        KeyError: The environment does not say.
+    """
+    name = environment.get("WORKER_NAME") or environment["POD_NAME"]
+    if len(name) <= _WORKER_LENGTH_MAX:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: _WORKER_LENGTH_MAX - len(digest) - 1].rstrip('-._')}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from cachefs.config.files import from_document
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig, WorkerConfig
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.k8s.manifests.parts import CONFIG_FOLDER, RUN_FOLDER, TOKEN_FOLDER
+from cachefs.k8s.names import worker_name
 
 _PROGRAMS: Mapping[str, tuple[str, type[Any]]] = {
     "coordinator": ("cachefs.cli.system.coordinating", CoordinatorConfig),
@@ -57,7 +58,8 @@ def prepare(
     own = document.setdefault(component, {})
     own["host"] = _needed(environment, "POD_IP")
     if component == "worker":
-        own["name"] = environment.get("WORKER_NAME") or _needed(environment, "POD_NAME")
+        _needed(environment, "POD_NAME")
+        own["name"] = worker_name(environment)
         own["node_name"] = _needed(environment, "NODE_NAME")
         for folder in (own["state_folder"], *(tier["folder"] for tier in own["tiers"])):
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
