@@ -68,6 +68,7 @@ _WANTED = (
     | protocol.EXPLICIT_INVAL_DATA
     | protocol.INIT_EXT
     | protocol.HAS_RESEND
+    | protocol.ALLOW_IDMAP
 )
 """ASYNC_DIO is not among them: a program that reads past the page cache could not be interrupted."""
 

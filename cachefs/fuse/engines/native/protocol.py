@@ -51,6 +51,9 @@ PASSTHROUGH = 1 << 37
 """7.40, Linux 6.9."""
 HAS_RESEND = 1 << 39
 """7.40, Linux 6.9."""
+ALLOW_IDMAP = 1 << 40
+"""7.41, Linux 6.12: containers with users of their own may see the mount, its owners mapped; the kernel alone
+looks at owners, and never asks us about them."""
 
 # Flags of an answer to OPEN and OPENDIR.
 FOPEN_KEEP_CACHE = 1 << 1
