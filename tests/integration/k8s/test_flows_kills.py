@@ -229,3 +229,20 @@ def test_the_job_of_a_program_that_nobody_wants_is_removed(store):
         connection.exec_driver_sql("DELETE FROM runs")
     site.rounds(site.executor(), 2)
     assert not site.cluster.jobs
+
+
+def test_of_two_executors_side_by_side_one_makes_the_job(store):
+    site = Site(store, "run-1")
+    first, second = site.executor(), site.executor()
+    create = site.cluster.create
+
+    def meanwhile(document):
+        site.cluster.create = create
+        second.look()  # it has not seen a Job either
+        return create(document)
+
+    site.cluster.create = meanwhile
+    first.look()
+    assert len(site.cluster.started) == 1
+    site.rounds(second, 4, site.end_well)
+    assert site.programs.look(site.context).code == 0
