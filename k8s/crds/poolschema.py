@@ -71,7 +71,8 @@ def _spec() -> Schema:
             ),
             "tiers": _tiers(),
             "zones": forms.members(
-                "Zones (topology.kubernetes.io/zone) over which the workers are spread evenly.",
+                "Zones (topology.kubernetes.io/zone) over which the workers are spread evenly; with mode PerNode, "
+                "those whose nodes have workers.",
                 forms.text(
                     "A zone.", most=forms.NAME_LENGTH_MAX, pattern=_LABEL_VALUE, minLength=1
                 ),
@@ -95,8 +96,8 @@ def _spec() -> Schema:
                 "a pool has one autoscaler: autoscaling or horizontalPodAutoscaler",
             ),
             Rule(
-                f"self.mode != 'PerNode' || !({_COUNTED} || has(self.zones))",
-                "with mode PerNode the nodes say how many workers there are, and where: no workers, zones or autoscaler",
+                f"self.mode != 'PerNode' || !({_COUNTED})",
+                "with mode PerNode the nodes say how many workers there are: no workers or autoscaler",
             ),
             Rule(
                 "self.mode != 'Workers' || has(self.workers) || has(self.autoscaling)",

@@ -110,6 +110,8 @@ def test_a_dataset_is_declared_warmed_shown_changed_and_forgotten(
     volume = objects.cluster.get(VOLUMES, volume_name("team", "llama"))
     assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
     assert volume["spec"]["csi"]["volumeHandle"] == "team/llama"
+    assert 'cachefs_operator_looks_total{keeper="datasets"}' in operator.ask("/metrics")
+    assert operator.ask("/healthz") == "ok\n"
     told = {one["reason"] for one in objects.cluster.find(EVENTS, "team")}
     assert "Served" in told
 
