@@ -33,14 +33,17 @@ def prepare(
     """
     if len(words) != 2:
         raise ConfigError("a dataset and a folder are needed")
-    file = folder / "token"
+    # The kubelet makes folders that a group may enter; what mounts know of themselves is nobody else's.
+    own = folder / "mount"
+    own.mkdir(mode=0o700, exist_ok=True)
+    file = own / "token"
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as opened:
         opened.write(endpoint_of(environment).token.reveal())
     command = [sys.executable, "-m", "cachefs.cli", "mount", *words]
     command += ["--foreground", "--allow-other", "--nonempty"]
-    return command, {**environment, "CACHEFS_TOKEN_FILE": str(file), "CACHEFS_RUN": str(folder)}
+    return command, {**environment, "CACHEFS_TOKEN_FILE": str(file), "CACHEFS_RUN": str(own)}
 
 
 def is_shown(folder: Path) -> bool:

@@ -236,7 +236,7 @@ def test_the_endpoint_serves_what_the_pod_names_to_programs_that_know_s3(environ
 @pytest.mark.skipif(bool(why_no_mounts()), reason=why_no_mounts() or "")
 def test_a_dataset_is_mounted_until_the_container_ends(environment, volume, tmp_path):
     run = tmp_path / "run"
-    run.mkdir(mode=0o700)
+    run.mkdir(mode=0o750)  # as the kubelet makes one
     program = [sys.executable, "-m", "cachefs.k8s.webhook.showing"]
     command = [*program, "team-a/llama", str(volume)]
 
@@ -252,7 +252,7 @@ def test_a_dataset_is_mounted_until_the_container_ends(environment, volume, tmp_
     try:
         process = mounted()
         assert checked()
-        assert (run / "token").stat().st_mode & 0o777 == 0o600
+        assert (run / "mount" / "token").stat().st_mode & 0o777 == 0o600
         process.terminate()
         assert process.wait(SECONDS) == 0
         assert not volume.is_mount()
