@@ -6,7 +6,7 @@ or patches takes over what it changes, without conflicts. Entries are kept per m
 subresource, as in Kubernetes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cachefs.testing.kubernetes.documents import Document, Json, meta
@@ -19,6 +19,8 @@ from cachefs.testing.kubernetes.owned import (
     in_words,
     leaves,
     ownable,
+    places,
+    shape_at,
     to_fields,
     without,
 )
@@ -60,7 +62,7 @@ def owners_of(document: Document) -> list[Owner]:
             time=entry.get("time", ""),
             paths=frozenset(from_fields(entry.get("fieldsV1") or {})),
         )
-        for entry in meta(document).get("managedFields") or ()
+        for entry in (document.get("metadata") or {}).get("managedFields") or ()
         if entry
     ]
 
@@ -111,7 +113,7 @@ def apply(
     present = ownable(live, subresource=by.subresource, has_status=has_status)
     merged = merge(present, wanted, shape)
     changed, _ = differences(present, merged, shape)
-    owners = owners_of(live)
+    owners = owners_of(live) or _unknown_owners(present, by, shape)
     conflicts = [(owner, owner.paths & changed) for owner in owners if owner != by]
     conflicts = [(owner, paths) for owner, paths in conflicts if paths]
     if conflicts and not force:
@@ -119,15 +121,22 @@ def apply(
     others = [replace(owner, paths=owner.paths - changed) for owner in owners if owner != by]
     before = next((owner for owner in owners if owner == by), None)
     paths = frozenset(leaves(wanted, shape))
-    gone = _given_up(before.paths if before else frozenset(), paths, others)
+    gone = _given_up(before.paths if before else frozenset(), paths, others, shape)
     kept = without(merged, gone, shape) if gone else merged
-    kept = _with_empty(kept, wanted)
     settled = replace(by, paths=paths)
     if before is not None and before.paths == paths:
         settled = replace(settled, time=before.time)
-    present_paths = frozenset(leaves(kept, shape))
+    present_paths = frozenset(places(kept, shape))
     others = [replace(owner, paths=_still(owner, by, present_paths)) for owner in others]
     return _record(_rebuilt(live, applied, kept, by), [*others, settled])
+
+
+def _unknown_owners(present: Document, by: Owner, shape: Shape) -> list[Owner]:
+    """Return who owns what was there before anybody's fields were recorded."""
+    paths = frozenset(places(present, shape))
+    name = "before-first-apply"
+    owner = Owner(manager=name, operation="Update", api_version=by.api_version, subresource="")
+    return [replace(owner, time=by.time, paths=paths)] if paths else []
 
 
 def _still(owner: Owner, by: Owner, present: frozenset[Path]) -> frozenset[Path]:
@@ -141,7 +150,7 @@ def _rebuilt(live: Document, applied: Document, kept: Document, by: Owner) -> Do
     head = {"apiVersion": applied["apiVersion"], "kind": applied["kind"]}
     if by.subresource == "status":
         return {**live, **head, **kept}
-    old = (live or applied).get("metadata") or {}
+    old = live.get("metadata") or applied["metadata"]
     fixed = {
         name: value
         for name, value in old.items()
@@ -154,24 +163,28 @@ def _rebuilt(live: Document, applied: Document, kept: Document, by: Owner) -> Do
 
 
 def _given_up(
-    before: frozenset[Path], after: frozenset[Path], others: Sequence[Owner]
+    before: frozenset[Path], after: frozenset[Path], others: Sequence[Owner], shape: Shape
 ) -> set[Path]:
-    """Return what a manager applied before, does not any more, and nobody owns in whole or in part."""
+    """Return what a manager applied before, does not any more, and nobody owns in whole or in part.
+
+    With a field goes the object that it is in, and so on outwards, as far as nobody owns anything there.
+    """
     held: set[Path] = set()
     for paths in (after, *(owner.paths for owner in others)):
         for path in paths:
-            held.update(path[: length + 1] for length in range(len(path)))
-    return {path for path in before if path not in held}
+            held.add(path)
+            held.update(_outer_fields(path, shape))
+    gone = {path for path in before if path not in held}
+    for path in list(gone):
+        gone.update(outer for outer in _outer_fields(path, shape) if outer not in held)
+    return gone
 
 
-def _with_empty(kept: Json, wanted: Json) -> Json:
-    """Put back what is empty because it was applied as empty."""
-    if not isinstance(wanted, dict) or not isinstance(kept, dict):
-        return kept
-    found = dict(kept)
-    for name, value in wanted.items():
-        found[name] = _with_empty(kept[name], value) if name in kept else value
-    return found
+def _outer_fields(path: Path, shape: Shape) -> Iterator[Path]:
+    """Go through the fields around a path that the schema names; a map's key and a list's item are none."""
+    for length in range(1, len(path)):
+        if path[length - 1][2:] in shape_at(shape, path[: length - 1]).properties:
+            yield path[:length]
 
 
 def merge(live: Json, wanted: Json, shape: Shape) -> Json:
@@ -190,30 +203,26 @@ def merge(live: Json, wanted: Json, shape: Shape) -> Json:
 
 
 def _merge_lists(live: list[Json], wanted: list[Json], shape: Shape) -> list[Json]:
-    """Merge by identity: what is applied comes in its order, what others added stays behind what it followed."""
-    names = [element(item, shape) for item in live]
-    there = dict(zip(names, live, strict=True))
+    """Merge by identity: what is applied comes in its order, what others added stays where it stood before it."""
+    there = {element(item, shape): item for item in live}
     wishes = {element(item, shape): item for item in wanted}
-    order = list(wishes)
+    names, order = list(there), list(wishes)
     merged: list[Json] = []
-    pending = iter(order)
     placed: set[str] = set()
-
-    def place(name: str) -> None:
+    at = 0
+    for index, name in enumerate(order):
+        shared = next((each for each in order[index:] if each in there), None)
+        while at < len(names) and name != names[at]:
+            if names[at] not in wishes:
+                merged.append(there[names[at]])
+            elif names[at] == shared and names[at] not in placed:
+                break  # it comes later, and what stands behind it with it
+            at += 1
+        at += at < len(names) and name == names[at]
         placed.add(name)
         item = wishes[name]
         merged.append(merge(there[name], item, shape.items) if name in there else item)
-
-    for name in names:
-        if name not in wishes:
-            merged.append(there[name])
-        elif name not in placed:
-            for other in pending:
-                place(other)
-                if other == name:
-                    break
-    for name in pending:
-        place(name)
+    merged.extend(there[name] for name in names[at:] if name not in wishes)
     return merged
 
 

@@ -36,7 +36,8 @@ def strategic_merge(document: Document, patch: Document, shape: Shape) -> Docume
     for name, value in patch.items():
         if name.startswith(_ORDER) and name.removeprefix(_ORDER) in merged:
             listed = name.removeprefix(_ORDER)
-            merged[listed] = _ordered(merged[listed], value, shape.field(listed).merge_key)
+            key = shape.field(listed).merge_key
+            merged[listed] = _ordered(merged[listed], value, key, document.get(listed) or [])
     return merged
 
 
@@ -60,7 +61,8 @@ def _value(old: Json, new: Json, shape: Shape) -> Json:
         present = old if isinstance(old, list) else []
         if shape.merge_key:
             return _items(present, new, shape)
-        return [*present, *(item for item in new if item not in present)]
+        merged = [*present, *(item for item in new if item not in present)]
+        return _ordered(merged, new, "", present)
     return new
 
 
@@ -81,19 +83,34 @@ def _items(old: list[Document], new: list[Document], shape: Shape) -> list[Docum
             fresh = {name: value for name, value in item.items() if name != "$patch"}
             merged = [one for one in merged if one.get(key) != item[key]]
             merged.append(strategic_merge({}, fresh, shape.items))
-    return merged
+    return _ordered(merged, new, key, old)
 
 
-def _ordered(items: list[Json], order: list[Json], key: str) -> list[Json]:
-    """Put the items that an order names into it; the others stay where they were among them."""
+def _ordered(items: list[Json], order: list[Json], key: str, before: list[Json]) -> list[Json]:
+    """Put items into the order of a patch; those that it does not name keep their places among them.
+
+    Both keep their own order. One that the patch does not name comes before the first that stood behind it.
+    """
 
     def identity(item: Json) -> Json:
         return item.get(key) if key and isinstance(item, dict) else item
 
     wanted = [identity(item) for item in order]
+    stood = [identity(item) for item in before]
     named = sorted(
         (item for item in items if identity(item) in wanted),
         key=lambda item: wanted.index(identity(item)),
     )
-    queue = iter(named)
-    return [next(queue) if identity(item) in wanted else item for item in items]
+    others = sorted(
+        (item for item in items if identity(item) not in wanted),
+        key=lambda item: stood.index(identity(item)) if identity(item) in stood else len(stood),
+    )
+    merged: list[Json] = []
+    for item in named:
+        here = identity(item)
+        while others and here in stood and identity(others[0]) in stood:
+            if stood.index(identity(others[0])) > stood.index(here):
+                break
+            merged.append(others.pop(0))
+        merged.append(item)
+    return [*merged, *others]

@@ -60,6 +60,8 @@ def leaves(document: Json, shape: Shape, path: Path = ()) -> dict[Path, Json]:
             if shape.list_type == "map":
                 found.update(leaves(item, shape.items, inside))
         return found
+    if isinstance(document, list) and shape.list_type != "atomic":
+        return {}  # an empty list with keys is nobody's
     return {path: document} if path else {}
 
 
@@ -71,11 +73,37 @@ def element(item: Json, shape: Shape) -> str:
     return f"k:{_compact({key: value for key, value in keys.items() if value is not None})}"
 
 
+def places(document: Json, shape: Shape, path: Path = ()) -> dict[Path, Json]:
+    """Return every path of a document: what can be owned, and the objects and lists around it."""
+    found = leaves(document, shape, path)
+    is_divided = (isinstance(document, dict) and not shape.is_atomic_map) or (
+        isinstance(document, list) and shape.list_type != "atomic"
+    )
+    if not is_divided:
+        return found
+    if path not in ((), ("f:metadata",)):
+        found[path] = _PRESENT  # empty or not: what is in it is another matter
+    if isinstance(document, dict):
+        for name, value in document.items():
+            found.update(places(value, shape.field(name), (*path, f"f:{name}")))
+    elif shape.list_type == "map":
+        for item in document:
+            found.update(places(item, shape.items, (*path, element(item, shape))))
+    return found
+
+
+def shape_at(shape: Shape, path: Path) -> Shape:
+    """Return the shape of the place that a path leads to."""
+    for name in path:
+        shape = shape.field(name[2:]) if name.startswith("f:") else shape.items
+    return shape
+
+
 def differences(
     before: Document, after: Document, shape: Shape
 ) -> tuple[frozenset[Path], frozenset[Path]]:
     """Return the paths that an update has set (changed or added), and those it has removed."""
-    old, new = leaves(before, shape), leaves(after, shape)
+    old, new = places(before, shape), places(after, shape)
     changed = frozenset(
         path for path, value in new.items() if path not in old or old[path] != value
     )
@@ -83,19 +111,18 @@ def differences(
 
 
 def without(document: Json, paths: Iterable[Path], shape: Shape) -> Json:
-    """Return a document without what is at some paths, and without what that leaves empty."""
+    """Return a document without what is at some paths; a list that loses all its items goes, too."""
     heads: dict[str, list[Path]] = {}
     for path in filter(None, paths):
         heads.setdefault(path[0], []).append(path[1:])
     if isinstance(document, dict):
-        kept: Document = {}
-        for name, value in document.items():
-            rests = heads.get(f"f:{name}", [])
-            left = without(value, rests, shape.field(name)) if rests else value
-            emptied = left in ({}, []) and left != value
-            if () not in rests and not emptied:
-                kept[name] = left
-        return kept
+        inside = {name: heads.get(f"f:{name}", []) for name in document}
+        kept = {
+            name: without(value, inside[name], shape.field(name)) if inside[name] else value
+            for name, value in document.items()
+            if () not in inside[name]
+        }
+        return {name: left for name, left in kept.items() if left != [] or document[name] == []}
     if isinstance(document, list):
         named = [(item, heads.get(element(item, shape), [])) for item in document]
         return [

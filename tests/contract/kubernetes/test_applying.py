@@ -150,6 +150,34 @@ def test_a_custom_list_of_type_map_and_one_of_type_set_merge(server, api):
     assert one["spec"] == {"tiers": [{"name": "x", "size": 1}], "tags": ["p"]}
 
 
+def test_items_come_in_the_order_in_which_they_are_applied(server, api):
+    """ "Merge strategy": who applies orders its items; those of others stay before what stood behind them."""
+    item = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+    keyed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    server.install(definition({"tiers": {"type": "array", "items": item, **keyed}}))
+    api.apply(f"{THINGS}/a", thing("a", tiers=[{"name": name} for name in "abcd"]))
+    both = api.apply(f"{THINGS}/a", thing("a", tiers=[{"name": name} for name in "cad"]), "other")
+    assert "".join(each["name"] for each in both["spec"]["tiers"]) == "bcad"
+
+
+def test_a_key_of_a_map_goes_with_what_was_applied_in_it(server, api):
+    """ "Merge strategy": keys of maps are owned by themselves; an object that was left empty goes."""
+    inner = {"type": "object", "properties": {"size": {"type": "integer"}}}
+    server.install(definition({"pools": {"type": "object", "additionalProperties": inner}}))
+    api.apply(f"{THINGS}/a", thing("a", pools={"x": {"size": 1}, "y": {"size": 2}}))
+    one = api.apply(f"{THINGS}/a", thing("a", pools={"y": {"size": 2}}))
+    assert one["spec"] == {"pools": {"y": {"size": 2}}}
+    assert api.apply(f"{THINGS}/a", thing("a"))["spec"] == {}
+
+
+def test_what_was_there_before_anybody_applied_has_an_owner(api):
+    """ "Transferring ownership": fields of unknown origin belong to before-first-apply."""
+    api.post(MAPS, config_map("a", x="1"))
+    api.merge(f"{MAPS}/a", {"metadata": {"managedFields": [{}]}})
+    refused = api.apply(f"{MAPS}/a", config_map("a", x="2"))
+    assert refused.causes[0]["message"] == 'conflict with "before-first-apply" using v1'
+
+
 def test_the_status_has_owners_of_its_own(api, things):
     """ "Field management": entries are kept per subresource; neither resets the other."""
     api.apply(f"{things}/a", thing("a", size=1))

@@ -147,10 +147,11 @@ def test_a_rule_without_a_message_is_quoted_and_an_expression_can_make_one(serve
 def test_a_transition_rule_is_held_against_updates_only(server, api):
     """ "Transition rules": a rule with oldSelf is not evaluated when the object is created."""
     fixed = {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
-    server.install(definition({"mode": fixed, "size": {"type": "integer"}}))
-    api.post(THINGS, thing("a", mode="x"))
-    assert api.merge(f"{THINGS}/a", {"spec": {"size": 1}}).code == 200
-    refused = api.merge(f"{THINGS}/a", {"spec": {"mode": "y"}})
+    growing = {"type": "integer", "x-kubernetes-validations": [{"rule": "self > oldSelf"}]}
+    server.install(definition({"mode": fixed, "size": growing}))
+    assert api.post(THINGS, thing("a", mode="x", size=1)).code == 201
+    assert api.merge(f"{THINGS}/a", {"spec": {"size": 2}}).code == 200
+    refused = api.merge(f"{THINGS}/a", {"spec": {"mode": "y", "size": 3}})
     assert causes(refused) == [("FieldValueInvalid", "spec.mode")]
 
 
@@ -216,6 +217,10 @@ def test_versions_of_a_kind_share_their_objects(server, api):
     api.post(THINGS, thing("a", size=1))
     beta = api.get(THINGS.replace("/v1/", "/v1beta1/") + "/a")
     assert (beta["apiVersion"], beta["spec"]) == ("example.com/v1beta1", {"size": 1})
+    unserved = [{"op": "replace", "path": "/spec/versions/1/served", "value": False}]
+    kind = "application/json-patch+json"
+    api.request("PATCH", f"{DEFINITIONS}/things.example.com", unserved, kind=kind)
+    assert api.get(THINGS.replace("/v1/", "/v1beta1/")).code == 404
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,22 @@ def test_a_strategic_patch_orders_and_lessens_lists_by_directive(api):
     assert [each["name"] for each in container_of(patched)["env"]] == ["B", "A"]
     api.strategic(f"{DEPLOYMENTS}/d", {"metadata": {"finalizers": ["a.b/c", "a.b/d"]}})
     more = api.strategic(f"{DEPLOYMENTS}/d", {"metadata": {"finalizers": ["a.b/e"]}})
-    assert more["metadata"]["finalizers"] == ["a.b/c", "a.b/d", "a.b/e"]
+    assert more["metadata"]["finalizers"] == ["a.b/e", "a.b/c", "a.b/d"]
     less = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a.b/d"]}}
-    assert api.strategic(f"{DEPLOYMENTS}/d", less)["metadata"]["finalizers"] == ["a.b/c", "a.b/e"]
+    assert api.strategic(f"{DEPLOYMENTS}/d", less)["metadata"]["finalizers"] == ["a.b/e", "a.b/c"]
+
+
+def test_a_strategic_patch_gives_a_list_its_order_and_leaves_others_their_place(api):
+    """Items of the patch in its order; another one before the first that stood behind it."""
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"] = [
+        {"name": name, "image": "a:1"} for name in "bac"
+    ]
+    api.post(DEPLOYMENTS, body)
+    change = in_template(containers=[{"name": "c"}, {"name": "a"}])
+    patched = api.strategic(f"{DEPLOYMENTS}/d", change)
+    containers = patched["spec"]["template"]["spec"]["containers"]
+    assert [each["name"] for each in containers] == ["b", "c", "a"]
 
 
 def test_a_strategic_patch_of_a_custom_object_is_not_understood(api, things):
@@ -176,6 +189,6 @@ def test_conditions_are_merged_by_their_type(api):
         told = {"status": {"conditions": [{"type": kind, "status": status}]}}
         patched = api.strategic(f"{PODS}/p/status", told)
     assert patched["status"]["conditions"] == [
-        {"type": "Ready", "status": "True"},
         {"type": "Initialized", "status": "True"},
+        {"type": "Ready", "status": "True"},
     ]
