@@ -63,6 +63,7 @@ class WorkerStatistics:
         yield "cachefs_worker_hits_total", (), fill.hits
         yield "cachefs_worker_misses_total", (), fill.misses
         yield from by_label("cachefs_worker_filled_bytes_total", fill.filled_bytes)
+        yield from by_label("cachefs_worker_filled_blocks_total", fill.filled_blocks)
         yield "cachefs_worker_failed_fills_total", (), fill.failed_fills
         yield "cachefs_worker_queued_fills", (), fill.queued_fills
         yield "cachefs_worker_inflight_fills", (), fill.inflight_fills

@@ -77,6 +77,13 @@ DECLARED = _declare(
         ("source",),
         "bytes filled, from peers or the origin",
     ),
+    Declaration(
+        "cachefs_worker_filled_blocks_total",
+        "counter",
+        "count",
+        ("source",),
+        "blocks filled, from peers or the origin",
+    ),
     Declaration("cachefs_worker_failed_fills_total", "counter", "count", (), "fills that failed"),
     Declaration("cachefs_worker_queued_fills", "gauge", "count", (), "fills that wait"),
     Declaration("cachefs_worker_inflight_fills", "gauge", "count", (), "fills under way"),
@@ -224,7 +231,11 @@ DECLARED = _declare(
     Declaration("cachefs_csi_unpublished_total", "counter", "count", (), "volumes unpublished"),
     Declaration("cachefs_csi_failures_total", "counter", "count", (), "calls that failed"),
     Declaration(
-        "cachefs_csi_refused_total", "counter", "count", (), "calls that may not be, or make no sense"
+        "cachefs_csi_refused_total",
+        "counter",
+        "count",
+        (),
+        "calls that may not be, or make no sense",
     ),
     Declaration(
         "cachefs_csi_healed_total", "counter", "count", (), "targets bound anew to a new mount"
@@ -238,9 +249,7 @@ DECLARED = _declare(
     Declaration(
         "cachefs_csi_given_up_total", "counter", "count", (), "mounts that nobody served in time"
     ),
-    Declaration(
-        "cachefs_operator_leads", "gauge", "count", (), "whether it is the one that acts"
-    ),
+    Declaration("cachefs_operator_leads", "gauge", "count", (), "whether it is the one that acts"),
     Declaration(
         "cachefs_operator_looks_total",
         "counter",

@@ -54,9 +54,13 @@ def _rate(metric: str, by: str = "") -> str:
 _HITS, _MISSES = _rate("cachefs_worker_hits_total"), _rate("cachefs_worker_misses_total")
 _USED = f"sum(cachefs_worker_used_bytes{_POOLS})"
 _CAPACITY = f"sum(cachefs_worker_capacity_bytes{_POOLS})"
-_WAITING = (
-    f"(sum(cachefs_worker_queued_fills{_POOLS}) + sum(cachefs_worker_inflight_fills{_POOLS}))"
-)
+
+
+def _time(metric: str) -> str:
+    """Return for how long a block is among those that a metric counts."""
+    filled = _rate("cachefs_worker_filled_blocks_total")
+    return f"sum(avg_over_time({metric}{_POOLS}{_OVER})) / ({filled} > 0)"
+
 
 _READS = Row(
     title="What do readers get?",
@@ -162,11 +166,14 @@ _FILLS = Row(
             ),
         ),
         Panel(
-            title="Time to fill, estimated",
-            what="Blocks that wait or are under way, by how many are missed a second (Little's law). Warm-ups count in the "
-            "former only, so it is too high while they run.",
+            title="Time to fill a block",
+            what="How long one waits for a thread, and is under way then: those that do, by how many are filled a second "
+            "(Little's law). Warm-ups count in the latter.",
             unit="s",
-            series=(Series(f"{_WAITING} / ({_MISSES} > 0)", "a block"),),
+            series=(
+                Series(_time("cachefs_worker_queued_fills"), "waits"),
+                Series(_time("cachefs_worker_inflight_fills"), "is under way"),
+            ),
         ),
         Panel(
             title="Fills that failed, files that were refuted",

@@ -142,6 +142,18 @@ _WORKER: tuple[Alert, ...] = (
         "is the cause, give it a rate. See the panel on origins: it may be the origin that is slow.",
     ),
     Alert(
+        name="CacheFSFillsSlow",
+        about="worker",
+        expression="sum(avg_over_time(cachefs_worker_inflight_fills[10m])) "
+        "/ sum(rate(cachefs_worker_filled_blocks_total[10m])) > 10",
+        lasting="10m",
+        severity="warning",
+        summary="It takes {{ $value | humanizeDuration }} to fill a block.",
+        description="Whoever reads what is not cached waits for so long, block by block.",
+        runbook="The panels on the origin say whether it answers slowly, or many ask at once: give warm-ups a rate. If "
+        "only peers are slow, see the network between workers, and their disks.",
+    ),
+    Alert(
         name="CacheFSCacheTooSmall",
         about="worker",
         expression="sum(rate(cachefs_worker_hits_total[30m])) / "

@@ -102,6 +102,17 @@ TRIALS = {
         {worker("worker_queued_fills"): "2000x50 10x60"},
         PLACE,
     ),
+    "CacheFSFillsSlow": Trial(
+        {
+            worker("worker_inflight_fills"): "8x99",
+            worker("worker_filled_blocks_total", ', source="origin"'): "0+30x99",
+        },
+        {
+            worker("worker_inflight_fills"): "8x99",
+            worker("worker_filled_blocks_total", ', source="origin"'): "0+600x99",
+        },
+        {},
+    ),
     "CacheFSCacheTooSmall": Trial(
         {
             worker("worker_hits_total"): "0+10x120",
