@@ -43,6 +43,7 @@ from cachefs.core.jobs import (
     WarmJob,
     advance,
     assign,
+    block_seconds,
     end,
     rate_shares,
     total,
@@ -127,6 +128,8 @@ class _Running:
     assignment: Assignment = field(default_factory=lambda: Assignment({}, owned=False))
     planned_for: tuple[object, ...] = ()
     plan: Plan = field(default_factory=lambda: Plan(0, 0))
+    rated_for: tuple[object, ...] = ()
+    rates: dict[WorkerId, int] = field(default_factory=dict)
     told: dict[WorkerId, _Told] = field(default_factory=dict)
     retry_at: dict[WorkerId, float] = field(default_factory=dict)
     """When a worker that could not be told is called again."""
@@ -311,6 +314,9 @@ class Warming:
         if state.planned_for != planned_for:
             state.plan = self._residency.plan(state.files, state.assignment)
             state.planned_for = planned_for
+            if state.rated_for != state.assigned_for:
+                state.rates = rate_shares(job.rate, state.assignment, state.plan.missing)
+                state.rated_for = state.assigned_for
         self._measure(state, view, now)
         advanced = advance(running, state.plan, wall=self._runtime.wall())
         if advanced != job:
@@ -356,7 +362,6 @@ class Warming:
             state.fewest, state.moved_at = missing, now
 
     def _tell_all(self, job: WarmJob, state: _Running, view: View, now: float) -> None:
-        rates = rate_shares(job.rate, state.assignment)
         for member in view.members:
             wanted = dict(state.assignment.by_worker.get(member.worker, {}))
             told = state.told.get(member.worker)
@@ -368,7 +373,8 @@ class Warming:
             if told is not None and told.incarnation == member.incarnation:
                 if told.missing != missing:
                     told.missing, told.moved_at, told.factor = missing, now, 1
-                patience = self._config.warm_resend_seconds * told.factor
+                pace = block_seconds(state.rates.get(member.worker, 0), self._block_size)
+                patience = self._config.warm_resend_seconds * told.factor + pace
                 stuck = missing > 0 and now - told.moved_at >= patience
                 if told.wanted == wanted and not stuck:
                     continue
@@ -376,7 +382,7 @@ class Warming:
                     told.factor = min(2 * told.factor, _RESEND_FACTOR_MAX)
                     told.moved_at = now
                     self._residency.doubt(member.worker)
-            self._tell(job, state, member, wanted, missing, rates.get(member.worker, 0))
+            self._tell(job, state, member, wanted, missing, state.rates.get(member.worker, 0))
 
     def _tell(  # noqa: PLR0917 - one call, with all that it says
         self, job: WarmJob, state: _Running, member: Member, wanted: Wanted, missing: int, rate: int
@@ -425,7 +431,8 @@ class Warming:
                 rows.release(connection, job.id)
 
     def _give_up_if_stalled(self, job: WarmJob, state: _Running, now: float) -> None:
-        if now - state.moved_at < self._config.warm_stall_seconds:
+        slowest = block_seconds(min(state.rates.values(), default=0), self._block_size)
+        if now - state.moved_at < self._config.warm_stall_seconds + slowest:
             return
         if state.refused is not None:
             self._fail(job, state.refused)

@@ -180,20 +180,33 @@ def plan(
     return Plan(blocks_done, bytes_done, missing, complete)
 
 
-def rate_shares(rate: int, assignment: Assignment) -> dict[WorkerId, int]:
+def rate_shares(
+    rate: int, assignment: Assignment, missing: Mapping[WorkerId, int]
+) -> dict[WorkerId, int]:
     """Share out a rate among the workers, as much as each has to fill; nobody gets nothing.
 
     What one does not use is not given to another: together they never exceed the rate by more than
-    a byte a second each.
+    a byte a second each. Who holds its blocks already keeps a sixteenth of what it would have without
+    them, lest it come to a standstill if it loses them.
+
+    Args:
+        rate: Bytes a second, of all together; 0 for no limit.
+        assignment: Who is to hold what.
+        missing: How many blocks each lacks.
     """
     if not rate:
         return {}
     blocks = {
-        worker: sum(mask.bit_count() for mask in wanted.values())
+        worker: 16 * missing.get(worker, 0) + sum(mask.bit_count() for mask in wanted.values())
         for worker, wanted in assignment.by_worker.items()
     }
     every = sum(blocks.values())
     return {worker: max(1, rate * count // every) for worker, count in blocks.items() if count}
+
+
+def block_seconds(rate: int, block_size: int) -> float:
+    """Return how long a block takes if it may come at a rate; 0 without a limit."""
+    return block_size / rate if rate else 0.0
 
 
 def advance(job: WarmJob, found: Plan, *, wall: float) -> WarmJob:

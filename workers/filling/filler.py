@@ -302,17 +302,20 @@ class Filler:
             self._pacer.wake_at(due)
             if candidate is None:
                 return None
-            (file, index, terms), copies = candidate
-            fill = Fill(file, index, condition, warm=True, copies=copies, terms=terms)
-            if not self._store.holds(file.entry.file_version, index):
+            given, copies = candidate
+            fill = Fill(
+                given.file, given.index, condition, warm=True, copies=copies, terms=given.terms
+            )
+            if not self._store.holds(given.file.entry.file_version, given.index):
                 with self._lock:
                     # A block whose fill has just failed is left to the next sending of the job.
                     if fill.key not in self._fills and not self._failed.lately(fill.key, now):
                         self._fills[fill.key] = fill
                         self._demand.take(fill)
                         return fill
-            if copies:
-                with self._lock:
+            with self._lock:
+                self._warm.give_back(given, now)
+                if copies:
                     self._copying -= 1
 
     def _next_warm(self, now: float) -> tuple[Given, bool] | None:

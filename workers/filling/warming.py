@@ -51,8 +51,14 @@ class WarmLeft(NamedTuple):
     """How many come after them."""
 
 
-Given = tuple[FileRef, int, JobTerms]
-"""A block that is to be filled now, and how."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A block that is to be filled now, and how."""
+
+    file: FileRef
+    index: int
+    terms: JobTerms
+    job: str
 
 
 @dataclass(slots=True)
@@ -120,12 +126,25 @@ class WarmJobs:
     def _given(self, name: str, job: _Job, blocks: deque[WantedBlock], now: float) -> Given:
         file, index = blocks.popleft()
         if job.terms.rate:
-            size = block_range(index, file.entry.size, self._block_size).length
-            job.may_at = now + job.bucket.reserve(size, now=now)
+            job.may_at = now + job.bucket.reserve(self._size(file, index), now=now)
         self._jobs.move_to_end(name)
         if not job:
             del self._jobs[name]
-        return file, index, job.terms
+        return Given(file, index, job.terms, name)
+
+    def give_back(self, given: Given, now: float) -> None:
+        """Have a block not count towards its job's rate that need not be filled.
+
+        A job that is told again names everything again, what is there included. If that took its time
+        once more, a warm-up whose blocks take longer than its coordinator is patient would never end.
+        """
+        job = self._jobs.get(given.job)
+        if job is not None and given.terms.rate:
+            job.bucket.give_back(self._size(given.file, given.index), now=now)
+            job.may_at = now + job.bucket.reserve(0, now=now)
+
+    def _size(self, file: FileRef, index: int) -> int:
+        return block_range(index, file.entry.size, self._block_size).length
 
     def left(self, limit: int) -> list[WarmLeft]:
         """Return what is left to give out; the first ``limit`` blocks of each job one by one."""

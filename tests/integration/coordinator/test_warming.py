@@ -415,6 +415,35 @@ def test_the_copies_of_a_warm_up_are_its_own(warmable: Kit):
         assert sum(mask.bit_count() for mask in shares.values()) == 12
 
 
+def test_a_warm_up_that_is_to_be_slow_may_take_as_long_for_a_block(warmable: Kit):
+    """At a byte a second a block of 100 bytes takes 100 s more than others may stand still."""
+    coordinator = prepared(warmable, "one")
+    job = coordinator.warming.start(NAME, None, (), WarmOptions(rate=1))
+    warmable.settle(coordinator)
+    warmable.runtime.skip(60)
+    renew(coordinator, "one")
+    warmable.settle(coordinator)
+    assert warmable.workers.calls.count(("warm", "one")) == 1
+    for seconds, state in ((warmable.config.warm_stall_seconds - 10, "running"), (60, "failed")):
+        warmable.runtime.skip(seconds)
+        warmable.settle(coordinator)
+        assert coordinator.warming.get(job.id).state == state
+
+
+def test_who_holds_its_blocks_already_leaves_the_rate_to_those_who_do_not(warmable: Kit):
+    """Else a warm-up of what one new worker lacks would take as many times its plan as there are workers."""
+    coordinator = prepared(warmable, "one", "two", replicas=2)
+    first = coordinator.warming.start(NAME, None, ())
+    warmable.settle(coordinator)
+    fill(coordinator, warmable, first.id, "one")
+    coordinator.warming.cancel(first.id)
+    coordinator.warming.start(NAME, None, (), WarmOptions(rate=1000))
+    warmable.settle(coordinator)
+    rates = warmable.workers.rates
+    assert rates["two"] > 900
+    assert sum(rates.values()) <= 1000
+
+
 def test_a_rate_is_shared_out_among_the_workers(warmable: Kit):
     coordinator = prepared(warmable, "one", "two", replicas=2)
     coordinator.warming.start(NAME, None, (), WarmOptions(rate=1000))
