@@ -1,9 +1,16 @@
 """Looking at runs: what the API server and the coordinator have, for the pure part to compare."""
 
+import logging
 from typing import Any
 from urllib.parse import quote
 
-from cachefs.errors import CacheFSError, ConfigError, ConflictError, NotKnownError
+from cachefs.errors import (
+    CacheFSError,
+    ConfigError,
+    ConflictError,
+    CoordinatorUnavailableError,
+    NotKnownError,
+)
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds import flows as flow_objects
 from cachefs.k8s.crds.runs import FlowRunSpec, parse
@@ -22,6 +29,7 @@ AGAIN_SECONDS = 15.0
 """When it is tried again to submit what could not be."""
 OVER_SECONDS = 3600.0
 _RUNS_LISTED = 1000
+_LOG = logging.getLogger("cachefs.operator")
 
 
 class RunKeeper:
@@ -38,7 +46,14 @@ class RunKeeper:
         self._carrier = carrier
 
     def keep(self, namespace: str, name: str) -> float | None:
-        """Look at a run, and do what is missing."""
+        """Look at a run, and do what is missing; a coordinator that is away is asked again soon."""
+        try:
+            return self._look(namespace, name)
+        except CoordinatorUnavailableError as error:
+            _LOG.warning("a run is not seen", extra={"run": name, "failure": str(error)})
+            return AGAIN_SECONDS
+
+    def _look(self, namespace: str, name: str) -> float | None:
         document = self._cluster.get(FLOW_RUNS, name, namespace)
         if document is None or document["metadata"].get("deletionTimestamp"):
             self._cancel(namespace, name, but="")

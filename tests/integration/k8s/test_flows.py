@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 SECONDS = 40.0
 TEAM = "team"
+HANDED_OUT = FlowConfig(handed_out=True, executor_seconds=60.0)
 
 
 class Site:
@@ -73,8 +74,7 @@ def site(tmp_path_factory):
             *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
             *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
         )
-        flows = FlowConfig(handed_out=True, executor_seconds=60.0)
-        system.start_coordinator(flows=flows)
+        system.start_coordinator(flows=HANDED_OUT)
         system.start_worker("w1")
         system.wait_for_members("w1")
         made = Site(folder, server, system)
@@ -226,17 +226,22 @@ def test_a_cancelled_run_ends_its_programs_and_a_deleted_one_too(site, controlle
         controllers.begun.clear()
 
 
-def test_an_operator_killed_at_any_moment_runs_no_program_twice(site, controllers):
+def test_operators_and_coordinators_are_killed_and_no_program_runs_twice(site, controllers):
     starts = site.folder / "starts"
     steps = [process("p0", f"echo 0 >> {starts}")]
     for number in range(1, 6):
         text = f"sleep 0.4; echo {number} >> {starts}"
         steps.append(process(f"p{number}", text, needs=[f"p{number - 1}"]))
     site.make(FLOW_RUNS, "many", {"document": {"steps": steps}})
-    for step in ("p0", "p3"):
-        wait_for(lambda step=step: step in controllers.begun, SECONDS, site.log)
-        site.operator.process.stop(kill=True)
-        site.start_operator()
+    wait_for(lambda: "p0" in controllers.begun, SECONDS, site.log)
+    site.operator.process.stop(kill=True)
+    site.start_operator()
+    wait_for(lambda: "p2" in controllers.begun, SECONDS, site.log)
+    site.system.processes["coordinator"].stop(kill=True)
+    site.system.start_coordinator(flows=HANDED_OUT)
+    wait_for(lambda: "p4" in controllers.begun, SECONDS, site.log)
+    site.operator.process.stop(kill=True)
+    site.start_operator()
     assert site.wait_for_phase("many", "Succeeded", "Failed")["phase"] == "Succeeded"
     assert starts.read_text().split() == [str(number) for number in range(6)]
 
