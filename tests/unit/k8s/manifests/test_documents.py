@@ -26,7 +26,7 @@ OTHERS = ("cachefs.io/", "monitoring.coreos.com/")
 
 
 @pytest.mark.slow
-@each
+@pytest.mark.parametrize("wanted", [FULL, PLAIN_FULL], ids=["full", "plain-full"])
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 def test_every_object_is_valid(wanted, version):
     for document in documents(wanted):
