@@ -18,7 +18,8 @@ from cachefs.k8s import examples, values
 from cachefs.k8s.crds import datasets, flows, pools, runs
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
-from cachefs.k8s.names import API_VERSION, DRIVER, INJECT, QUEUE
+from cachefs.k8s.names import API_VERSION, DRIVER, INJECT, PREFETCH, QUEUE
+from cachefs.k8s.operator import prefetching
 from cachefs.k8s.webhook.containers import Injection
 from cachefs.k8s.webhook.drafting import Draft
 from cachefs.k8s.webhook.injecting import Injecting
@@ -197,6 +198,9 @@ def test_what_a_pod_says_of_its_data_makes_sense(name, document, template):
         "cachefs.io/hint"
     ):
         assert named
+    if PREFETCH in annotations:
+        assert pod["metadata"]["labels"][PREFETCH] == "true"
+        assert {dataset for dataset, _ in prefetching.wanted(pod)} <= declared(name).keys()
     if INJECT in pod["metadata"].get("labels", {}):
         draft, warnings = Draft(pod), []
         injecting = Injecting(Injection(image="cachefs:1", coordinator="coordinator:7070"))
@@ -306,7 +310,7 @@ def test_rays_application_reads_where_its_workers_mount():
 def test_the_second_scheduler_is_the_one_that_pods_choose():
     found = FILES["scheduling"]
     config = embedded()
-    (job,) = of_kind(found, "Job").values()
+    job = of_kind(found, "Job")["evaluate"]
     profiles = [each["schedulerName"] for each in config["profiles"]]
     assert profiles == [job["spec"]["template"]["spec"]["schedulerName"]]
     (extender,) = config["extenders"]
