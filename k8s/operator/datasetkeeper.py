@@ -19,7 +19,9 @@ from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
 AGAIN_SECONDS = 15.0
-"""How often a dataset is looked at: the share that is cached is shown so often."""
+"""How often a dataset is looked at: the share that is cached is shown so often, unless there are many."""
+LOOKS_PER_SECOND = 10.0
+"""Of thousands of datasets, no more are looked at when nothing happens: each look is a dozen calls."""
 SOON_SECONDS = 3.0
 """Likewise, while it is being warmed."""
 LEAVING_SECONDS = 2.0
@@ -57,6 +59,7 @@ class DatasetKeeper:
                 the operator has no right to, then.
         """
         self._has_volumes = has_volumes
+        self._again_seconds = AGAIN_SECONDS
         self._runtime = runtime
         self._cluster = cluster
         self._api = api
@@ -77,7 +80,7 @@ class DatasetKeeper:
                 actions = datasets.reconcile(document, spec, self._look(document, spec))
                 if actions and actions == done:
                     # A server that does not keep what it is told is told again later, not all the time.
-                    return AGAIN_SECONDS
+                    return self._again_seconds
                 self._carrier.carry_out(actions)
                 done = actions
             except CacheFSError as error:
@@ -85,7 +88,7 @@ class DatasetKeeper:
                 raise
             if not actions:
                 phase = (document.get("status") or {}).get("phase")
-                return SOON_SECONDS if phase == "Warming" else AGAIN_SECONDS
+                return SOON_SECONDS if phase == "Warming" else self._again_seconds
             document = self._cluster.get(DATASETS, name, namespace)
         return SOON_SECONDS
 
@@ -100,6 +103,7 @@ class DatasetKeeper:
             labels = volume["metadata"].get("labels") or {}
             if DATASET in labels and DATASET_NAMESPACE in labels:
                 found.add((labels[DATASET_NAMESPACE], labels[DATASET]))
+        self._again_seconds = max(AGAIN_SECONDS, len(found) / LOOKS_PER_SECOND)
         return tuple(sorted(found))
 
     def _look(self, document: Document, spec: DatasetSpec) -> datasets.Seen:

@@ -6,9 +6,10 @@ minutes, so that a coordinator that is away is not asked by everybody all the ti
 logged with its trace, and counts as one that failed.
 """
 
+import heapq
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from cachefs.core.backoff import Backoff
@@ -21,12 +22,11 @@ SWEEP_SECONDS = 60.0
 _THREADS = 3
 """Of each keeper: origins that take minutes to be listed must not keep pools from being looked at."""
 _CLOSE_SECONDS = 10.0
-_NEVER = float("inf")
 _BACKOFF = Backoff(attempts_limit=1 << 30, first_seconds=1.0, wait_seconds_max=300.0)
 _log = logging.getLogger("cachefs.operator")
 
-Name = tuple[str, str, str]
-"""A keeper's name, a namespace, a name."""
+Name = tuple[str, str]
+"""A namespace and a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,58 @@ class DeskStatistics:
     """Objects whose turn it is."""
 
 
+class Desk(Closing):
+    """Has keepers look at objects. It owns its threads."""
+
+    def __init__(self, runtime: Runtime, keepers: Sequence[Keeper]) -> None:
+        """Prepare; :meth:`start` begins."""
+        self._runtime = runtime
+        self._piles = {keeper.name: _Pile(runtime, keeper) for keeper in keepers}
+        self._ending = runtime.condition()
+        self._closed = False
+        self._tasks: list[Task] = []
+
+    def start(self) -> None:
+        """Begin: sweep, then look at all that is there."""
+        for name, pile in self._piles.items():
+            for number in range(_THREADS):
+                self._tasks.append(self._runtime.start(f"{name}-{number}", pile.run))
+            sweeping = partial(self._sweep_on, pile)
+            self._tasks.append(self._runtime.start(f"{name}-sweep", sweeping))
+
+    def close(self) -> None:
+        """Take no more names; wait for those that are being looked at, but not for ever."""
+        with self._ending:
+            self._closed = True
+            self._ending.notify_all()
+        for pile in self._piles.values():
+            pile.end()
+        deadline = self._runtime.monotonic() + _CLOSE_SECONDS
+        for task in self._tasks:
+            task.join(max(0.0, deadline - self._runtime.monotonic()))
+
+    def put(self, keeper: str, namespace: str, name: str) -> None:
+        """Have an object looked at as soon as somebody is free, however often that failed: it is another now."""
+        self._piles[keeper].put((namespace, name), at_once=True)
+
+    def statistics(self) -> DeskStatistics:
+        """Return what was seen so far."""
+        piles = self._piles
+        return DeskStatistics(
+            {name: pile.looks for name, pile in piles.items()},
+            {name: pile.failures for name, pile in piles.items()},
+            {name: pile.seconds for name, pile in piles.items()},
+            sum(pile.waiting() for pile in piles.values()),
+        )
+
+    def _sweep_on(self, pile: "_Pile") -> None:
+        while not self._closed:
+            pile.sweep()
+            with self._ending:
+                if not self._closed:
+                    self._ending.wait(SWEEP_SECONDS)
+
+
 @dataclass(slots=True)
 class _Line:
     """One object on the desk."""
@@ -51,113 +103,95 @@ class _Line:
     """It was put on the desk while somebody looked at it."""
 
 
-@dataclass(slots=True)
-class _Count:
-    looks: int = 0
-    failures: int = 0
-    seconds: float = 0.0
+class _Pile:
+    """The objects of one keeper. Whoever is due first lies on top."""
 
-
-@dataclass(slots=True)
-class _State:
-    lines: dict[Name, _Line] = field(default_factory=dict)
-    counts: dict[str, _Count] = field(default_factory=dict)
-    closed: bool = False
-
-
-class Desk(Closing):
-    """Has keepers look at objects. It owns its threads."""
-
-    def __init__(self, runtime: Runtime, keepers: Sequence[Keeper]) -> None:
-        """Prepare; :meth:`start` begins."""
+    def __init__(self, runtime: Runtime, keeper: Keeper) -> None:
         self._runtime = runtime
-        self._keepers = {keeper.name: keeper for keeper in keepers}
-        self._state = _State(counts={keeper.name: _Count() for keeper in keepers})
+        self._keeper = keeper
         self._changed = runtime.condition()
-        self._tasks: list[Task] = []
+        self._lines: dict[Name, _Line] = {}
+        self._heap: list[tuple[float, Name]] = []
+        """When who is due; an entry counts only if its line says the same."""
+        self._ended = False
+        self.looks = 0
+        self.failures = 0
+        self.seconds = 0.0
 
-    def start(self) -> None:
-        """Begin: sweep, then look at all that is there."""
-        for keeper in self._keepers.values():
-            for number in range(_THREADS):
-                body = partial(self._run, keeper)
-                self._tasks.append(self._runtime.start(f"{keeper.name}-{number}", body))
-        self._tasks.append(self._runtime.start("sweep", self._sweep_on))
-
-    def close(self) -> None:
-        """Take no more names; wait for those that are being looked at, but not for ever."""
-        with self._changed:
-            self._state.closed = True
-            self._changed.notify_all()
-        deadline = self._runtime.monotonic() + _CLOSE_SECONDS
-        for task in self._tasks:
-            task.join(max(0.0, deadline - self._runtime.monotonic()))
-
-    def put(self, keeper: str, namespace: str, name: str) -> None:
-        """Have an object looked at as soon as somebody is free, however often that failed: it is another now."""
+    def put(self, name: Name, *, at_once: bool) -> None:
         with self._changed:
             now = self._runtime.monotonic()
-            line = self._state.lines.setdefault((keeper, namespace, name), _Line(now))
-            line.again = line.is_looked_at
-            line.due_at = min(line.due_at, now)
-            self._changed.notify_all()
+            line = self._lines.get(name)
+            if line is None:
+                self._lines[name] = line = _Line(now)
+            elif not at_once:
+                return
+            elif line.is_looked_at:
+                line.again = True
+                return
+            self._due(name, line, min(line.due_at, now))
 
-    def keep(self, keeper: str, namespace: str, name: str) -> None:
-        """Have an object looked at from now on; one that lies here already has its time."""
-        with self._changed:
-            now = self._runtime.monotonic()
-            self._state.lines.setdefault((keeper, namespace, name), _Line(now))
-            self._changed.notify_all()
-
-    def statistics(self) -> DeskStatistics:
-        """Return what was seen so far."""
-        with self._changed:
-            now = self._runtime.monotonic()
-            counts = self._state.counts
-            return DeskStatistics(
-                {name: one.looks for name, one in counts.items()},
-                {name: one.failures for name, one in counts.items()},
-                {name: one.seconds for name, one in counts.items()},
-                sum(
-                    1
-                    for line in self._state.lines.values()
-                    if line.due_at <= now and not line.is_looked_at
-                ),
-            )
-
-    def _run(self, keeper: Keeper) -> None:
+    def run(self) -> None:
+        """Look at one after the other, until the end."""
         while True:
-            name = self._take(keeper)
+            name = self._take()
             if name is None:
                 return
             began = self._runtime.monotonic()
-            again, failed = self._look(keeper, name)
+            again, failed = self._look(name)
             self._put_back(name, again, failed=failed, seconds=self._runtime.monotonic() - began)
 
-    def _take(self, keeper: Keeper) -> Name | None:
-        """Wait for an object of a keeper's whose turn it is; ``None`` at the end."""
+    def end(self) -> None:
         with self._changed:
-            while not self._state.closed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def waiting(self) -> int:
+        with self._changed:
+            now = self._runtime.monotonic()
+            lines = self._lines.values()
+            return sum(1 for line in lines if line.due_at <= now and not line.is_looked_at)
+
+    def sweep(self) -> None:
+        """Put all on the pile that there is."""
+        what = {"keeper": self._keeper.name}
+        try:
+            for name in self._keeper.sweep():
+                self.put(name, at_once=False)
+        except CacheFSError as error:
+            _log.warning("what there is cannot be seen", extra={**what, "failure": str(error)})
+        except Exception:  # noqa: BLE001 - a bug in one sweep is not all others' end
+            _log.exception("a sweep met a bug", extra=what)
+
+    def _take(self) -> Name | None:
+        """Wait for an object whose turn it is; ``None`` at the end."""
+        with self._changed:
+            while not self._ended:
+                while self._heap and not self._counts(*self._heap[0]):
+                    heapq.heappop(self._heap)
                 now = self._runtime.monotonic()
-                free = [
-                    (line.due_at, name)
-                    for name, line in self._state.lines.items()
-                    if name[0] == keeper.name and not line.is_looked_at
-                ]
-                due_at, name = min(free, default=(_NEVER, ("", "", "")))
-                if due_at <= now:
-                    self._state.lines[name].is_looked_at = True
+                if self._heap and self._heap[0][0] <= now:
+                    _, name = heapq.heappop(self._heap)
+                    self._lines[name].is_looked_at = True
                     return name
-                self._changed.wait(min(due_at - now, SWEEP_SECONDS))
+                self._changed.wait(self._heap[0][0] - now if self._heap else SWEEP_SECONDS)
         return None
 
-    @staticmethod
-    def _look(keeper: Keeper, name: Name) -> tuple[float | None, bool]:
+    def _counts(self, due_at: float, name: Name) -> bool:
+        line = self._lines.get(name)
+        return line is not None and line.due_at == due_at and not line.is_looked_at
+
+    def _due(self, name: Name, line: _Line, at: float) -> None:
+        """Say when a line is due; the caller holds the condition."""
+        line.due_at = at
+        heapq.heappush(self._heap, (at, name))
+        self._changed.notify_all()
+
+    def _look(self, name: Name) -> tuple[float | None, bool]:
         """Look at an object; return when to look again, and whether it failed."""
-        _, namespace, own = name
-        what = {"keeper": keeper.name, "object": f"{namespace}/{own}"}
+        what = {"keeper": self._keeper.name, "object": "/".join(name)}
         try:
-            return keeper.keep(namespace, own), False
+            return self._keeper.keep(*name), False
         except CacheFSError as error:
             _log.warning("an object is not as it shall be", extra={**what, "failure": str(error)})
         except Exception:  # noqa: BLE001 - a bug in one object's look is not all others' end
@@ -166,10 +200,10 @@ class Desk(Closing):
 
     def _put_back(self, name: Name, again: float | None, *, failed: bool, seconds: float) -> None:
         with self._changed:
-            count, line = self._state.counts[name[0]], self._state.lines[name]
-            count.looks += 1
-            count.seconds += seconds
-            count.failures += failed
+            line = self._lines[name]
+            self.looks += 1
+            self.seconds += seconds
+            self.failures += failed
             line.failures = line.failures + 1 if failed else 0
             line.is_looked_at = False
             wait = again
@@ -181,31 +215,6 @@ class Desk(Closing):
                 wait = _BACKOFF.wait_after(line.failures, draw=0.5 + draw / 2)
             line.again = False
             if wait is None:
-                del self._state.lines[name]
+                del self._lines[name]
             else:
-                line.due_at = self._runtime.monotonic() + wait
-            self._changed.notify_all()
-
-    def _sweep_on(self) -> None:
-        while True:
-            for keeper in self._keepers.values():
-                self._sweep(keeper)
-            next_at = self._runtime.monotonic() + SWEEP_SECONDS
-            with self._changed:
-                # Whatever else happens on the desk wakes us, too.
-                while (left := next_at - self._runtime.monotonic()) > 0:
-                    if self._state.closed:
-                        return
-                    self._changed.wait(left)
-
-    def _sweep(self, keeper: Keeper) -> None:
-        try:
-            for namespace, name in keeper.sweep():
-                self.keep(keeper.name, namespace, name)
-        except CacheFSError as error:
-            _log.warning(
-                "what there is cannot be seen",
-                extra={"keeper": keeper.name, "failure": str(error)},
-            )
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("a sweep met a bug", extra={"keeper": keeper.name})
+                self._due(name, line, self._runtime.monotonic() + wait)
