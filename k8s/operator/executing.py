@@ -13,7 +13,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from cachefs.coordinator.rounds import Rounds
 from cachefs.errors import (
@@ -65,6 +64,7 @@ class Executor(Closing):
         self._ours = {MANAGED_BY: "cachefs", OPERATOR: namespace}
         self._told: dict[str, Document] = {}
         self._swept_at = float("-inf")
+        self._suspects: frozenset[str] = frozenset()
         self._rounds = Rounds(runtime, "executor", self.look, every_seconds=LOOK_SECONDS)
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class Executor(Closing):
             return  # this coordinator hands nothing out
         programs = [Program.of(one) for one in handed["programs"]]
         now = self._runtime.monotonic()
-        if programs or now - self._swept_at >= SWEEP_SECONDS:
+        if programs or self._suspects or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._programs(programs)
         for target in handed["targets"]:
@@ -103,10 +103,9 @@ class Executor(Closing):
             pods = found_pods.get(program.id, [])
             self._guarded(program.id, partial(self._program, program, job, pods))
         wanted = {program.id for program in programs}
-        for name, orphans in found_jobs.items():
-            if name not in wanted:
-                for job in orphans:
-                    self._orphan(job)
+        self._orphans(
+            [job for name, found in found_jobs.items() if name not in wanted for job in found]
+        )
         self._told = {name: told for name, told in self._told.items() if name in wanted}
 
     def _by_program(self, kind: Kind) -> Places:
@@ -129,25 +128,25 @@ class Executor(Closing):
             self._tell(program, verdict)
 
     def _begin(self, program: Program) -> None:
-        if program.state == "wanted":
-            answer = self._tell(program, Verdict(state="claimed"))
-            if answer is None or answer["stop"] or answer["state"] != "claimed":
-                return
+        # Also what was claimed before: it may have been stopped, or begun, since we asked.
+        claim = {"state": "claimed"}
+        answer = self._api.post(f"/v1/handed/programs/{program.id}", claim)
+        if answer["stop"] or answer["state"] != "claimed":
+            return
         try:
             affinity, hint = self._affinity(program)
             made = jobs.job_of(program, owner=self._namespace, affinity=affinity, hint=hint)
             self._cluster.create(made)
         except ConflictError:
             found = self._cluster.get(JOBS, program.job, program.namespace)
-            if found is None or found["metadata"].get("deletionTimestamp"):
+            if found is None:
                 return
-            verdict = jobs.judge(program, found, [])
+            verdict = jobs.taken(program, found)
         except (ConfigError, DeniedError, NotKnownError) as error:
             verdict = Verdict(state="ended", report={"code": None, "failure": str(error)[:2000]})
         else:
             verdict = Verdict(state="starting", report={"note": f"Job {program.job}"})
-        if verdict.state is not None:
-            self._tell(program, verdict)
+        self._tell(program, verdict)
 
     def _affinity(self, program: Program) -> tuple[Document, str]:
         """Return where a program's datasets are, as node affinity; nothing if nobody can tell."""
@@ -169,17 +168,16 @@ class Executor(Closing):
             return {}, ""
         return (affinity, str(answer["hint_id"])) if affinity else ({}, "")
 
-    def _tell(self, program: Program, verdict: Verdict) -> Any:  # Any: the coordinator's JSON
+    def _tell(self, program: Program, verdict: Verdict) -> None:
         report = {"state": verdict.state, **verdict.report}
         if self._told.get(program.id) == report:
-            return None
+            return
         sent = dict(report)
         if verdict.read_log:
             text = self._log(program, verdict.read_log)
             sent["log"] = text or report.get("log", "")
-        answer = self._api.post(f"/v1/handed/programs/{program.id}", sent)
+        self._api.post(f"/v1/handed/programs/{program.id}", sent)
         self._told[program.id] = report
-        return answer
 
     def _log(self, program: Program, pod: str) -> str:
         try:
@@ -195,16 +193,18 @@ class Executor(Closing):
             _LOG.info("no log", extra={"program": program.id, "failure": str(error)})
             return ""
 
-    def _orphan(self, job: Document) -> None:
-        """End the Job of a program that nobody wants any more; one that is over stays for its logs."""
-        over = any(
-            one.get("type") in ("Complete", "Failed") and one.get("status") == "True"
-            for one in (job.get("status") or {}).get("conditions") or ()
-        )
-        head = job["metadata"]
-        if not over and not head.get("deletionTimestamp"):
+    def _orphans(self, found: list[Document]) -> None:
+        """End the Jobs of programs that nobody wants any more; those that are over stay for their logs.
+
+        A Job must have been seen so twice: what was asked before the first look may have been old, if this
+        process was stopped between the two.
+        """
+        orphans = {job["metadata"]["uid"]: job["metadata"] for job in found if not _over(job)}
+        for uid in self._suspects & orphans.keys():
+            head = orphans.pop(uid)
             _LOG.info("a Job that nobody wants is removed", extra={"job": head["name"]})
-            self._cluster.delete(JOBS, head["name"], head["namespace"], uid=head["uid"])
+            self._cluster.delete(JOBS, head["name"], head["namespace"], uid=uid)
+        self._suspects = frozenset(orphans)
 
     # ---- targets --------------------------------------------------------------------------------
 
@@ -247,3 +247,11 @@ class Executor(Closing):
             work()
         except CacheFSError as error:
             _LOG.warning("it is tried again", extra={"what": what, "failure": str(error)})
+
+
+def _over(job: Document) -> bool:
+    """Say whether a Job needs no end: it has one, or is about to."""
+    return bool(job["metadata"].get("deletionTimestamp")) or any(
+        one.get("type") in ("Complete", "Failed") and one.get("status") == "True"
+        for one in (job.get("status") or {}).get("conditions") or ()
+    )

@@ -231,8 +231,6 @@ def judge(program: Program, job: Document | None, pods: Sequence[Document]) -> V
         job: Its Job, if there is one.
         pods: Those that have its label.
     """
-    if job is not None and (job["metadata"].get("labels") or {}).get(PROGRAM) != program.id:
-        return _ended(failure=f"there is another Job {program.job}")
     if job is None:
         return _without_job(program, pods)
     over = _condition(job, "Complete") or _condition(job, "Failed")
@@ -246,6 +244,13 @@ def judge(program: Program, job: Document | None, pods: Sequence[Document]) -> V
         leaving = job["metadata"].get("deletionTimestamp")
         return Verdict(remove=None if leaving else job)
     return _lasting(program, job, pod)
+
+
+def taken(program: Program, job: Document) -> Verdict:
+    """Say what becomes of a program whose name a Job has that we did not see before."""
+    if (job["metadata"].get("labels") or {}).get(PROGRAM) == program.id:
+        return Verdict(state="starting", report={"note": f"Job {program.job}"})
+    return _ended(failure=f"there is another Job {program.job}")
 
 
 def _without_job(program: Program, pods: Sequence[Document]) -> Verdict:

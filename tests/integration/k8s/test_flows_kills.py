@@ -227,7 +227,10 @@ def test_the_job_of_a_program_that_nobody_wants_is_removed(store):
     assert site.cluster.jobs
     with store.write() as connection:
         connection.exec_driver_sql("DELETE FROM runs")
-    site.rounds(site.executor(), 2)
+    executor = site.executor()
+    site.rounds(executor, 1)
+    assert site.cluster.jobs, "what the executor knew may have been old"
+    site.rounds(executor, 1)
     assert not site.cluster.jobs
 
 
@@ -246,3 +249,20 @@ def test_of_two_executors_side_by_side_one_makes_the_job(store):
     assert len(site.cluster.started) == 1
     site.rounds(second, 4, site.end_well)
     assert site.programs.look(site.context).code == 0
+
+
+def test_an_executor_that_was_stopped_for_a_while_begins_nothing_that_has_ended(store):
+    site = Site(store, "run-1")
+    row = site.desk.wanted().programs[0]
+    site.desk.tell_program(row.id, "claimed", Report())
+    stopped = site.executor()
+    find = site.cluster.find
+
+    def later(kind, *, labels):
+        site.cluster.find = find
+        site.desk.tell_program(row.id, "ended", Report(stopped=True))
+        return find(kind, labels=labels)
+
+    site.cluster.find = later  # after it was told what is wanted
+    stopped.look()
+    assert site.cluster.started == []

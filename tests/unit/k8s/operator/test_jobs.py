@@ -176,13 +176,11 @@ def test_what_is_to_end_loses_its_job_and_has_ended_when_its_pod_has():
     assert told(judge(stopped, None, [pod("Failed", terminated(143))]))[1] == {"stopped": True}
 
 
-def test_a_job_of_another_that_has_the_name_is_left_alone():
+def test_a_job_of_another_that_has_the_name_is_a_failure_and_ours_is_where_we_go_on():
     foreign = there()
     foreign["metadata"]["labels"] = {}
-    verdict = judge(program(), foreign, [])
-    assert verdict.remove is None
-    assert "another Job" in verdict.report["failure"]
-    assert judge(program(stop=True), foreign, []).remove is None
+    assert "another Job" in jobs.taken(program(), foreign).report["failure"]
+    assert told(jobs.taken(program(), there()))[0] == "starting"
 
 
 STARTED = 1767225600.0
