@@ -47,9 +47,10 @@ class SignOfLife:
 
     @classmethod
     def read(cls, path: Path) -> "SignOfLife | None":
-        """Return the last one; ``None`` if there is none."""
+        """Return the last one; ``None`` if there is none. What another release added is left out."""
         try:
-            return cls(**json.loads(path.read_text()))
+            said = dict(json.loads(path.read_text()))
+            return cls(**{key: said[key] for key in cls.__dataclass_fields__ if key in said})
         except (OSError, ValueError, TypeError):
             return None
 

@@ -157,6 +157,23 @@ def test_one_can_ask_what_is_there(shelves, deposits, files, folder):
 
 
 @pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ('{"at": 1.0, "serving": true, "kept": true, "number": "0:7", "colour": "red"}', True),
+        ('{"at": 1.0, "serving": true, "kept": true, "number": "0:7"}', True),
+        ('{"at": 1.0}', False),
+        ("[]", False),
+        ("", False),
+    ],
+)
+def test_a_sign_of_life_of_another_release_is_understood(folder, text, known):
+    (folder / "sign").write_text(text)
+    sign = SignOfLife.read(folder / "sign")
+    assert (sign is not None) is known
+    assert sign in (None, SignOfLife(1.0, True, True, "0:7"))
+
+
+@pytest.mark.parametrize(
     "packet", [b"nonsense", b"[1]", b"7", b'{"say": "keep"}', b'{"say": "beat"}', b'{"say": 1}']
 )
 def test_nonsense_harms_nobody(shelves, deposits, files, folder, packet):
