@@ -72,7 +72,8 @@ def _panels(rows: Iterable[Row]) -> Iterator[Document]:
     for row in rows:
         number += 1
         place = {"x": 0, "y": top, "w": _COLUMNS, "h": 1}
-        yield {"id": number, "type": "row", "title": row.title, "gridPos": place, "panels": []}
+        head = {"id": number, "type": "row", "title": row.title, "gridPos": place}
+        yield {**head, "collapsed": False, "panels": []}
         left, top = 0, top + 1
         for panel in row.panels:
             if left + panel.width > _COLUMNS:

@@ -63,7 +63,9 @@ _COORDINATOR: tuple[Alert, ...] = (
     Alert(
         name="CacheFSFlowFailed",
         about="coordinator",
-        expression='max(delta(cachefs_flow_runs{state="Failed"}[15m])) > 0',
+        # There is no series before the first run has failed; a metric that is there from the beginning stands in.
+        expression='max(cachefs_flow_runs{state="Failed"}) > (max(cachefs_flow_runs{state="Failed"} offset 15m) '
+        "or 0 * max(cachefs_flow_attempts offset 15m))",
         lasting="0m",
         severity="warning",
         summary="A run of a flow has failed.",

@@ -147,7 +147,9 @@ def test_each_alert_fires_when_it_should_and_else_is_silent(part, tmp_path):
         for fires, series in (
             (True, TRIALS[alert.name].fires),
             (False, TRIALS[alert.name].silent),
+            (False, TRIALS[alert.name].silent_too),
         )
+        if series
     ]
     document = {"rule_files": ["alerts.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "trials.yaml").write_text(yaml.safe_dump(document))
