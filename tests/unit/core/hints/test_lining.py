@@ -101,10 +101,11 @@ def test_nobody_is_promised_anything_while_nothing_is_free():
     assert line.reservations.held(now=0.0) == ()
 
 
-def test_what_somebody_else_holds_is_not_promised():
+@pytest.mark.parametrize("runs", [100.0, 9e9])
+def test_what_somebody_else_holds_is_not_promised(runs):
     line = Line([0.0, 0.0])
     other = Asker(job="else", wanted=ONE)
-    line.reservations.try_reserve(other, [(line.node(0), 1)], token="x", now=0.0, runs_seconds=9e9)
+    line.reservations.try_reserve(other, [(line.node(0), 1)], token="x", now=0.0, runs_seconds=runs)
 
     assert line.ask({"a": [1.0, 50.0]}) == {}  # it asks of the inventory what is free besides
     assert [each.job for each in line.reservations.held(now=0.0)] == ["else"]
@@ -124,6 +125,16 @@ def test_places_that_are_left_out_are_nobodys_best(jobs, count, seed):
     assert len(chosen) <= max(2 * jobs * jobs, 2 * jobs)
     found = {(each.job, int(chosen[each.row])) for each in some if each.is_free or each.declines}
     assert found == {(each.job, each.row) for each in every if each.is_free or each.declines}
+
+
+def test_those_who_are_matched_together_pass_over_nobody_among_them():
+    line = Line([0.0] * 6)
+    line.reservations = Reservations(passes_max=3)
+
+    made = line.ask({f"j{number}": [60.0 - number] * 6 for number in range(6)})
+
+    assert len(made) == 6
+    assert line.reservations.passed("j0") == 0
 
 
 def test_a_job_in_line_is_passed_over_only_so_often():
