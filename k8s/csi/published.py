@@ -32,6 +32,11 @@ class Publication:
     """The version as it was asked for."""
 
     @property
+    def what_was_asked(self) -> tuple[str, str, str, str]:
+        """Volume, namespace, dataset and version: who asks the same again gets the same version."""
+        return self.volume, self.namespace, self.dataset, self.asked
+
+    @property
     def source(self) -> str:
         """The version's folder below the node's mount; empty for the sockets."""
         if not self.dataset:

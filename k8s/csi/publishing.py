@@ -154,7 +154,8 @@ class Publisher:
         with self._alone(place, deadline):
             before = self._published.find(place)
             there = self._entries(place)
-            if before is None and not all(entry.ours for entry in there):
+            is_ours = all(entry.ours for entry in there)
+            if not is_ours and (before is None or wanted.dataset is not None):
                 raise ConflictError("something else is mounted there", subject=printable(target))
             publication = self._publication(volume, place, wanted, before, deadline)
             if before is not None and before != publication and there:
@@ -179,17 +180,10 @@ class Publisher:
         name = wanted.dataset
         version = ""
         if name is not None and not wanted.follow:
-            known = before is not None and (before.volume, before.asked) == (volume, wanted.version)
-            same = known and before is not None and before.dataset == name.name
-            if (
-                same
-                and before is not None
-                and before.namespace == name.namespace
-                and before.version
-            ):
+            asked = (volume, name.namespace, name.name, wanted.version)
+            if before is not None and asked == before.what_was_asked:
                 version = before.version
-            else:
-                version = self._versions.identify(name, wanted.version, deadline=deadline)
+            version = version or self._versions.identify(name, wanted.version, deadline=deadline)
         return Publication(
             volume=volume,
             target=str(target),

@@ -225,6 +225,12 @@ def test_another_volume_or_another_mount_at_a_target_is_left_alone(node, target)
         assert len(node.mounted(foreign)) == 1
     finally:
         subprocess.run([*inside, "umount", foreign], check=True)
+    # Likewise on top of what is ours.
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "none", target], check=True)
+    try:
+        assert refused(node.publish, "v1", target, MODEL) is STATUS.ALREADY_EXISTS
+    finally:
+        subprocess.run([*inside, "umount", target], check=True)
 
 
 def test_a_workers_socket_is_where_the_mounts_pod_looks_for_it(node, system):
