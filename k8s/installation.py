@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachefs.config.schema import GIB
+from cachefs.core.tenants import Tenants
 from cachefs.errors import ConfigError
 from cachefs.k8s.names import NODE_NAMESPACE, SYSTEM_NAMESPACE
 
@@ -32,6 +33,9 @@ class Installation:
     """Volumes of datasets: the driver and the mounts, on each node."""
     webhook: bool = True
     """Sidecars and affinity, for pods that ask for them by label."""
+    programs: bool = True
+    """Whether flows may run programs, as jobs in their namespaces, and roll deployments over. Else these steps are
+    refused, and the operator has no right to either."""
     observing: bool = False
     """Monitors, alert rules and the dashboard; wants the Prometheus operator's kinds."""
     workers: int = 3
@@ -81,6 +85,7 @@ class Installation:
             raise ConfigError("not an image's name", subject=self.image)
         if not _FOLDER.fullmatch(self.kubelet_folder):
             raise ConfigError("not a folder's absolute path", subject=self.kubelet_folder)
+        Tenants((), self.sources.split(","))
         if self.workers < 0:
             raise ConfigError("workers are counted from 0")
         if self.disk_bytes < GIB:
@@ -92,6 +97,11 @@ class Installation:
     def has_csi(self) -> bool:
         """Whether pods can have volumes of ours."""
         return self.csi and not self.plain
+
+    @property
+    def has_programs(self) -> bool:
+        """Whether somebody runs the programs of flows."""
+        return self.programs and not self.plain
 
     @property
     def api(self) -> str:
@@ -111,6 +121,7 @@ class Installation:
             "CACHEFS_NODE_NAMESPACE": self.node_namespace,
             "CACHEFS_CSI": "true" if self.csi else "false",
             "CACHEFS_WEBHOOK": "true" if self.webhook else "false",
+            "CACHEFS_PROGRAMS": "true" if self.programs else "false",
             "CACHEFS_ORIGINS_SECRET": self.origins_secret or "",
             "CACHEFS_IMAGE_PULL_SECRET": self.image_pull_secret or "",
         }
@@ -129,6 +140,7 @@ def installed(environment: Mapping[str, str]) -> Installation:
             node_namespace=environment["CACHEFS_NODE_NAMESPACE"],
             csi=environment["CACHEFS_CSI"] == "true",
             webhook=environment["CACHEFS_WEBHOOK"] == "true",
+            programs=environment["CACHEFS_PROGRAMS"] == "true",
             origins_secret=environment["CACHEFS_ORIGINS_SECRET"] or None,
             image_pull_secret=environment["CACHEFS_IMAGE_PULL_SECRET"] or None,
         )

@@ -174,6 +174,13 @@ VALUES: tuple[Value, ...] = (
         what="Sidecars and affinity, for pods that ask for them by label.",
     ),
     Value(
+        path="flows.programs",
+        field="programs",
+        form="switch",
+        default=True,
+        what="Flows may run jobs and roll deployments over, in their namespaces. The operator may then do so anywhere.",
+    ),
+    Value(
         path="observing.enabled",
         field="observing",
         form="switch",

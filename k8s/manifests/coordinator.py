@@ -42,7 +42,7 @@ def documents(wanted: Installation) -> list[Document]:
         "origin": {"file_roots": []},
         # Whoever may submit a flow would else run programs in the coordinator's pod. The operator runs them as
         # jobs; without one they are refused.
-        "flows": {"handed_out": True} if not wanted.plain else {"processes": False},
+        "flows": {"handed_out": True} if wanted.has_programs else {"processes": False},
         # The operator takes gates away, too.
         **({} if wanted.plain else {"hints": {"gates": True}}),
     }

@@ -22,6 +22,8 @@ READ = ("get", "list", "watch")
 EVERYWHERE = "cluster"
 SYSTEM = "system namespace"
 BOTH = "both namespaces"
+_VALUES = {"csi": "csi.enabled", "webhook": "webhook.enabled", "programs": "flows.programs"}
+"""What a rule may need, as a file of values has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Rule:
     """:data:`EVERYWHERE`, :data:`SYSTEM` or :data:`BOTH`."""
     why: str
     needs: str = ""
-    """``csi`` or ``webhook``: given only where that is installed."""
+    """``csi``, ``webhook`` or ``programs``: given only where that is wanted."""
 
 
 OPERATOR: tuple[Rule, ...] = (
@@ -92,6 +94,7 @@ OPERATOR: tuple[Rule, ...] = (
         verbs=("get",),
         where=EVERYWHERE,
         why="the last lines of a flow's program, for the run's own log",
+        needs="programs",
     ),
     Rule(
         group="batch",
@@ -99,6 +102,7 @@ OPERATOR: tuple[Rule, ...] = (
         verbs=("get", "list", "create", "delete"),
         where=EVERYWHERE,
         why="a flow's steps of kind `process`, in the flow's namespace",
+        needs="programs",
     ),
     Rule(
         group="apps",
@@ -106,6 +110,7 @@ OPERATOR: tuple[Rule, ...] = (
         verbs=("get", "patch"),
         where=EVERYWHERE,
         why="a flow's steps of kind `rollout`, in the flow's namespace",
+        needs="programs",
     ),
     Rule(
         group="apps",
@@ -113,6 +118,7 @@ OPERATOR: tuple[Rule, ...] = (
         verbs=("list",),
         where=EVERYWHERE,
         why="which pods of a deployment are of its newest revision",
+        needs="programs",
     ),
     Rule(
         group="kueue.x-k8s.io",
@@ -222,7 +228,12 @@ RULES: dict[str, tuple[Rule, ...]] = {"operator": OPERATOR, "csi": CSI}
 
 def rules_of(component: str, wanted: Installation) -> list[Rule]:
     """Return the rules that a component has in an installation."""
-    given = {"": True, "csi": wanted.has_csi, "webhook": wanted.webhook and not wanted.plain}
+    given = {
+        "": True,
+        "csi": wanted.has_csi,
+        "webhook": wanted.webhook and not wanted.plain,
+        "programs": wanted.has_programs,
+    }
     return [rule for rule in RULES.get(component, ()) if given[rule.needs]]
 
 
@@ -252,11 +263,12 @@ def table() -> str:
             group = f" ({rule.group})" if rule.group else ""
             only = f", only {', '.join(f'`{name}`' for name in rule.names)}" if rule.names else ""
             resources = ", ".join(f"`{resource}`" for resource in rule.resources)
+            needed = f", with `{_VALUES[rule.needs]}`" if rule.needs else ""
             cells = (
                 component,
                 ", ".join(rule.verbs),
                 f"{resources}{group}{only}",
-                rule.where,
+                f"{rule.where}{needed}",
                 rule.why,
             )
             lines.append(f"| {' | '.join(cells)} |")

@@ -138,8 +138,11 @@ def run(settings: Settings) -> int:
         )
         desk = stack.enter_context(Desk(runtime, keepers))
         namespace = settings.installation.namespace
-        executor = stack.enter_context(Executor(runtime, cluster, api, namespace=namespace))
-        followers = [
+        started: list[Executor | Follower] = []
+        if settings.installation.programs:
+            executor = Executor(runtime, cluster, api, namespace=namespace)
+            started.append(stack.enter_context(executor))
+        started += [
             stack.enter_context(
                 Follower(runtime, cluster, desk, keeper=keeper.name, kind=PODS, label=keeper.label)
             )
@@ -156,9 +159,8 @@ def run(settings: Settings) -> int:
         # The desk closes before the lease is given back: what follows is in that order.
         if leading.acquire(stop.is_set):
             desk.start()
-            executor.start()
-            for follower in followers:
-                follower.start()
+            for each in started:
+                each.start()
             # Not in this thread, where kopf would take the signals for itself.
             watches = runtime.start("watches", partial(shell.run, stop))
             while not watches.join(_POLL_SECONDS):

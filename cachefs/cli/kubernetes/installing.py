@@ -31,6 +31,7 @@ def install(
     source: options.Sources = None,
     csi: options.Csi = None,
     webhook: options.Webhook = None,
+    programs: options.Programs = None,
     observing: options.Observing = None,
     kubeconfig: options.Kubeconfig = None,
     dry_run: Annotated[
@@ -64,6 +65,7 @@ def install(
         sources=options.joined(source),
         csi=csi,
         webhook=webhook,
+        programs=programs,
         observing=observing,
     )
     seconds = parse_duration(wait)

@@ -96,6 +96,13 @@ Webhook = Annotated[
     bool | None,
     typer.Option("--webhook/--no-webhook", help="Sidecars and affinity by label. (default: yes)"),
 ]
+Programs = Annotated[
+    bool | None,
+    typer.Option(
+        "--programs/--no-programs",
+        help="Flows may run jobs and roll deployments over. (default: yes)",
+    ),
+]
 Observing = Annotated[
     bool | None,
     typer.Option("--observing/--no-observing", help="Monitors and alert rules. (default: no)"),

@@ -28,6 +28,7 @@ def render(
     source: options.Sources = None,
     csi: options.Csi = None,
     webhook: options.Webhook = None,
+    programs: options.Programs = None,
     observing: options.Observing = None,
     only: options.Only = None,
 ) -> None:
@@ -59,6 +60,7 @@ def render(
         sources=options.joined(source),
         csi=csi,
         webhook=webhook,
+        programs=programs,
         observing=observing,
     )
     if only is not options.Part.OBJECTS:

@@ -36,6 +36,7 @@ FULL = {
     },
     "csi": {"enabled": True, "kubeletFolder": "/var/lib/k0s/kubelet"},
     "webhook": {"enabled": True},
+    "flows": {"programs": True},
     "observing": {"enabled": True},
 }
 DEFAULTS = yaml.safe_load(FILES["values.yaml"])

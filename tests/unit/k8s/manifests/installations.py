@@ -41,7 +41,7 @@ FULL = Installation(
     trusted="ops-*,ml",
     sources="team-a=s3://team-a-*,*=hf://*",
 )
-BARE = Installation(image="example/cachefs:1", csi=False, webhook=False)
+BARE = Installation(image="example/cachefs:1", csi=False, webhook=False, programs=False)
 EVERY = {
     "plain": PLAIN,
     "plain-full": PLAIN_FULL,

@@ -130,6 +130,16 @@ def test_coordinators_are_made_anew_when_their_configuration_changes_and_only_th
     assert mark(DEFAULT) != mark(replace(DEFAULT, store_secret="store"))
 
 
+def test_programs_of_flows_are_handed_out_where_somebody_runs_them_and_refused_elsewhere():
+    def flows(wanted):
+        config = found(wanted, "ConfigMap", "cachefs-coordinator")["data"]["coordinator.json"]
+        return json.loads(config)["coordinator"]["flows"]
+
+    assert flows(DEFAULT) == {"handed_out": True}
+    for wanted in (PLAIN, replace(DEFAULT, programs=False)):
+        assert flows(wanted) == {"processes": False}
+
+
 def test_a_shared_store_makes_two_coordinators_that_need_no_volume():
     for one, two in ((PLAIN, PLAIN_FULL), (DEFAULT, FULL)):
         assert found(one, "Deployment", "cachefs-coordinator")["spec"]["replicas"] == 1
@@ -157,7 +167,8 @@ def test_the_operator_is_told_what_it_needs_to_make_workers_as_they_are_rendered
     ][0]
     environment = {one["name"]: one["value"] for one in container["env"] if "value" in one}
     told = installed(environment)
-    for field in ("image", "namespace", "node_namespace", "csi", "webhook", "origins_secret"):
+    fields = ("image", "namespace", "node_namespace", "csi", "webhook", "programs")
+    for field in (*fields, "origins_secret"):
         assert getattr(told, field) == getattr(FULL, field)
     assert told.image_pull_secret == "pull"
     del environment["CACHEFS_IMAGE"]

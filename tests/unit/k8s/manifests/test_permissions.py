@@ -99,7 +99,8 @@ def test_rights_for_what_is_not_installed_are_not_given():
     full = [resource for _, rule in granted(FULL, "operator") for resource in rule["resources"]]
     assert "mutatingwebhookconfigurations" not in bare
     assert "persistentvolumes" not in bare
-    assert {"mutatingwebhookconfigurations", "persistentvolumes"} <= set(full)
+    assert not {"jobs", "deployments", "replicasets", "pods/log"} & set(bare)
+    assert {"mutatingwebhookconfigurations", "persistentvolumes", "jobs"} <= set(full)
 
 
 def test_the_operators_rights_in_namespaces_are_those_of_ours():
