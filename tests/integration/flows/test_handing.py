@@ -257,3 +257,26 @@ def test_other_kinds_of_targets_are_refused(store):
     targets = HandedOutTargets(store, RUNTIME, executor_seconds=1.0)
     with pytest.raises(ConfigError, match="no such kind"):
         targets.open(Steps().attempt(), "daemonset/llama")
+
+
+@pytest.mark.postgres
+def test_a_shared_store_hands_out_to_any_coordinator(postgres_url):
+    one, other = Store(postgres_url), Store(postgres_url)
+    add_run(one)
+    first, second = (HandedOutPrograms(it, RUNTIME, executor_seconds=60.0) for it in (one, other))
+    desk = Desk(other, RUNTIME)
+    row = begin(first, desk)
+    second.begin(Steps().attempt(), WANTED)
+    assert not desk.tell_program(row.id, "claimed", Report()).stop
+    assert second.look(Steps().attempt()).standing == "starting"
+    desk.tell_program(row.id, "ended", Report(code=7, log="seven\n"))
+    assert first.look(Steps().attempt()).code == 7
+    assert second.log("run-1/step", None, 100) == (1, "seven\n")
+    with Cluster(desk) as cluster:
+        target = opened(one)
+        target.replicas()
+        target.reshape(Steps("roll").attempt(), {"v2": 2}, towards=Towards("v2", 2, 2, 1))
+        target.replicas()
+        assert cluster.shapes[-1]["goal"] == 2
+    one.close()
+    other.close()

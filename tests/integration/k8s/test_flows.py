@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from cachefs.config.schema import FlowConfig
+from cachefs.config.schema import FlowConfig, HintsConfig
 from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
 from cachefs.k8s.kinds import DEPLOYMENTS, JOBS, PODS
@@ -74,8 +74,11 @@ def site(tmp_path_factory):
             *(one for one in permissions.documents(INSTALLATION) if "rules" in one),
             *(one for one in permissions.documents(INSTALLATION) if "roleRef" in one),
         )
-        system.start_coordinator(flows=HANDED_OUT)
-        system.start_worker("w1")
+        # A second node, far away, so that hints have something to say.
+        nodes = folder / "nodes.yaml"
+        nodes.write_text("nodes:\n  other: {zone: far, nic: 1000}\n")
+        system.start_coordinator(flows=HANDED_OUT, hints=HintsConfig(nodes_file=str(nodes)))
+        system.start_worker("w1", node_name="node-w1")
         system.wait_for_members("w1")
         made = Site(folder, server, system)
         made.start_operator()
@@ -160,6 +163,7 @@ def test_a_flow_migrates_prefetches_runs_programs_and_rolls_out(site, controller
             },
         },
     ]
+    steps[2]["with"]["mounts"] = [{"dataset": "llama@v2", "path": "/llama"}]
     steps[3]["with"]["env"] = {"SCORE": "${steps.measure.outputs.score}"}
     site.make(FLOWS, "publish", {"steps": steps})
     site.make(FLOW_RUNS, "publish-1", {"flow": "publish"})
@@ -170,6 +174,12 @@ def test_a_flow_migrates_prefetches_runs_programs_and_rolls_out(site, controller
         (one["id"], "Succeeded") for one in steps
     ]
     assert controllers.begun == ["measure", "accept"]
+    (measuring,) = site.cluster.find(JOBS, TEAM, labels={"cachefs.io/step": "measure"})
+    pod = measuring["spec"]["template"]["spec"]
+    attributes = {"dataset": "team/llama", "version": "v2"}
+    assert pod["volumes"][0]["csi"]["volumeAttributes"] == attributes
+    terms = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert "node-w1" in str(terms[0]), "it is drawn to where its data is"
     assert pods_with(site, "llama") == [("v2", "llama:2")] * 3
     assert all(ready >= 3 for _, old, ready in controllers.shapes if old), "never too few"
     run = site.system.api.get(f"/v1/runs/{status['run']}")
