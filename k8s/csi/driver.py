@@ -110,7 +110,7 @@ class Driver:
             runtime,
             settings.port,
             {
-                "/healthz": lambda: (200, b"well\n"),
+                "/healthz": lambda: (200, b"well\n") if self._shelf.is_well else (503, b"stuck\n"),
                 "/readyz": lambda: (200, b"ready\n") if self._is_ready() else (503, b"no mount\n"),
                 "/metrics": lambda: (200, metrics.exposition()),
             },

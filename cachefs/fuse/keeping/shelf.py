@@ -36,6 +36,8 @@ SILENT_SECONDS = 5.0
 MESSAGE_BYTES_MAX = 4096
 DESCRIPTORS = 2
 _LOOK_SECONDS = 0.25
+_STUCK_SECONDS = 30.0
+"""A thread that has not come round for so long never will: giving a mount up takes some seconds."""
 _JOIN_SECONDS = 5.0
 _ABORT_SECONDS = 3.0
 _PEER = struct.Struct("3i")
@@ -105,6 +107,7 @@ class Shelf:
         self._owner: _Guest | None = None
         self._given = self._given_up = 0
         self._closed = False
+        self._looked_at = runtime.monotonic()
         self._listening = _listen(path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
@@ -118,6 +121,11 @@ class Shelf:
         return ShelfStatistics(
             self._held is not None, self._served, since, self._given, self._given_up
         )
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its thread does its work."""
+        return self._runtime.monotonic() - self._looked_at < _STUCK_SECONDS
 
     @property
     def _served(self) -> bool:
@@ -134,6 +142,7 @@ class Shelf:
         while not self._closed:
             handle_events(self._selector, _LOOK_SECONDS)
             self._look()
+            self._looked_at = self._runtime.monotonic()
         for guest in list(self._guests):
             self._dismiss(guest)
         self._listening.close()
@@ -160,7 +169,10 @@ class Shelf:
     # Guests
 
     def _accept(self) -> None:
-        connection, _ = self._listening.accept()
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:
+            return  # it is gone already, or we have too many; the next look tries again
         if not _is_ours(connection):
             connection.close()
             return

@@ -140,6 +140,14 @@ def test_a_keeper_that_is_connected_but_does_not_serve_is_given_up_as_well(
     wait_for(lambda: not shelf.statistics().holds)
 
 
+def test_a_shelf_whose_thread_has_ended_is_not_well(shelves, monkeypatch):
+    shelf = shelves()
+    assert shelf.is_well
+    shelf.close()
+    monkeypatch.setattr("cachefs.fuse.keeping.shelf._STUCK_SECONDS", 0.0)
+    assert not shelf.is_well
+
+
 def test_what_is_renounced_is_gone_at_once(shelves, deposits, files):
     shelf, deposit = shelves(), deposits()
     keep(deposit, files)
