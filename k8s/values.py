@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cachefs.core.tenants import Tenants
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds.quantities import parse_quantity
 from cachefs.k8s.installation import REMOTE_SOURCES, Installation
@@ -214,6 +215,8 @@ def installation(document: Mapping[str, Any], **given: object) -> Installation:
     found |= given
     if not found.get("image"):
         raise ConfigError("which image?", subject="image", hint="k8s/image/Dockerfile makes it")
+    if found.get("sources"):
+        Tenants((), found["sources"].split(","))
     for field in ("node_namespace", "kubelet_folder"):
         if field in found and not found[field]:
             raise ConfigError("must not be empty", subject=field)

@@ -1,6 +1,8 @@
 """A file of values says what flags say, and what it does not know it refuses."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -81,6 +83,7 @@ def test_every_field_but_the_namespace_and_the_shape_can_be_said():
         ("{image: a, pool: {tolerations: [a]}}", "pool.tolerations"),
         ("{image: a, csi: {enabled: 'yes'}}", "csi.enabled"),
         ("{image: a, nodeNamespace: ''}", "node_namespace"),
+        ("{image: a, tenants: {sources: 's3://x'}}", "s3://x"),
         ("- image", "file"),
     ],
 )
@@ -115,3 +118,22 @@ def test_flags_alone_say_a_plain_installation():
         node_selector={"gpu": "h100"},
     )
     assert list(yaml.safe_load_all(done.stdout)) == documents(wanted)
+
+
+@pytest.mark.slow
+def test_whoever_only_renders_needs_none_of_kubernetes_own_packages():
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['kubernetes', 'kopf', 'cryptography']));"
+        "from cachefs.cli.main import run; sys.argv[1:] = sys.argv[1].split(); sys.exit(run())"
+    )
+
+    def run(words):
+        command = [sys.executable, "-c", script, words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    rendered = run("k8s render --image example/cachefs:1 --observing")
+    assert rendered.returncode == 0, rendered.stderr
+    installed = run("k8s install --image example/cachefs:1")
+    assert installed.returncode == 2
+    assert 'pip install "cachefs-ai[kubernetes]"' in installed.stderr
+    assert "Traceback" not in installed.stderr
