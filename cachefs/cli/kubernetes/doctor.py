@@ -22,13 +22,14 @@ def doctor(
     Looks at versions, custom resources, pods, the token, the operator's leader, the webhook's
     certificates and the nodes' CSI drivers. The exit code is 1 if something is wrong.
     """
+    cluster = options.connect(kubeconfig)
+
     from cachefs.cli.doctor import show
     from cachefs.cli.kubernetes.checks import Examination
-    from cachefs.k8s.cluster import open_cluster
     from cachefs.transport.runtime import ThreadRuntime
 
     examination = Examination(
-        cluster=open_cluster(kubeconfig),
+        cluster=cluster,
         runtime=ThreadRuntime(),
         namespace=namespace,
         node_namespace=node_namespace,

@@ -44,7 +44,8 @@ def install(
     Run it again with the same words and nothing changes. A pool keeps the number of workers that it
     was scaled to, unless --workers is given.
     """
-    from cachefs.k8s.cluster import open_cluster
+    cluster = options.connect(kubeconfig)
+
     from cachefs.k8s.installing.applying import Installer
     from cachefs.transport.runtime import ThreadRuntime
 
@@ -69,7 +70,7 @@ def install(
         observing=observing,
     )
     seconds = parse_duration(wait)
-    installer = Installer(cluster=open_cluster(kubeconfig), runtime=ThreadRuntime(), say=say)
+    installer = Installer(cluster=cluster, runtime=ThreadRuntime(), say=say)
     resizes = workers is not None
     if dry_run:
         lines = list(installer.plan(wanted, resizes=resizes))
@@ -105,12 +106,13 @@ def uninstall(
     Declared objects, the volumes of workers and of the coordinator, the token and the namespaces are
     kept, and an installation that is made again goes on with them.
     """
-    from cachefs.k8s.cluster import open_cluster
+    cluster = options.connect(kubeconfig)
+
     from cachefs.k8s.installing.removing import Remover
     from cachefs.transport.runtime import ThreadRuntime
 
     remover = Remover(
-        cluster=open_cluster(kubeconfig),
+        cluster=cluster,
         runtime=ThreadRuntime(),
         say=say,
         namespace=namespace,

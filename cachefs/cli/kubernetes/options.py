@@ -11,6 +11,7 @@ from cachefs.config.units import parse_size
 from cachefs.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cachefs.k8s.cluster import Cluster
     from cachefs.k8s.installation import Installation
 
 
@@ -126,6 +127,21 @@ def requested(values: Path | None, **flags: Any) -> "Installation":  # Any: each
     if "zones" in given:
         given["zones"] = tuple(given["zones"])
     return installation(_read(values) if values is not None else {}, **given)
+
+
+def connect(kubeconfig: Path | None) -> "Cluster":
+    """Return the cluster that is meant.
+
+    Raises:
+        ConfigError: None can be told, or what speaks with one is not installed.
+    """
+    try:
+        from cachefs.k8s.cluster import open_cluster
+    except ImportError as error:
+        raise ConfigError(
+            f"a package is missing: {error}", hint='pip install "cachefs-ai[kubernetes]"'
+        ) from error
+    return open_cluster(kubeconfig)
 
 
 def joined(texts: list[str] | None) -> str | None:

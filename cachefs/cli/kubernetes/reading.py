@@ -33,10 +33,9 @@ def reader(
     from cachefs.config.reading import reading_token
     from cachefs.config.secrets import Secret
     from cachefs.k8s import kinds
-    from cachefs.k8s.cluster import open_cluster
     from cachefs.k8s.manifests.parts import TOKEN_SECRET, headed
 
-    cluster = open_cluster(kubeconfig)
+    cluster = options.connect(kubeconfig)
     held = cluster.get(kinds.SECRETS, TOKEN_SECRET, namespace)
     if held is None:
         raise NotKnownError("there is no token", subject=f"{namespace}/{TOKEN_SECRET}")
