@@ -20,7 +20,6 @@ from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.kinds import ADMISSION_CHECKS, WORKLOADS
 from cachefs.k8s.names import Kind
 from cachefs.k8s.operator.actions import Document, Patch
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.k8s.operator.standing import found_condition, moment
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
@@ -55,7 +54,7 @@ class CheckKeeper:
         self._api = api
         self._workloads = replace(WORKLOADS, api_version=version)
         self._checks = replace(ADMISSION_CHECKS, api_version=version)
-        self.watched = (Watched(self._workloads),)
+        self.watched = (self._workloads,)
         self._ours: frozenset[str] = frozenset()
         self._looked_at = float("-inf")
 

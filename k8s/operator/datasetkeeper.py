@@ -12,7 +12,6 @@ from cachefs.k8s.names import DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
 from cachefs.k8s.operator import datasets
 from cachefs.k8s.operator.actions import Action, Document, includes
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.k8s.operator.ledger import Ledger
 from cachefs.k8s.operator.volumes import labels_of, volume_name
 from cachefs.ports import Runtime
@@ -35,7 +34,7 @@ class DatasetKeeper:
     """Makes datasets so as their objects say."""
 
     name = "datasets"
-    watched = (Watched(DATASETS),)
+    watched = (DATASETS,)
 
     def __init__(
         self,

@@ -9,7 +9,6 @@ from cachefs.k8s.crds.flows import FlowSpec, parse
 from cachefs.k8s.names import FLOWS
 from cachefs.k8s.operator import flows
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
@@ -21,7 +20,7 @@ class FlowKeeper:
     """Checks flows, and registers what starts them."""
 
     name = "flows"
-    watched = (Watched(FLOWS),)
+    watched = (FLOWS,)
 
     def __init__(self, runtime: Runtime, cluster: Cluster, api: Api, carrier: Carrier) -> None:
         """Look at nothing yet."""

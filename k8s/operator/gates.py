@@ -13,9 +13,8 @@ from cachefs.errors import CacheFSError, ConfigError, NotKnownError
 from cachefs.hints.consumers.patching import ungate_patch
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.kinds import PODS
-from cachefs.k8s.names import HINTED
+from cachefs.k8s.names import HINTED, Kind
 from cachefs.k8s.operator.actions import Document
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
@@ -29,7 +28,7 @@ class GateKeeper:
     """Lets gated pods go. Only pods with the label by which they opted in to hints are looked at."""
 
     name = "gates"
-    watched: tuple[Watched, ...] = ()
+    watched: tuple[Kind, ...] = ()
     label = HINTED
     """Of the pods to be followed: :mod:`.following`."""
 

@@ -1,18 +1,8 @@
 """Keepers: whoever makes the objects of one kind so as they say."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from cachefs.k8s.names import Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """Objects whose changes a keeper wants to see."""
-
-    kind: Kind
-    label: str = ""
-    """Only objects with this label; empty for all."""
 
 
 class Keeper(Protocol):
@@ -24,8 +14,8 @@ class Keeper(Protocol):
         ...
 
     @property
-    def watched(self) -> tuple[Watched, ...]:
-        """Whose changes it wants to see: of objects that can be watched in all namespaces."""
+    def watched(self) -> tuple[Kind, ...]:
+        """Whose changes it wants to see: kinds that can be watched in all namespaces."""
         ...
 
     def keep(self, namespace: str, name: str) -> float | None:

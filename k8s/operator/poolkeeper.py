@@ -20,7 +20,6 @@ from cachefs.k8s.names import CACHE_POOLS, POOL
 from cachefs.k8s.operator import pools
 from cachefs.k8s.operator.actions import Action, Document
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
@@ -44,7 +43,7 @@ class PoolKeeper:
 
     name = "pools"
     # The sets are looked at often enough while they move; to watch them wants a right everywhere.
-    watched = (Watched(CACHE_POOLS),)
+    watched = (CACHE_POOLS,)
 
     def __init__(
         self,

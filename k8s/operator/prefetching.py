@@ -14,9 +14,8 @@ from cachefs.errors import CacheFSError, ConfigError, ConflictError, NotKnownErr
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds import datasets as dataset_objects
 from cachefs.k8s.kinds import PODS
-from cachefs.k8s.names import DATASETS, PREFETCH, PREFETCHED
+from cachefs.k8s.names import DATASETS, PREFETCH, PREFETCHED, Kind
 from cachefs.k8s.operator.actions import Document
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.transport.api import Api
 
 DATASETS_MAX = 64
@@ -28,7 +27,7 @@ class PrefetchKeeper:
     """Warms what pods name."""
 
     name = "prefetch"
-    watched: tuple[Watched, ...] = ()
+    watched: tuple[Kind, ...] = ()
     label = PREFETCH
     """Of the pods to be followed: :mod:`.following`."""
 

@@ -19,7 +19,6 @@ from cachefs.k8s.operator import runs
 from cachefs.k8s.operator.actions import Ask, Document
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.flows import FILE, text_of
-from cachefs.k8s.operator.keepers import Watched
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
@@ -36,7 +35,7 @@ class RunKeeper:
     """Submits runs, passes wishes on, and shows how runs stand."""
 
     name = "runs"
-    watched = (Watched(FLOW_RUNS),)
+    watched = (FLOW_RUNS,)
 
     def __init__(self, runtime: Runtime, cluster: Cluster, api: Api, carrier: Carrier) -> None:
         """Look at nothing yet."""

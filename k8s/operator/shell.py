@@ -16,7 +16,7 @@ import kopf
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.names import GROUP, Kind
 from cachefs.k8s.operator.desk import Desk
-from cachefs.k8s.operator.keepers import Keeper, Watched
+from cachefs.k8s.operator.keepers import Keeper
 
 _WATCH_SECONDS = 300
 """A watch ends after so long, and begins again: one that a firewall has forgotten is noticed then."""
@@ -38,8 +38,8 @@ class Shell:
         self._settings = _settings()
         kopf.on.login(registry=self._registry)(self._log_in)
         for keeper in keepers:
-            for watched in keeper.watched:
-                self._watch(keeper.name, watched)
+            for kind in keeper.watched:
+                self._watch(keeper.name, kind)
 
     def run(self, stop: threading.Event) -> None:
         """Watch, in this thread, until ``stop`` is set."""
@@ -66,8 +66,8 @@ class Shell:
         finally:
             passing.cancel()
 
-    def _watch(self, keeper: str, watched: Watched) -> None:
-        kind, seen = watched.kind, _Seen(watched.kind)
+    def _watch(self, keeper: str, kind: Kind) -> None:
+        seen = _Seen(kind)
 
         async def changed(event: Mapping[str, Any], **_: Any) -> None:  # Any: as kopf calls it
             document = event["object"]
@@ -76,19 +76,14 @@ class Shell:
                 self._desk.put(keeper, head.get("namespace", ""), head["name"])
 
         version = kind.api_version.rpartition("/")[2]
-        labels: dict[str, Any] = {watched.label: kopf.PRESENT} if watched.label else {}
         register: Callable[[Any], Any] = kopf.on.event(
             kind.group,
             version,
             kind.plural,
             id=f"{keeper}-{kind.plural}",
             registry=self._registry,
-            labels=labels,
         )
         register(changed)
-        if watched.label:
-            place = (kind.group, version, kind.plural)
-            self._settings.watching.label_selectors[place] = watched.label
 
     async def _log_in(self, **_: Any) -> kopf.ConnectionInfo:  # Any: as kopf calls it
         """Say who we are, anew whenever kopf's calls are refused or the token is a minute old."""

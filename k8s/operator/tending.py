@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cachefs.errors import CacheFSError
-from cachefs.k8s.operator.keepers import Watched
+from cachefs.k8s.names import Kind
 
 _EVERY_SECONDS = 60.0
 
@@ -29,7 +29,7 @@ class TendingKeeper:
     """Has the installation's own secrets looked at."""
 
     name = "installation"
-    watched: tuple[Watched, ...] = ()
+    watched: tuple[Kind, ...] = ()
 
     def __init__(self, namespace: str, tended: Sequence[Tended]) -> None:
         """Look at these, in this order."""
