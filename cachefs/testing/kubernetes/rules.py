@@ -20,6 +20,15 @@ _HIDDEN: Final = "\0"
 _ROOT_METADATA: Final = ("name", "generateName")
 
 
+def has_rules(schema: Document) -> bool:
+    """Whether a schema has rules anywhere."""
+    inner = [*(schema.get("properties") or {}).values()]
+    inner += [schema[name] for name in ("items", "additionalProperties") if schema.get(name)]
+    return bool(schema.get(_RULES)) or any(
+        has_rules(each) for each in inner if isinstance(each, dict)
+    )
+
+
 def faults_by_rules(schema: Document, new: Document, old: Document | None) -> Iterator[Cause]:
     """Go through the rules of a schema that an object breaks."""
     yield from _faults(Shape(schema, root=True), new, old, "")

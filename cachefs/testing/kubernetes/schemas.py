@@ -12,7 +12,7 @@ from typing import Final
 
 from cachefs.testing.kubernetes.documents import Document, Json
 from cachefs.testing.kubernetes.failures import Cause, shown_value
-from cachefs.testing.kubernetes.rules import faults_by_rules
+from cachefs.testing.kubernetes.rules import faults_by_rules, has_rules
 from cachefs.testing.kubernetes.shapes import Shape
 
 _QUANTITY: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
@@ -45,7 +45,7 @@ def default_by_schema(document: Json, schema: Document) -> Json:
 def faults_by_schema(
     schema: Document, new: Document, old: Document | None, *, status_only: bool = False
 ) -> list[Cause]:
-    """Return what is wrong with an object by its schema, and, if nothing is, by its rules.
+    """Return what is wrong with an object by its schema, and by its rules unless they would rest on what is broken.
 
     Args:
         schema: Of the whole object.
@@ -56,7 +56,27 @@ def faults_by_schema(
     found = list(_faults(Shape(schema, root=True), new, ""))
     if status_only:
         found = [cause for cause in found if cause.field.startswith("status")]
-    return found or list(faults_by_rules(schema, new, old))
+    if any(cause.reason in _BLOCKING for cause in found):
+        return [*found, _UNCHECKED] if has_rules(schema) else found
+    return [*found, *faults_by_rules(schema, new, old)]
+
+
+_BLOCKING: Final = frozenset(
+    [
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    ]
+)
+"""After these, rules are not evaluated: they may rest on what is broken."""
+_UNCHECKED: Final = Cause(
+    "FieldValueInvalid",
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; '
+    "correct the existing errors to complete validation",
+    "<nil>",
+)
 
 
 def _faults(shape: Shape, value: Json, path: str) -> Iterator[Cause]:
@@ -64,14 +84,16 @@ def _faults(shape: Shape, value: Json, path: str) -> Iterator[Cause]:
     if value is None:
         if schema.get("nullable") or not shape.types or "null" in shape.types:
             return
-        yield _wrong_type(path, value, shape.types[0])
+        yield _wrong_type(path, value, shape)
         return
     if schema.get("x-kubernetes-int-or-string"):
         if isinstance(value, bool) or not isinstance(value, int | str):
-            yield _wrong_type(path, value, "integer,string")
+            yield _wrong_type(path, value, shape)
             return
     elif shape.types and not any(_is(value, name) for name in shape.types):
-        yield _wrong_type(path, value, next(name for name in shape.types if name != "null"))
+        yield _wrong_type(path, value, shape)
+        yield from _enum_faults(schema, value, path)
+        yield from _combined_faults(schema, value, path)
         return
     yield from _plain_faults(schema, value, path)
     yield from _combined_faults(schema, value, path)
@@ -94,15 +116,15 @@ def _is(value: Json, name: str) -> bool:
     }[name]
 
 
-def _wrong_type(path: str, value: Json, wanted: str) -> Cause:
-    found = next(
-        name
-        for name in ("null", "object", "array", "string", "boolean", "integer", "number")
-        if _is(value, name)
-    )
-    text = (
-        f'Invalid value: "{found}": {path or "object"} in body must be of type {wanted}: "{found}"'
-    )
+def _wrong_type(path: str, value: Json, shape: Shape) -> Cause:
+    """Say that a value has another type; where the format is what fails, that is named in the type's place."""
+    names = ("null", "object", "array", "string", "boolean", "integer", "number")
+    found = next(name for name in names if _is(value, name))
+    wanted = next((name for name in shape.types if name != "null"), "integer,string")
+    if shape.schema.get("format") and (wanted == "string" or found == "boolean"):
+        wanted, found = shape.schema["format"], ""
+    where = path or "object"
+    text = f'Invalid value: "{found}": {where} in body must be of type {wanted}: "{found}"'
     return Cause("FieldValueTypeInvalid", text, path)
 
 
@@ -112,11 +134,15 @@ def _invalid(path: str, value: Json, why: str) -> Cause:
     )
 
 
-def _plain_faults(schema: Document, value: Json, path: str) -> Iterator[Cause]:
+def _enum_faults(schema: Document, value: Json, path: str) -> Iterator[Cause]:
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(json.dumps(each) for each in schema["enum"])
         text = f"Unsupported value: {shown_value(value)}: supported values: {allowed}"
         yield Cause("FieldValueNotSupported", text, path)
+
+
+def _plain_faults(schema: Document, value: Json, path: str) -> Iterator[Cause]:
+    yield from _enum_faults(schema, value, path)
     if isinstance(value, str):
         yield from _text_faults(schema, value, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -146,7 +172,8 @@ def _text_faults(schema: Document, value: str, path: str) -> Iterator[Cause]:
         yield _invalid(path, value, f"should match '{pattern}'")
     form = schema.get("format", "")
     if form in _FORMATS and not _FORMATS[form](value):
-        yield _invalid(path, value, f"must be of type {form}: {json.dumps(value)}")
+        text = f"Invalid value: {json.dumps(value)}: {path} in body must be of type {form}: "
+        yield Cause("FieldValueTypeInvalid", text + json.dumps(value), path)
 
 
 def _is_time(value: str) -> bool:
@@ -181,18 +208,30 @@ _FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {
 """Formats that are checked; unknown ones are not."""
 
 
+def _combined(path: str, why: str) -> Cause:
+    """Return a cause that is about no field: so the API server says it of combinations."""
+    return Cause("FieldValueInvalid", f'Invalid value: "": "{path}" {why}', "<nil>")
+
+
 def _combined_faults(schema: Document, value: Json, path: str) -> Iterator[Cause]:
     def fits(part: Document) -> bool:
         return not any(_faults(Shape(part), value, path))
 
     for part in schema.get("allOf") or ():
         yield from _faults(Shape(part), value, path)
-    if schema.get("anyOf") and not any(fits(part) for part in schema["anyOf"]):
-        yield _invalid(path, value, "must validate at least one schema (anyOf)")
-    if schema.get("oneOf") and sum(fits(part) for part in schema["oneOf"]) != 1:
-        yield _invalid(path, value, "must validate one and only one schema (oneOf)")
+    ways = schema.get("anyOf") or ()
+    if ways and not any(fits(part) for part in ways):
+        yield _combined(path, "must validate at least one schema (anyOf)")
+        yield from _faults(Shape(ways[0]), value, path)
+    ways = schema.get("oneOf") or ()
+    found = sum(fits(part) for part in ways)
+    if ways and found != 1:
+        many = f"{found} valid alternatives" if found else "none valid"
+        yield _combined(path, f"must validate one and only one schema (oneOf). Found {many}")
+        if not found:
+            yield from _faults(Shape(ways[0]), value, path)
     if schema.get("not") and fits(schema["not"]):
-        yield _invalid(path, value, "must not validate the schema (not)")
+        yield _combined(path, "must not validate the schema (not)")
 
 
 def _object_faults(shape: Shape, value: Document, path: str) -> Iterator[Cause]:
@@ -201,7 +240,7 @@ def _object_faults(shape: Shape, value: Document, path: str) -> Iterator[Cause]:
         if value.get(name) is None and not (name in value and shape.field(name).keeps_null):
             inside = f"{path}.{name}" if path else name
             yield Cause("FieldValueRequired", "Required value", inside)
-    yield from _count_faults("Properties", schema, len(value), path, value)
+    yield from _count_faults("Properties", schema, len(value), path)
     for name, inner in value.items():
         inside = f"{path}.{name}" if path else name
         if (
@@ -216,16 +255,14 @@ def _object_faults(shape: Shape, value: Document, path: str) -> Iterator[Cause]:
 
 
 def _list_faults(shape: Shape, value: list[Json], path: str) -> Iterator[Cause]:
-    yield from _count_faults("Items", shape.schema, len(value), path, value)
+    yield from _count_faults("Items", shape.schema, len(value), path)
     if shape.list_type in ("set", "map"):
         yield from _twice(shape, value, path)
     for index, item in enumerate(value):
         yield from _faults(shape.items, item, f"{path}[{index}]")
 
 
-def _count_faults(
-    what: str, schema: Document, count: int, path: str, value: Json
-) -> Iterator[Cause]:
+def _count_faults(what: str, schema: Document, count: int, path: str) -> Iterator[Cause]:
     most, least = schema.get(f"max{what}"), schema.get(f"min{what}")
     word = what.lower()
     if most is not None and count > most:
@@ -233,7 +270,7 @@ def _count_faults(
             "FieldValueTooMany", f"Too many: {count}: must have at most {most} {word}", path
         )
     if least is not None and count < least:
-        yield _invalid(path, value, f"should have at least {least} {word}")
+        yield _invalid(path, count, f"should have at least {least} {word}")
 
 
 def _twice(shape: Shape, value: Iterable[Json], path: str) -> Iterator[Cause]:

@@ -76,7 +76,8 @@ class Shape:
     @property
     def keeps_null(self) -> bool:
         """Whether ``null`` is a value here, and not the same as nothing."""
-        return self.schema.get("nullable") is True or self.schema == {}
+        untyped = not self.types and not self.schema.get("x-kubernetes-int-or-string")
+        return self.schema.get("nullable") is True or untyped
 
     def knows(self, name: str) -> bool:
         """Whether a field of that name may be here."""

@@ -144,6 +144,16 @@ def test_a_rule_without_a_message_is_quoted_and_an_expression_can_make_one(serve
     ]
 
 
+def test_rules_are_not_evaluated_on_what_has_the_wrong_type(server, api):
+    """ "Validation rules": whoever corrects the types is told what is left to check."""
+    fields = {"size": {"type": "integer", "minimum": 0}, "color": {"type": "string"}}
+    server.install(definition(fields, rules=[{"rule": "self.color == 'red'", "message": "red"}]))
+    typed = api.post(THINGS, thing("a", size="x", color="blue"))
+    assert causes(typed) == [("FieldValueTypeInvalid", "spec.size"), ("FieldValueInvalid", "<nil>")]
+    ranged = api.post(THINGS, thing("a", size=-1, color="blue"))
+    assert causes(ranged) == [("FieldValueInvalid", "spec.size"), ("FieldValueInvalid", "spec")]
+
+
 def test_a_transition_rule_is_held_against_updates_only(server, api):
     """ "Transition rules": a rule with oldSelf is not evaluated when the object is created."""
     fixed = {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
