@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from cachefs.coordinator.bodies import Text
+from cachefs.coordinator.streams import begun
 from cachefs.core.hints.asking import Question
 from cachefs.hints.bodies import HintBody, LearnedBody, LineHintsBody, ReservationsBody
 from cachefs.hints.presenting import (
@@ -73,11 +74,10 @@ def _hint_routes(service: HintService, watchers: Watchers) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 32,
     ) -> StreamingResponse:
         """Send a hint for jobs that read some datasets, and another whenever it says something else."""
-        watchers.check()
         readings = tuple(ReadingBody(name=name).value() for name in dataset)
         question = Question(readings=readings, limit=limit, dry_run=True)
         return StreamingResponse(
-            watchers.hints(question),
+            await begun(watchers.hints(question)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )

@@ -8,7 +8,7 @@ This is asynchronous, as the watching of flows is: a watcher waits most of its t
 would leave none for requests.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -65,14 +65,6 @@ class Watchers:
         """End all streams within :data:`UPDATE_SECONDS`; from any thread."""
         self._closed = True
 
-    def check(self) -> None:
-        """Raise ``CapacityError`` if there are as many as may be."""
-        if self._count >= self._limit:
-            raise CapacityError(
-                f"{self._limit} watch hints already",
-                hint="ask for a hint now and then, or see coordinator.hints.watchers_limit",
-            )
-
     @property
     def closed(self) -> bool:
         """Whether all streams are to end."""
@@ -86,7 +78,11 @@ class Watchers:
             CapacityError: There are as many as may be.
         """
         with self._turn:
-            self.check()
+            if self._count >= self._limit:
+                raise CapacityError(
+                    f"{self._limit} watch hints already",
+                    hint="ask for a hint now and then, or see coordinator.hints.watchers_limit",
+                )
             self._count += 1
         try:
             yield
@@ -94,8 +90,12 @@ class Watchers:
             with self._turn:
                 self._count -= 1
 
-    async def hints(self, question: Question) -> AsyncIterator[bytes]:
-        """Yield a hint whenever it says something else."""
+    async def hints(self, question: Question) -> AsyncGenerator[bytes]:
+        """Yield a hint whenever it says something else; the first at once.
+
+        Raises:
+            CapacityError: There are as many who watch as may be.
+        """
         with self.counted():
             async for line in self._lines(question):
                 yield line

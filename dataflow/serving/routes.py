@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from cachefs.coordinator.streams import begun
 from cachefs.dataflow.engine.service import KEY_LENGTH_MAX, FlowService
 from cachefs.dataflow.serving import bodies
 from cachefs.dataflow.serving.watching import Watchers
@@ -92,10 +93,9 @@ def _run_routes(service: FlowService, watchers: Watchers) -> APIRouter:
 
         The first has all steps, later ones those that have changed.
         """
-        watchers.check()
         first = await run_in_threadpool(service.get, run)
         return StreamingResponse(
-            watchers.updates(first),
+            await begun(watchers.updates(first)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )

@@ -8,7 +8,7 @@ This is asynchronous, as nothing else of ours but the gate is: a watcher waits m
 a thread for each would leave none for requests.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
 import anyio
@@ -41,16 +41,17 @@ class Watchers:
         """End all streams within :data:`UPDATE_SECONDS`; from any thread."""
         self._closed = True
 
-    def check(self) -> None:
-        """Raise ``CapacityError`` if there are as many as may be."""
+    async def updates(self, first: RunStatus) -> AsyncGenerator[bytes]:
+        """Yield updates of a run until it is over; the first comes at once.
+
+        Raises:
+            CapacityError: There are as many who watch as may be.
+        """
         if self._count >= self._limit:
             raise CapacityError(
                 f"{self._limit} watch runs already",
                 hint="ask for the run now and then, or see coordinator.flows.watchers_limit",
             )
-
-    async def updates(self, first: RunStatus) -> AsyncIterator[bytes]:
-        """Yield updates of a run until it is over."""
         self._count += 1
         try:
             async for line in _updates(self._service, first, lambda: self._closed):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from cachefs.coordinator.streams import begun
 from cachefs.core.hints.asking import Question, Reading
 from cachefs.errors import CapacityError, ConfigError
 from cachefs.hints import watching
@@ -82,9 +83,24 @@ def test_all_who_watch_the_same_share_an_answer(site):
 def test_there_is_a_limit_to_who_watches_and_it_is_given_back(site):
     watchers = Watchers(site.service, site.clock, limit=1)
     with watchers.counted(), pytest.raises(CapacityError, match="1 watch hints already"):
-        watchers.check()
+        watch(watchers, [])
     watch(watchers, [])
-    watchers.check()
+    assert len(watch(watchers, [])) == 1
+
+
+def test_who_is_answered_that_he_may_watch_has_a_place(site):
+    watchers = Watchers(site.service, site.clock, limit=1)
+
+    async def two():
+        first = await begun(watchers.hints(QUESTION))
+        with pytest.raises(CapacityError):
+            await begun(watchers.hints(QUESTION))
+        line = await anext(first)
+        await first.aclose()
+        await (await begun(watchers.hints(QUESTION))).aclose()
+        return line
+
+    assert documents([asyncio.run(two())])
 
 
 def test_watchers_end_with_the_server(site):
