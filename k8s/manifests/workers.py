@@ -8,6 +8,8 @@ A worker keeps its name, and its disk tiers, from one pod to the next: the pod's
 node's in a daemon set.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +58,9 @@ _VOLUME_SHARE = 0.95
 """Of a volume that the tier may fill: journals and the file system take the rest."""
 _AFTER_DRAIN_SECONDS = 60
 """For a process to end once it has handed over."""
+_SET_NAME_LENGTH_MAX = 52
+"""Kubernetes adds a dash and a hash of ten characters, and makes it a label's value, which ends at 63."""
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9-]")
 _PORTS = {"data": WORKER_DATA, "control": WORKER_CONTROL}
 
 
@@ -96,7 +101,7 @@ class Workers:
     @property
     def name(self) -> str:
         """What the set is called, and its config map."""
-        return "-".join(part for part in (pool_name(self.pool), self.zone) if part)
+        return set_name(self.pool, self.zone)
 
     @property
     def selector(self) -> dict[str, str]:
@@ -107,6 +112,20 @@ class Workers:
 def pool_name(pool: str) -> str:
     """Return what a pool's service and disruption budget are called."""
     return "cachefs-worker" if pool == DEFAULT_POOL else f"cachefs-worker-{pool}"
+
+
+def set_name(pool: str, zone: str = "") -> str:
+    """Return what the set of a pool in a zone is called.
+
+    Zones have names that objects may not have, and long ones: what has to be changed ends with a digest of
+    what it was.
+    """
+    name = "-".join(part for part in (pool_name(pool), zone) if part)
+    fitting = _NOT_IN_NAMES.sub("-", name.lower())
+    if fitting == name and len(name) <= _SET_NAME_LENGTH_MAX:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{fitting[: _SET_NAME_LENGTH_MAX - len(digest) - 1].rstrip('-')}-{digest}"
 
 
 def pool_selector(pool: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The workers of a pool: zones, tiers, names and volumes."""
 
 import json
+import re
 from dataclasses import replace
 
 import kubernetes_validate
@@ -16,6 +17,7 @@ from cachefs.k8s.manifests.workers import (
     pool_documents,
     pool_selector,
     set_documents,
+    set_name,
 )
 from tests.unit.k8s.manifests.installations import DEFAULT, PLAIN, PLAIN_FULL, in_bytes
 
@@ -112,6 +114,29 @@ def test_sets_of_two_zones_are_two_sets_with_pods_of_their_own():
     for made, zone in ((east, "e"), (west, "w")):
         pod = made["spec"]["template"]["spec"]
         assert pod["nodeSelector"]["topology.kubernetes.io/zone"] == zone
+
+
+@pytest.mark.parametrize(
+    ("pool", "zone", "name"),
+    [
+        ("default", "", "cachefs-worker"),
+        ("gpu", "", "cachefs-worker-gpu"),
+        ("gpu", "eu-1a", "cachefs-worker-gpu-eu-1a"),
+        ("p" * 32, "", f"cachefs-worker-{'p' * 32}"),
+    ],
+)
+def test_sets_are_called_as_their_pool_and_zone(pool, zone, name):
+    assert set_name(pool, zone) == name
+
+
+def test_sets_whose_names_would_not_fit_have_others_that_do():
+    wanted = [("p" * 32, "europe-west1-b"), ("p" * 32, "europe-west1-c"), ("a", "Rack_1.b")]
+    names = [set_name(pool, zone) for pool, zone in wanted]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+        assert len(name) <= 52
+    assert names == [set_name(pool, zone) for pool, zone in wanted]
 
 
 def test_a_pools_workers_are_spread_evenly_over_the_zones():
