@@ -1,4 +1,4 @@
-"""The driver, put together: what the kubelet calls, the shelf, and the thread that heals.
+"""The driver, put together: what the kubelet calls, the shelf, and looks at the node's mount.
 
 It starts without the coordinator, the API server and the node's mount: each call says what it misses. The
 registration socket comes last: the kubelet calls as soon as it is there.
@@ -6,6 +6,7 @@ registration socket comes last: the kubelet calls as soon as it is there.
 
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from cachefs.coordinator.rounds import Rounds
 from cachefs.errors import ClusterError
 from cachefs.fuse.keeping.shelf import Shelf
 from cachefs.k8s.csi.asking import HttpVersions, Objects, SharedDatasets
@@ -24,14 +26,15 @@ from cachefs.k8s.csi.node import Node
 from cachefs.k8s.csi.places import Places, prepare_run_folder
 from cachefs.k8s.csi.proto import csi_pb2_grpc as rpc
 from cachefs.k8s.csi.proto import registration_pb2_grpc
-from cachefs.k8s.csi.publishing import Healer, Publisher
+from cachefs.k8s.csi.publishing import Publisher
 from cachefs.k8s.csi.registration import Registration
 from cachefs.k8s.csi.statistics import samples
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Metrics
 from cachefs.transport.api import Api
 
-HEAL_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+SUCCESSORS_SECONDS = 0.5
 _CALLS = 16
 """At once; each may start a child."""
 _CALLS_MAX = 128
@@ -103,8 +106,9 @@ class Driver:
             targets=settings.targets,
             system_namespace=settings.system_namespace,
         )
-        owned.enter_context(closing(Healer(runtime, self._publisher, period_seconds=HEAL_SECONDS)))
-        owned.enter_context(closing(Successors(runtime, places.leaving, self._shelf)))
+        self._keep_looking(owned, "mount", self._publisher.tend, LOOK_SECONDS)
+        successors = Successors(runtime, places.leaving, self._shelf)
+        self._keep_looking(owned, "successors", successors.look, SUCCESSORS_SECONDS)
         metrics = Metrics(lambda: samples(self._publisher.statistics(), self._shelf.statistics()))
         self._health = Health(
             runtime,
@@ -128,6 +132,13 @@ class Driver:
         registration_pb2_grpc.add_RegistrationServicer_to_server(registration, known)  # type: ignore[no-untyped-call]  # generated
         known.start()
         _log.info("serving", extra={"socket": str(places.socket), "port": self._health.port})
+
+    def _keep_looking(
+        self, owned: ExitStack, name: str, look: Callable[[], None], seconds: float
+    ) -> None:
+        rounds = Rounds(self._runtime, name, look, every_seconds=seconds)
+        rounds.start()
+        owned.callback(lambda: rounds.close(wait_seconds=_STOP_SECONDS))
 
     def _is_ready(self) -> bool:
         return self._publisher.mounted

@@ -19,7 +19,6 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from cachefs.fuse.keeping.deposit import SignOfLife, ask
 from cachefs.fuse.keeping.shelf import Shelf
@@ -36,7 +35,6 @@ MARK_SECONDS = 180.0
 FRESH_SECONDS = 10.0
 """A sign of life is written every second."""
 _POLL_SECONDS = 0.5
-_JOIN_SECONDS = 5.0
 
 _log = logging.getLogger("cachefs.csi")
 
@@ -108,43 +106,29 @@ def _mark(runtime: Runtime, path: Path, who: str) -> bool:
 
 
 class Successors:
-    """The driver's thread that takes a mark down once the successor of who put it up has everything."""
+    """Takes a mark down once the successor of who put it up has everything; the driver's."""
 
     def __init__(self, runtime: Runtime, path: Path, shelf: Shelf) -> None:
-        """Begin.
+        """Look at nothing yet.
 
         Args:
-            runtime: Clock and thread.
+            runtime: The clock.
             path: Where the mark is.
             shelf: Ours: it knows what we have, and since when somebody serves the mount.
         """
         self._path = path
         self._shelf = shelf
         self._since = runtime.monotonic()
-        self._guard = runtime.condition()
-        self._closed = False
-        self._task = runtime.start("successors", self._run)
 
-    def _run(self) -> None:
-        with self._guard:
-            while not self._closed:
-                with suppress(OSError, ValueError, LookupError, TypeError):
-                    self._look(json.loads(self._path.read_text()))
-                self._guard.wait(_POLL_SECONDS)
-
-    def _look(self, mark: dict[str, Any]) -> None:  # Any: JSON
-        now = self._shelf.statistics()
-        since = {DRIVER: self._since if now.holds else None, MOUNTS: now.served_since}
-        came = since.get(str(mark["who"]))
-        if came is not None and came > float(mark["at"]):
-            self._path.unlink()
-
-    def close(self) -> None:
-        """End; idempotent."""
-        with self._guard:
-            self._closed = True
-            self._guard.notify_all()
-        self._task.join(_JOIN_SECONDS)
+    def look(self) -> None:
+        """Take the mark down, if there is one and it is time."""
+        with suppress(OSError, ValueError, LookupError, TypeError):  # none, or a damaged one
+            mark = json.loads(self._path.read_text())
+            now = self._shelf.statistics()
+            since = {DRIVER: self._since if now.holds else None, MOUNTS: now.served_since}
+            came = since.get(str(mark["who"]))
+            if came is not None and came > float(mark["at"]):
+                self._path.unlink()
 
 
 def main() -> int:

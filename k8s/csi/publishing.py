@@ -34,8 +34,8 @@ ANSWER_SECONDS = 2.0
 _NEWS_SECONDS = 5.0
 """A mount knows of a new dataset or version within two seconds; so long we ask it again."""
 _POLL_SECONDS = 0.25
-_SOON_SECONDS = 1.0
-"""Until the next look at a mount that does not answer."""
+_TEND_SECONDS = 5.0
+"""Between two looks at a mount that answers."""
 _STACKED_MAX = 8
 """Mounts on top of one another at one target; with one more, all are taken away before."""
 _PATH_BYTES_MAX = 4096
@@ -107,6 +107,7 @@ class Publisher:
         self._guard = runtime.condition()
         self._busy: set[Path] = set()
         self._mounted = False
+        self._tended_at = 0.0
         self._counts = dict.fromkeys(
             ("published", "unpublished", "failures", "refused", "healed"), 0
         )
@@ -304,6 +305,16 @@ class Publisher:
             self._mounted = answers
         return answers
 
+    def tend(self) -> None:
+        """Look at the node's mount if it is time, heal what can be, and forget what is gone."""
+        now = self._runtime.monotonic()
+        if self._mounted and now - self._tended_at < _TEND_SECONDS:
+            return
+        self._tended_at = now
+        self.look()
+        self.heal()
+        self.prune()
+
     def heal(self) -> int:
         """Bind anew what is bound to a mount that is no more; return how many targets.
 
@@ -396,36 +407,3 @@ class Publisher:
             with self._guard:
                 self._busy.discard(target)
                 self._guard.notify_all()
-
-
-class Healer:
-    """The thread that looks at the node's mount every few seconds, and heals what it can."""
-
-    def __init__(self, runtime: Runtime, publisher: Publisher, *, period_seconds: float) -> None:
-        """Begin."""
-        self._runtime = runtime
-        self._publisher = publisher
-        self._period_seconds = period_seconds
-        self._guard = runtime.condition()
-        self._closed = False
-        self._task = runtime.start("healer", self._run)
-
-    def _run(self) -> None:
-        while True:
-            mounted = False
-            with suppress(OSError):
-                mounted = self._publisher.look()
-                self._publisher.heal()
-                self._publisher.prune()
-            with self._guard:
-                if not self._closed:
-                    self._guard.wait(self._period_seconds if mounted else _SOON_SECONDS)
-                if self._closed:
-                    return
-
-    def close(self) -> None:
-        """End; idempotent."""
-        with self._guard:
-            self._closed = True
-            self._guard.notify_all()
-        self._task.join(3 * CALL_SECONDS)

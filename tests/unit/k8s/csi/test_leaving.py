@@ -79,51 +79,35 @@ class Shelf:
         return self.now
 
 
-@pytest.fixture
-def successors(places, monkeypatch):
-    monkeypatch.setattr(leaving, "_POLL_SECONDS", 0.01)
-    made = []
-
-    def start(shelf):
-        made.append(Successors(RUNTIME, places.leaving, shelf))
-        return shelf
-
-    yield start
-    for each in made:
-        each.close()
-
-
-def wait_until_gone(places):
-    until = RUNTIME.monotonic() + 5
-    while places.leaving.exists():
-        assert RUNTIME.monotonic() < until
-        RUNTIME.sleep(0.02)
-
-
-def test_a_mark_goes_when_the_new_driver_has_everything(places, successors):
+def test_a_mark_goes_when_the_new_driver_has_everything(places):
     write_mark(places, DRIVER)
-    shelf = successors(Shelf(holds=False))
-    RUNTIME.sleep(0.1)
+    shelf = Shelf(holds=False)
+    successors = Successors(RUNTIME, places.leaving, shelf)
+    successors.look()
     assert places.leaving.exists()
     shelf.now.holds = True
-    wait_until_gone(places)
+    successors.look()
+    assert not places.leaving.exists()
+    successors.look()
 
 
-def test_a_driver_does_not_take_down_its_own_mark(places, successors):
-    successors(Shelf(holds=True))
+def test_a_driver_does_not_take_down_its_own_mark(places):
+    successors = Successors(RUNTIME, places.leaving, Shelf(holds=True))
     write_mark(places, DRIVER)
-    RUNTIME.sleep(0.1)
+    successors.look()
     assert places.leaving.exists()
 
 
-def test_a_mark_goes_when_somebody_new_serves_the_mount(places, successors):
+def test_a_mark_goes_when_somebody_new_serves_the_mount(places):
     since = RUNTIME.monotonic()
     write_mark(places, MOUNTS)
-    shelf = successors(Shelf(holds=True, served_since=since - 1))
-    RUNTIME.sleep(0.1)
+    shelf = Shelf(holds=True, served_since=since - 1)
+    successors = Successors(RUNTIME, places.leaving, shelf)
+    successors.look()
     assert places.leaving.exists()
     shelf.now.served_since = RUNTIME.monotonic()
-    wait_until_gone(places)
+    successors.look()
+    assert not places.leaving.exists()
 
 
 @pytest.mark.parametrize(
