@@ -4,7 +4,9 @@ import base64
 
 import pytest
 
-from cachefs.errors import ConfigError, ConflictError, DeadlineError
+from cachefs.config.reading import reading_token
+from cachefs.config.secrets import Secret
+from cachefs.errors import ConfigError, ConflictError, DeadlineError, NotKnownError
 from cachefs.k8s import kinds
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
@@ -213,3 +215,22 @@ def test_the_pods_of_all_workloads_are_admitted_in_their_namespaces(site, shape)
         name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
         metadata = {**template["metadata"], "name": f"{name}-0", "namespace": namespace}
         site.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+@pytest.mark.slow
+def test_a_namespace_is_given_a_token_that_only_reads(site):
+    site.run(*INSTALL)
+    site.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
+
+    def token(namespace, name):
+        held = site.cluster.get(kinds.SECRETS, name, namespace)["data"]["token"]
+        return base64.b64decode(held).decode()
+
+    said = site.run("reader", "team", "--dataset", "shared/llama")
+    whole = token("cachefs", "cachefs-token")
+    expected = reading_token(Secret(whole), ["team/*", "shared/llama"]).reveal()
+    assert token("team", "cachefs-reader") == expected
+    assert whole not in said
+    assert expected not in said
+    with pytest.raises(NotKnownError):
+        site.run("reader", "team", "--namespace", "models")
