@@ -129,8 +129,10 @@ def _serving_step(
     settled = [
         each for each in known if each.key and now - (each.trusted_since or 0) >= SETTLE_SECONDS
     ]
+    # Also by one whose key was lost: who is trusted is believed.
+    believed = (*known, *(Authority(_encoded(one)) for one in _certificates(seen.trusted or b"")))
     serves = seen.serving is not None and any(
-        is_served_by(seen.serving, each, names, now) for each in known
+        is_served_by(seen.serving, each, names, now) for each in believed
     )
     # Where nothing can be served as it is, there is nothing to be careful of.
     signers = settled or ([] if serves else [each for each in known if each.key])

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -17,11 +18,17 @@ from cachefs.k8s import kinds
 from cachefs.k8s.cluster import open_cluster
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
-from cachefs.k8s.webhook.renewing import CONFIGURATION, SERVING_SECRET, Renewal
+from cachefs.k8s.webhook.renewing import (
+    AUTHORITY_SECRET,
+    CONFIGURATION,
+    SERVING_SECRET,
+    Renewal,
+)
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.systems import RUNTIME, wait_for
 from tests.unit.k8s.webhook.objects import mount
 from tests.unit.k8s.webhook.pods import pod
+from tests.unit.k8s.webhook.test_certificates import verifies
 
 pytestmark = pytest.mark.slow
 
@@ -174,6 +181,38 @@ def test_a_second_pass_of_the_operator_changes_nothing(admin, renewal, webhook):
     before = versions()
     renewal.work()
     assert versions() == before
+
+
+def test_four_operators_at_once_leave_everything_in_order(
+    admin, server, tmp_path, renewal, webhook
+):
+    before = admin.get(kinds.SECRETS, SERVING_SECRET, NAMESPACE)
+    for name in (SERVING_SECRET, AUTHORITY_SECRET):
+        found = admin.get(kinds.SECRETS, name, NAMESPACE)
+        admin.replace({**found, "data": {}})
+    failures = []
+
+    def work():
+        try:
+            renewal.work()
+        except CacheFSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failures == []
+    after = admin.get(kinds.SECRETS, SERVING_SECRET, NAMESPACE)
+    hooks = admin.get(kinds.MUTATING_WEBHOOKS, CONFIGURATION)["webhooks"]
+    (bundle,) = {each["clientConfig"]["caBundle"] for each in hooks}
+    # What was lost is trusted on: servers show it until the kubelet has brought them the new one.
+    for secret in (before, after):
+        shown = base64.b64decode(secret["data"]["tls.crt"])
+        name = f"cachefs-webhook.{NAMESPACE}.svc"
+        assert verifies(base64.b64decode(bundle), shown, RUNTIME.wall(), name)
+    assert given(created(admin, "meanwhile")) == "files"
 
 
 def test_a_webhook_that_is_gone_keeps_no_pod_from_being_created(admin, webhook):
