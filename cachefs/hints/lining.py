@@ -129,7 +129,7 @@ class Liner:
         taken = ground.reservations.taken(now=ground.now, but_for=asked.job)
         decided = self._decider.decide(asked, ground.links, taken=taken, now=ground.now)
         placed = self._placer.place(decided)
-        if ground.keeps and asked.question.reserve_seconds is not None:
+        if ground.keeps and asked.question.keep_seconds is not None:
             placed = self._placer.keep(decided, placed, ground.reservations)
         return Lined(decided=decided, placed=placed)
 
@@ -301,7 +301,7 @@ class _Group:
     def keeping(self, some: Sequence[int], chosen: NDArray[np.intp]) -> Keeping | None:
         """Return how places are kept for those of some jobs who ask for that."""
         ground = self.ground
-        asking = {at: self.asked[at].question.reserve_seconds for at in some}
+        asking = {at: self.asked[at].question.keep_seconds for at in some}
         wanted = [number for number, at in enumerate(some) if asking[at] is not None]
         if not (ground.keeps and wanted):
             return None

@@ -180,8 +180,7 @@ class HintService:
 
     def _decided(self, asked: Asked) -> Hint:
         """Decide, and keep a place if that is asked for and can be."""
-        question = asked.question
-        if question.reserve_seconds is None or question.dry_run:
+        if asked.question.keep_seconds is None:
             return self._decide(asked, keeps=False)
         try:
             with self._keeper.changing():
@@ -207,11 +206,7 @@ class HintService:
         self, asked: Sequence[Asked], line: Line, own: Sequence[Own]
     ) -> tuple[Hint, ...]:
         """Decide about a line, and keep places for those who ask for that, if that can be."""
-        asks = any(
-            each.question.reserve_seconds is not None and not each.question.dry_run
-            for each in asked
-        )
-        if not asks:
+        if all(each.question.keep_seconds is None for each in asked):
             return self._decide_line(asked, line, own, keeps=False)
         try:
             with self._keeper.changing():

@@ -174,6 +174,11 @@ class Question:
     dry_run: bool = False
     """Whether to answer only: nothing is kept, reserved or begun for it."""
 
+    @property
+    def keep_seconds(self) -> float | None:
+        """For how long a place is to be kept; ``None`` for none."""
+        return None if self.dry_run else self.reserve_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPlace:

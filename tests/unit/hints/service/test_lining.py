@@ -143,6 +143,19 @@ def test_nobody_is_told_to_wait_who_does_not_ask_for_a_place_to_be_kept(site):
     assert site.service.reservations() == ()
 
 
+def test_nothing_is_kept_for_who_only_wants_to_know(site):
+    site.known.put("n1", gpus=3)
+    gang = Gang(size=2)
+    ask(
+        site,
+        job("a", keep=30.0, dry_run=True),
+        job("g", keep=30.0, gang=gang, dry_run=True),
+        job("b", keep=30.0),
+    )
+
+    assert [each.job for each in site.service.reservations()] == ["b"]
+
+
 def test_those_who_want_several_accelerators_do_not_get_what_others_got(site):
     site.known.put("n1", gpus=8)
     for keep in (None, 60.0):
