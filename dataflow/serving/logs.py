@@ -19,7 +19,7 @@ class Logs(Protocol):
     """Where logs are."""
 
     def log(self, key: str, attempt: int | None, size: int) -> StepLog | None:
-        """Return the end of what a step's program wrote; ``None`` if there is none on this machine.
+        """Return the end of what a step's program wrote; ``None`` if nothing is kept.
 
         Args:
             key: The step's.
@@ -47,13 +47,13 @@ def log_routers(service: FlowService, logs: Logs) -> Sequence[APIRouter]:
         attempt: Annotated[int | None, Query(ge=1)] = None,
         size: Annotated[int, Query(alias="bytes", ge=1, le=_BYTES_MAX)] = _BYTES,
     ) -> LogBody:
-        """Return the end of what a step's program wrote, where it ran on this machine."""
+        """Return the end of what a step's program wrote, as far as it is kept."""
         if step not in {one.id for one in service.get(run).steps}:
             raise NotKnownError("the run has no such step", subject=printable(step))
         found = logs.log(f"{run}/{step}", attempt, size)
         if found is None:
             raise NotKnownError(
-                "no program of the step ran on this machine", subject=printable(step)
+                "nothing is kept that a program of the step wrote", subject=printable(step)
             )
         return LogBody(attempt=found.attempt, text=found.text)
 
