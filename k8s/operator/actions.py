@@ -68,12 +68,12 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Write into the ledger whose a dataset is."""
+    """Write into the ledger what is ours."""
 
     namespace: str
     name: str
-    reclaim: str | None
-    """What becomes of it when its object is gone; ``None``: it is not ours any more."""
+    line: str | None
+    """What it says of a dataset; ``None``: it is not ours any more."""
 
 
 Action = Apply | Create | Patch | Delete | Ask | Tell | Note

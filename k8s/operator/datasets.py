@@ -5,10 +5,16 @@ the version, then warm, then make the volume. What is declared is compared field
 changes the dataset by ``cachefs dataset set`` finds it changed back; whoever wants to keep it writes it into
 the object.
 
+What it is *of* the object says once: when ``url``, ``options``, ``include`` or ``exclude`` change, the origin is
+listed, and what it holds is current. After that a flow may publish versions from elsewhere and make one of them
+current; they stay until the object says something new, or holds the dataset at a version.
+
 Whose a dataset is says the operator's ledger (:mod:`.ledger`), not the coordinator, which knows nothing of
 Kubernetes. A dataset that was declared by somebody else, with another URL, is left alone.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -35,7 +41,7 @@ class Seen:
     at: float
     """Seconds since 1970."""
     ledger: str | None
-    """What the ledger says of it: a reclaim policy; ``None`` if it is not ours."""
+    """What the ledger says of it: :func:`ledger_line`, or the first word of that; ``None`` if it is not ours."""
     declared: Document | None = None
     """As the coordinator has it, like what else comes from there."""
     versions: tuple[Document, ...] = ()
@@ -56,8 +62,8 @@ def reconcile(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Action
     declared = seen.declared
     if declared is None or not _is_declared(spec, declared, seen):
         return _declaring(document, spec, seen)
-    if seen.ledger != spec.reclaim:
-        return (Note(spec.name.namespace, spec.name.name, spec.reclaim),)
+    if seen.ledger != ledger_line(spec):
+        return (Note(spec.name.namespace, spec.name.name, ledger_line(spec)),)
     trouble = None
     if spec.version is not None:
         chosen = _chosen(spec.version, seen.versions)
@@ -68,6 +74,8 @@ def reconcile(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Action
             return (Ask(method="PATCH", path=_path(spec), body={"current": spec.version}),)
     elif found_condition(document, "Synced").get("reason") == _PINNED:
         # It was held at a version, and is not any more: what the origin holds now counts.
+        if not _same_origin(spec, declared):
+            return (_declare(spec, None),)
         update = Ask(method="POST", path=f"{_path(spec)}/update", seconds=LISTING_SECONDS)
         return (update, *_shown(document, spec, seen, None))
     warm = _warm(document, spec, seen)
@@ -84,11 +92,11 @@ def _declaring(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Actio
     if declared is not None and seen.ledger is None and not _same_origin(spec, declared):
         message = f"the coordinator has a dataset {_full(spec)} of {declared['origin']['url']}"
         return _shown(document, spec, seen, _Trouble("DeclaredElsewhere", message))
-    if seen.ledger != spec.reclaim:
+    if seen.ledger is None:
         return (Note(spec.name.namespace, spec.name.name, spec.reclaim),)
     if declared is None:
         return (*_listing(document, seen), _declare(spec, None))
-    return (_declare(spec, _pinned(spec, declared, seen)),)
+    return (_declare(spec, declared["origin"] if _is_meant(spec, seen) else None),)
 
 
 def failed(document: Document, error: CacheFSError, *, at: float) -> tuple[Action, ...]:
@@ -121,7 +129,7 @@ def gone(namespace: str, name: str, seen: Seen) -> tuple[Action, ...]:
         return ()
     actions: list[Action] = list(volumes.forgotten(seen.volume))
     if seen.ledger is not None:
-        if seen.ledger == "Delete":
+        if seen.ledger.partition(" ")[0] == "Delete":
             actions.append(Ask(method="DELETE", path=_path_of(namespace, name)))
         actions.append(Note(namespace, name, None))
     return tuple(actions)
@@ -162,6 +170,16 @@ def body_of(spec: DatasetSpec) -> Document:
     }
 
 
+def ledger_line(spec: DatasetSpec) -> str:
+    """Return what the ledger says of a dataset that is declared: what becomes of it, and which files it means."""
+    return f"{spec.reclaim} {_means(spec)}"
+
+
+def _means(spec: DatasetSpec) -> str:
+    means = [spec.url.rstrip("/"), dict(spec.options), spec.include, spec.exclude]
+    return hashlib.sha256(json.dumps(means, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _declare(spec: DatasetSpec, origin: Document | None) -> Ask:
     body = body_of(spec) if origin is None else {**body_of(spec), "origin": origin}
     return Ask(method="PUT", path=_path(spec), body=body, seconds=LISTING_SECONDS)
@@ -174,15 +192,13 @@ def _same_origin(spec: DatasetSpec, declared: Document) -> bool:
     )
 
 
-def _pinned(spec: DatasetSpec, declared: Document, seen: Seen) -> Document | None:
-    """Return the origin that a dataset has taken from the version at which it is held, if it is."""
-    if spec.version is None or _chosen(spec.version, seen.versions) != declared["current"]:
-        return None
-    return dict(declared["origin"])
+def _is_meant(spec: DatasetSpec, seen: Seen) -> bool:
+    """Say whether the files that the object means have been declared, whatever others have made current since."""
+    return seen.ledger is not None and seen.ledger.partition(" ")[2] == _means(spec)
 
 
 def _is_declared(spec: DatasetSpec, declared: Document, seen: Seen) -> bool:
-    if not _same_origin(spec, declared) and _pinned(spec, declared, seen) is None:
+    if not _is_meant(spec, seen) and not _same_origin(spec, declared):
         return False
     wanted = body_of(spec)
     return all(

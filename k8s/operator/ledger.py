@@ -1,9 +1,10 @@
-"""The ledger: which of the coordinator's datasets are ours, and what becomes of each when its object is gone.
+"""The ledger: which of the coordinator's datasets are ours, and what we have said of each.
 
-It is one config map in the operator's own namespace, a line for each dataset: written before the dataset is
-declared, removed after it is undeclared. So a dataset whose object was deleted while no operator ran is
-found; one that a person declared is never touched. Without a ledger (somebody deleted it), datasets are
-left where they are, and noted again as their objects are looked at.
+It is one config map in the operator's own namespace, a line for each dataset: what becomes of it when its object is
+gone (``Delete`` or ``Retain``), and a digest of the files that its object meant when they were declared last. It is
+written before the dataset is declared, and removed after it is undeclared. So a dataset whose object was deleted
+while no operator ran is found; one that a person declared is never touched. Without a ledger (somebody deleted
+it), datasets are left where they are, and noted again as their objects are looked at.
 
 A namespace has no dot in its name, so a line's key says both names.
 """
@@ -29,16 +30,16 @@ class Ledger:
         self._namespace = namespace
 
     def read(self) -> Mapping[tuple[str, str], str]:
-        """Return what becomes of each dataset that is ours, by namespace and name.
+        """Return the line of each dataset that is ours, by namespace and name.
 
         Raises:
             CacheFSError: It cannot be read now.
         """
         document = self._cluster.get(CONFIG_MAPS, LEDGER, self._namespace)
         found = {}
-        for key, reclaim in ((document or {}).get("data") or {}).items():
+        for key, line in ((document or {}).get("data") or {}).items():
             namespace, _, name = key.partition(".")
-            found[namespace, name] = reclaim
+            found[namespace, name] = line
         return found
 
     def write(self, note: Note) -> None:
@@ -47,11 +48,11 @@ class Ledger:
         Raises:
             CacheFSError: It cannot be written now.
         """
-        data = {f"{note.namespace}.{note.name}": note.reclaim}
+        data = {f"{note.namespace}.{note.name}": note.line}
         try:
             self._cluster.patch(CONFIG_MAPS, LEDGER, self._namespace, {"data": data})
         except NotKnownError:
-            if note.reclaim is not None:
+            if note.line is not None:
                 self._cluster.create(self._document(data))
 
     def _document(self, data: Document) -> Document:

@@ -141,6 +141,23 @@ def test_a_person_who_changes_what_the_object_says_finds_it_changed_back():
     assert world.datasets[FULL]["replicas"] == 1
 
 
+def test_what_a_flow_has_made_current_stays_until_the_object_says_something_new():
+    world = start()
+    theirs = {"url": "s3://bucket/published", "options": {}}
+    published = {"id": "vp", "origin": theirs, "file_count": 3, "labels": ["v2"]}
+    world.versions[FULL].insert(0, published)
+    world.datasets[FULL] |= {"current": "vp", "origin": theirs}
+    settle(world)
+    assert (world.datasets[FULL]["current"], world.listings) == ("vp", 1)
+    change(world, replicas=2)
+    settle(world)
+    assert (world.datasets[FULL]["current"], world.datasets[FULL]["replicas"]) == ("vp", 2)
+    change(world, url="s3://bucket/newest")
+    settle(world)
+    assert world.datasets[FULL]["origin"]["url"] == "s3://bucket/newest"
+    assert world.datasets[FULL]["current"] != "vp"
+
+
 def test_a_version_is_held_and_let_go():
     world = start()
     first = world.datasets[FULL]["current"]
@@ -190,7 +207,7 @@ def test_a_dataset_that_a_person_declared_of_the_same_origin_is_taken_over():
     world = start()
     world.ledger.clear()
     settle(world)
-    assert world.ledger == {FULL: "Delete"}
+    assert world.ledger[FULL].startswith("Delete ")
     assert world.listings == 1
 
 
@@ -399,7 +416,7 @@ def test_whatever_was_said_and_broken_it_comes_to_rest_as_the_object_says(steps,
         declared = world.datasets[FULL]
         assert declared["origin"]["url"] == spec["url"]
         assert declared["include"] == spec["include"]
-        assert world.ledger == {FULL: spec["reclaimPolicy"]}
+        assert world.ledger[FULL].split()[0] == spec["reclaimPolicy"]
         has_volume = spec["volume"].get("enabled", True)
         assert (world.find("PersistentVolume", VOLUME) is not None) == has_volume
         assert not any(isinstance(one, Ask) for one in look(world, at=1e9, resident=200))

@@ -59,10 +59,10 @@ class World:
                     self.objects.pop((action.kind.kind, action.namespace, action.name), None)
                 case Note():
                     line = f"{action.namespace}/{action.name}"
-                    if action.reclaim is None:
+                    if action.line is None:
                         self.ledger.pop(line, None)
                     else:
-                        self.ledger[line] = action.reclaim
+                        self.ledger[line] = action.line
                 case Tell():
                     self.told.append(action)
                 case Ask():
