@@ -72,7 +72,7 @@ def _items(old: list[Document], new: list[Document], shape: Shape) -> list[Docum
         return [item for item in new if item != {"$patch": "replace"}]
     merged = list(old)
     for item in new:
-        if key not in item:
+        if not isinstance(item, dict) or key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
         places = [i for i, one in enumerate(merged) if one.get(key) == item[key]]
         if item.get("$patch") == "delete":

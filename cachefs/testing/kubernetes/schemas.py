@@ -61,6 +61,12 @@ def faults_by_schema(
     return [*found, *faults_by_rules(schema, new, old)]
 
 
+def type_faults(shape: Shape, value: Json, path: str) -> list[Cause]:
+    """Return where a document has values of types that its shape does not."""
+    found = _faults(shape, value, path)
+    return [cause for cause in found if cause.reason == "FieldValueTypeInvalid"]
+
+
 _BLOCKING: Final = frozenset(
     [
         "FieldValueNotSupported",

@@ -64,6 +64,9 @@ class Handler(LoopbackHandler):
             if refusal.retry_after_seconds:
                 more["Retry-After"] = str(refusal.retry_after_seconds)
             reply = Reply(refusal.code, refusal.status(), headers=more)
+        except Exception as error:  # noqa: BLE001 - a bug of this server is an answer, not silence
+            status = Refusal(500, "InternalError", f"{type(error).__name__}: {error}").status()
+            reply = Reply(500, status)
         if reply.lines is not None:
             self._stream(reply.lines)
         else:

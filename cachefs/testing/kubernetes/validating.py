@@ -9,8 +9,12 @@ from cachefs.testing.kubernetes.failures import Cause, Refusal, bad_request, inv
 from cachefs.testing.kubernetes.kindrules import faults_by_kind
 from cachefs.testing.kubernetes.kinds import DEFINITIONS, Resource
 from cachefs.testing.kubernetes.requests import Request
-from cachefs.testing.kubernetes.schemas import default_by_schema, faults_by_schema
-from cachefs.testing.kubernetes.shapes import Shape
+from cachefs.testing.kubernetes.schemas import (
+    default_by_schema,
+    faults_by_schema,
+    type_faults,
+)
+from cachefs.testing.kubernetes.shapes import Shape, metadata_shape
 from cachefs.testing.kubernetes.structural import definition_faults
 
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -20,6 +24,29 @@ _FREE_NAMES: Final = frozenset(["roles", "rolebindings", "clusterroles", "cluste
 """Whose names only need to fit into a path."""
 _SHORT_NAMES: Final = frozenset({"services", "namespaces"})
 """Whose names are single labels of the domain name system."""
+
+
+def check_types(request: Request, document: Document, *, whole: bool = False) -> None:
+    """Hold what was sent to the types of its fields: those of metadata, and of Kubernetes' own kinds.
+
+    Args:
+        request: Says of which kind it is.
+        document: What was sent, or what a patch has made.
+        whole: All of a custom object, too: who applies it must say what can be merged.
+
+    Raises:
+        Refusal: 400, the object cannot be decoded.
+    """
+    resource = request.resource
+    document.setdefault("metadata", {})
+    found = type_faults(metadata_shape(), document["metadata"], "metadata")
+    if whole or not resource.custom:
+        found += type_faults(resource.shape, document, "")
+    for cause in found:
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+            f"{resource.kind}: json: cannot unmarshal into {cause.field}: {cause.message}"
+        )
 
 
 def read(request: Request, document: Document, *, partial: bool = False) -> Document:
@@ -83,7 +110,10 @@ def pruned(document: Json, shape: Shape) -> Json:
             if shape.knows(name) and (value is not None or shape.field(name).keeps_null)
         }
     if isinstance(document, list):
-        return [pruned(item, shape.items) for item in document]
+        blank: Json = (
+            {} if shape.items.properties else "" if "string" in shape.items.types else None
+        )
+        return [pruned(blank if item is None else item, shape.items) for item in document]
     return document
 
 
@@ -118,30 +148,14 @@ def check(request: Request, old: Document | None, new: Document) -> None:
     if resource.custom:
         status_only = request.subresource == "status"
         causes += faults_by_schema(resource.shape.schema, new, old, status_only=status_only)
-    elif resource.stored == DEFINITIONS:
-        causes += definition_faults(new)
     elif not request.subresource:
         causes += _immutable_faults(resource, old, new)
-        causes = causes or _typed_faults(resource, new)
+        causes = causes or faults_by_schema(resource.shape.schema, new, None)
         causes = causes or list(faults_by_kind(new, resource))
+    if resource.stored == DEFINITIONS and not causes:
+        causes += definition_faults(new)
     if causes:
         raise invalid(resource.group, resource.kind, new["metadata"].get("name", ""), causes)
-
-
-def _typed_faults(resource: Resource, document: Document) -> list[Cause]:
-    """Return what is wrong with an object of Kubernetes' own by its schema.
-
-    Raises:
-        Refusal: 400, a value has a type that the kind's field cannot hold.
-    """
-    causes = faults_by_schema(resource.shape.schema, document, None)
-    for cause in causes:
-        if cause.reason == "FieldValueTypeInvalid":
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                f"{resource.kind}: json: cannot unmarshal into {cause.field}: {cause.message}"
-            )
-    return causes
 
 
 def _metadata_faults(document: Document, resource: Resource) -> Iterator[Cause]:

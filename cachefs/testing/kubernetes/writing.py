@@ -32,7 +32,7 @@ from cachefs.testing.kubernetes.patches import json_patch, merge_patch
 from cachefs.testing.kubernetes.requests import Reply, Request, is_true
 from cachefs.testing.kubernetes.store import StaleError, Store
 from cachefs.testing.kubernetes.strategies import Strategy
-from cachefs.testing.kubernetes.validating import check, read
+from cachefs.testing.kubernetes.validating import check, check_types, read
 
 _TRIES: Final = 5
 """How often a patch is tried when others write between; the API server's number."""
@@ -87,6 +87,7 @@ class Writer:
 
     def _create(self, request: Request, sent: Document, *, applied: bool = False) -> Document:
         sent = copy.deepcopy(sent)
+        check_types(request, sent, whole=applied)
         self.strategy.check_head(request, sent)
         document = self.strategy.received(request, read(request, sent))
         request = request.named(document["metadata"].get("name", ""))
@@ -183,6 +184,7 @@ class Writer:
                 "FieldValueRequired", "Required value: is required for apply patch", "fieldManager"
             )
             raise invalid("meta.k8s.io", "PatchOptions", "", [cause])
+        check_types(request, sent, whole=True)
         if meta(sent).get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         force = is_true(request.query.get("force", "false"))
@@ -234,6 +236,7 @@ class Writer:
         resource = request.resource
         old = shown(stored, resource)
         sent = changer(copy.deepcopy(old))
+        check_types(request, sent)
         owners = meta(sent).get("managedFields")
         self.strategy.check_head(request, sent)
         new = self.strategy.updated(request, old, read(request, sent))
