@@ -8,10 +8,13 @@ from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds.flows import FlowSpec, parse
 from cachefs.k8s.names import FLOWS
 from cachefs.k8s.operator import flows
+from cachefs.k8s.operator.actions import Action, Ask
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
+_KNOWN_SECONDS = 1.0
+"""A thousand flows are looked at at once when an operator begins: they do not ask for one list each."""
 AGAIN_SECONDS = 30.0
 """How often a flow is looked at: its last run is shown so late at most."""
 
@@ -28,13 +31,14 @@ class FlowKeeper:
         self._cluster = cluster
         self._api = api
         self._carrier = carrier
+        self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
 
     def keep(self, namespace: str, name: str) -> float | None:
         """Look at a flow, and do what is missing."""
         document = self._cluster.get(FLOWS, name, namespace)
         registered = self._registered().get(f"{namespace}/{name}")
         if document is None or document["metadata"].get("deletionTimestamp"):
-            self._carrier.carry_out(flows.gone(namespace, name, registered))
+            self._carry_out(flows.gone(namespace, name, registered))
             return None
         problem: CacheFSError | None = None
         try:
@@ -52,10 +56,10 @@ class FlowKeeper:
             problem=problem,
         )
         try:
-            self._carrier.carry_out(flows.reconcile(document, spec, seen))
+            self._carry_out(flows.reconcile(document, spec, seen))
         except ConfigError as error:  # what triggers say is only seen when they are registered
             seen = replace(seen, problem=error)
-            self._carrier.carry_out(flows.reconcile(document, spec, seen))
+            self._carry_out(flows.reconcile(document, spec, seen))
         if problem is not None and not isinstance(problem, ConfigError):
             raise problem
         return AGAIN_SECONDS
@@ -72,8 +76,21 @@ class FlowKeeper:
                 found.add((namespace, name))
         return tuple(sorted(found))
 
+    def _carry_out(self, actions: tuple[Action, ...]) -> None:
+        try:
+            self._carrier.carry_out(actions)
+        finally:
+            if any(isinstance(one, Ask) for one in actions):
+                self._known = (float("-inf"), {})
+
     def _registered(self) -> dict[str, Any]:  # Any: the coordinator's JSON
-        return {one["flow"]: one for one in self._api.get("/v1/flows")["flows"]}
+        """Return what is registered, as it was a moment ago: what is done again for that is done once."""
+        now = self._runtime.monotonic()
+        known_at, known = self._known
+        if now - known_at >= _KNOWN_SECONDS:
+            known = {one["flow"]: one for one in self._api.get("/v1/flows")["flows"]}
+            self._known = now, known
+        return known
 
     def _last_run(self, flow: str) -> str:
         found = self._api.get(f"/v1/runs?flow={flow}&limit=1")["runs"]
