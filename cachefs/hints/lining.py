@@ -80,8 +80,8 @@ class Ground:
     own: Sequence[Own]
     links: Links
     reservations: Reservations
-    """Of nobody, if none are kept."""
     keeps: bool
+    """Whether places may be kept, within a change of the reservations."""
     now: float
 
 
@@ -285,9 +285,13 @@ class _Group:
         kind = _kind(asked.question)
         if kind not in self._ready:
             ready = self._ready_at(at, None)
+            loaded: dict[tuple[int, ...], Column] = {}
             for place, own in enumerate(self.own):
-                if self._loaded(asked, own):
-                    ready[place] = self._ready_at(at, place)[place]
+                key = self._loaded(asked, own)
+                if key and key not in loaded:
+                    loaded[key] = self._ready_at(at, place)
+                if key:
+                    ready[place] = loaded[key][place]
             self._ready[kind] = ready
         return self._ready[kind]
 
