@@ -110,10 +110,7 @@ def pruned(document: Json, shape: Shape) -> Json:
             if shape.knows(name) and (value is not None or shape.field(name).keeps_null)
         }
     if isinstance(document, list):
-        blank: Json = (
-            {} if shape.items.properties else "" if "string" in shape.items.types else None
-        )
-        return [pruned(blank if item is None else item, shape.items) for item in document]
+        return [pruned(_blank(shape) if item is None else item, shape.items) for item in document]
     return document
 
 
@@ -135,6 +132,14 @@ def _inner_without_empty(value: Json, shape: Shape) -> Json:
     if isinstance(value, list):
         return [_inner_without_empty(item, shape.items) for item in value]
     return value
+
+
+def _blank(shape: Shape) -> Json:
+    """Return what a null in a list is read as: in Kubernetes' own kinds, nothing said."""
+    types = shape.items.types
+    if "null" not in types:
+        return None
+    return {} if "object" in types else "" if "string" in types else None
 
 
 def check(request: Request, old: Document | None, new: Document) -> None:
