@@ -99,7 +99,7 @@ def uninstall(
     force: Annotated[
         bool, typer.Option("--force", help="Even if pods have volumes of datasets.")
     ] = False,
-    wait: Wait = "2m",
+    wait: Wait = "4m",  # the driver and the mounts take up to two and a half to let go of each other
 ) -> None:
     """Remove what `cachefs k8s install` made; what holds data stays.
 
