@@ -167,9 +167,24 @@ def test_pods_with_volumes_of_ours_hold_up_whoever_does_not_insist(site):
     site.run(*INSTALL)
     _pod(site, "inline", {"csi": {"driver": "cachefs.io"}})
     _pod(site, "other", {"csi": {"driver": "example.com"}})
-    with pytest.raises(ConflictError, match="1 pods have volumes") as raised:
+    site.cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "cachefs-default-llama"},
+            "spec": {
+                "accessModes": ["ReadOnlyMany"],
+                "capacity": {"storage": "1Gi"},
+                "csi": {"driver": "cachefs.io", "volumeHandle": "llama"},
+                "claimRef": {"namespace": "default", "name": "llama"},
+            },
+        }
+    )
+    _pod(site, "claimed", {"persistentVolumeClaim": {"claimName": "llama"}})
+    _pod(site, "elsewhere", {"persistentVolumeClaim": {"claimName": "others"}})
+    with pytest.raises(ConflictError, match="2 pods have volumes") as raised:
         site.run("uninstall", "--wait", "0")
-    assert raised.value.subject == "default/inline"
+    assert raised.value.subject == "default/claimed, default/inline"
     assert site.cluster.get(kinds.DAEMON_SETS, "cachefs-csi", "cachefs-node")
     site.run("uninstall", "--wait", "0", "--force")
     assert not site.cluster.get(kinds.DAEMON_SETS, "cachefs-csi", "cachefs-node")
