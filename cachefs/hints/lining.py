@@ -156,7 +156,7 @@ class Liner:
         left = list(range(len(group.asked)))
         while left:
             some = left[:WINDOW]
-            chosen = group.chosen(some)
+            chosen = group.chosen(some, seconds)
             promises = line_up(
                 [
                     InLine(
@@ -295,12 +295,14 @@ class _Group:
             self._ready[kind] = ready
         return self._ready[kind]
 
-    def chosen(self, some: Sequence[int]) -> NDArray[np.intp]:
-        """Return the places that matter to some of the jobs."""
+    def chosen(self, some: Sequence[int], seconds: Column) -> NDArray[np.intp]:
+        """Return the places that matter to some of the jobs, of those that are still to be had."""
         kinds = {_kind(self.asked[at].question): at for at in some}
         if self.ground.own:
             return np.arange(len(self.places.rows))
-        return useful([self.ready(at) for at in kinds.values()], self.places, jobs=len(self.asked))
+        left = Places(rows=self.places.rows, seconds=seconds)
+        ready = [np.where(seconds < NEVER, self.ready(at), NEVER) for at in kinds.values()]
+        return useful(ready, left, jobs=len(some))
 
     def keeping(self, some: Sequence[int], chosen: NDArray[np.intp]) -> Keeping | None:
         """Return how places are kept for those of some jobs who ask for that."""
