@@ -39,7 +39,6 @@ from cachefs.coordinator.maps import ResidencyMaps
 from cachefs.coordinator.members import Members
 from cachefs.coordinator.pools import Pools
 from cachefs.coordinator.residency import Residency
-from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import members as member_rows
 from cachefs.coordinator.store.engine import Store
@@ -62,6 +61,7 @@ from cachefs.errors import (
 )
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Sample, by_label
+from cachefs.transport.rounds import Rounds
 from cachefs.wire.digests import digest_size
 
 _LOG = logging.getLogger("cachefs.coordinator")

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter
 
 from cachefs.coordinator.duties import Duty, Surroundings
-from cachefs.coordinator.rounds import Rounds
 from cachefs.hints.actions import Prefetches
 from cachefs.hints.consumers import routers as consumer_routers
 from cachefs.hints.consumers.tokens import scheduler_door
@@ -26,6 +25,7 @@ from cachefs.hints.watching import Watchers
 from cachefs.hints.wishing import Wishes
 from cachefs.telemetry.metrics import Sample
 from cachefs.transport.control import ControlServer
+from cachefs.transport.rounds import Rounds
 
 _LOG = logging.getLogger("cachefs.hints")
 

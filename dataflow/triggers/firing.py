@@ -13,7 +13,6 @@ from pathlib import Path
 
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.events import Events
-from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.cron import Cron
 from cachefs.core.cron import parse as parse_cron
@@ -28,6 +27,7 @@ from cachefs.dataflow.triggers.registering import Register, digest_of
 from cachefs.dataflow.triggers.store import Registered, TriggerRow
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.ports import Closing, Runtime
+from cachefs.transport.rounds import Rounds
 
 _LOG = logging.getLogger("cachefs.flows")
 

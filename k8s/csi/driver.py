@@ -14,7 +14,6 @@ from pathlib import Path
 
 import grpc
 
-from cachefs.coordinator.rounds import Rounds
 from cachefs.errors import ClusterError
 from cachefs.fuse.keeping.shelf import Shelf
 from cachefs.k8s.csi.asking import HttpVersions, Objects, SharedDatasets
@@ -32,6 +31,7 @@ from cachefs.k8s.csi.statistics import samples
 from cachefs.ports import Runtime
 from cachefs.telemetry.metrics import Metrics
 from cachefs.transport.api import Api
+from cachefs.transport.rounds import Rounds
 
 LOOK_SECONDS = 1.0
 SUCCESSORS_SECONDS = 0.5

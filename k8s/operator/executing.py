@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from cachefs.coordinator.rounds import Rounds
 from cachefs.errors import (
     CacheFSError,
     ConfigError,
@@ -30,6 +29,7 @@ from cachefs.k8s.operator.actions import Document
 from cachefs.k8s.operator.jobs import Program, Verdict
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.api import Api
+from cachefs.transport.rounds import Rounds
 
 LOOK_SECONDS = 1.0
 SWEEP_SECONDS = 60.0

@@ -22,7 +22,6 @@ from cachefs.coordinator.elastic.routes import Outlook, policy_routes
 from cachefs.coordinator.elastic.scaling import UNUSED_SECONDS, History, Verdict, judge
 from cachefs.coordinator.leading import Leadership
 from cachefs.coordinator.pools import PoolStanding
-from cachefs.coordinator.rounds import Rounds
 from cachefs.coordinator.store import counters
 from cachefs.coordinator.store import jobs as job_rows
 from cachefs.coordinator.store import members as member_rows
@@ -33,6 +32,7 @@ from cachefs.core.names import WorkerId
 from cachefs.errors import CacheFSError
 from cachefs.ports import Task
 from cachefs.telemetry.metrics import Sample
+from cachefs.transport.rounds import Rounds
 
 _LOG = logging.getLogger("cachefs.coordinator")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from cachefs.errors import CacheFSError
 from cachefs.ports import Runtime, Task
 
-_LOG = logging.getLogger("cachefs.coordinator")
+_LOG = logging.getLogger("cachefs.rounds")
 
 
 class Rounds:

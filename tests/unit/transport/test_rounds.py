@@ -2,9 +2,9 @@
 
 import logging
 
-from cachefs.coordinator.rounds import Rounds
 from cachefs.errors import CoordinatorUnavailableError
 from cachefs.testing.simulation.world.runtime import SimRuntime
+from cachefs.transport.rounds import Rounds
 
 
 def test_a_look_that_fails_or_meets_a_bug_is_logged_and_the_next_one_comes(caplog):
