@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cachefs.config.secrets import Secret
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
+from cachefs.k8s.manifests.workers import of_installation, set_documents
 from cachefs.k8s.starting import give, prepare
 from cachefs.sdk import open_dataset
 from cachefs.transport.api import Api
@@ -23,18 +25,26 @@ from tests.integration.systems import wait_for
 
 TOKEN = "dummy-token-of-a-test"
 WANTED = Installation(image="example/cachefs:1", disk_bytes=GIB, plain=True)
+WHOLE = replace(WANTED, plain=False, trusted="default")
 
 
 class Pods:
     """Folders as pods see them, and what runs there."""
 
-    def __init__(self, folder, stack):
+    def __init__(self, folder, stack, wanted=WANTED):
         self.folder = folder
         self._stack = stack
+        (workers,) = of_installation(wanted)
+        made = [*documents(wanted), *set_documents(workers, wanted)]
         self._configs = {
             each["metadata"]["name"].removeprefix("cachefs-"): each["data"]
-            for each in documents(WANTED)
-            if each["kind"] == "ConfigMap"
+            for each in made
+            if each["kind"] == "ConfigMap" and "data" in each
+        }
+        self._told = {
+            each["metadata"]["name"].removeprefix("cachefs-"): _values(each)
+            for each in made
+            if each["kind"] in ("Deployment", "StatefulSet")
         }
 
     def root(self, component, name, changes):
@@ -48,6 +58,9 @@ class Pods:
             own["state_folder"] = f"{root}{own['state_folder']}"
             for tier in own["tiers"]:
                 tier["folder"] = f"{root}{tier['folder']}"
+            if "socket_folder" in own:
+                own["socket_folder"] = f"{root}{own['socket_folder']}"
+                Path(own["socket_folder"]).mkdir(parents=True)
         else:
             own["store_url"] = own["store_url"].replace("sqlite:///", f"sqlite:///{root}")
         own.update(changes)
@@ -59,10 +72,17 @@ class Pods:
         """Start a pod's process; return its addresses."""
         root = self.root(component, name, changes)
         told = {"POD_NAME": name, "POD_IP": "127.0.0.1", "NODE_NAME": f"node-of-{name}"}
+        told |= {"POD_NAMESPACE": "cachefs", **self._told[component]}
         command, environment = prepare(component, {**os.environ, **told}, root)
         process = Process(command, log=root / "log", environment=environment)
         self._stack.callback(process.stop)
         return process.addresses
+
+
+def _values(workload):
+    """Return what the manifests say in a container's environment."""
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
 
 
 @pytest.mark.slow
@@ -71,7 +91,7 @@ def test_a_coordinator_and_workers_start_as_pods_and_serve(tmp_path):
     origin.mkdir()
     (origin / "weights.bin").write_bytes(os.urandom(3_000_000))
     with ExitStack() as stack:
-        pods = Pods(tmp_path / "pods", stack)
+        pods = Pods(tmp_path / "pods", stack, WHOLE)
         ports = {"http_port": free_port(), "control_port": free_port()}
         reading = {"origin": {"file_roots": [str(origin)]}}
         coordinator = pods.start("coordinator", "cachefs-coordinator-0", **ports, **reading)
