@@ -15,7 +15,7 @@ from cachefs.k8s.kinds import (
     SERVICES,
     STATEFUL_SETS,
 )
-from cachefs.k8s.manifests.workers import pool_name
+from cachefs.k8s.manifests.workers import pool_name, set_name
 from cachefs.k8s.names import CACHE_POOLS, POOL
 from cachefs.k8s.operator import pools
 from cachefs.k8s.operator.actions import Action, Document
@@ -111,7 +111,7 @@ class PoolKeeper:
         for kind in _MADE:
             for one in self._cluster.find(kind, spec.namespace, labels={POOL: spec.name}):
                 found[kind.kind, one["metadata"]["name"]] = one
-        names = [pool_name(spec.name), *(f"{pool_name(spec.name)}-{z}" for z in spec.zones)]
+        names = [pool_name(spec.name), *(set_name(spec.name, zone) for zone in spec.zones)]
         for name in names:
             for kind in (STATEFUL_SETS, SERVICES):
                 # Two pools may come to the same name, if one is called as a zone of the other.
