@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachefs.config.schema import GIB
-from cachefs.core.tenants import Tenants
 from cachefs.errors import ConfigError
 from cachefs.k8s.names import NODE_NAMESPACE, SYSTEM_NAMESPACE
 
@@ -85,7 +84,6 @@ class Installation:
             raise ConfigError("not an image's name", subject=self.image)
         if not _FOLDER.fullmatch(self.kubelet_folder):
             raise ConfigError("not a folder's absolute path", subject=self.kubelet_folder)
-        Tenants((), self.sources.split(","))
         if self.workers < 0:
             raise ConfigError("workers are counted from 0")
         if self.disk_bytes < GIB:
