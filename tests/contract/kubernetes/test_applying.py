@@ -68,6 +68,14 @@ def test_an_update_takes_over_what_it_changes_without_conflict(api):
     assert refused.causes[0]["message"] == 'conflict with "editor" using v1'
 
 
+def test_an_update_owns_the_object_that_it_adds_and_what_is_in_it(api):
+    """ "Operations": a map that was not there before is the updater's, beside its keys."""
+    api.apply(f"{MAPS}/a", config_map("a", x="1"))
+    labelled = api.merge(f"{MAPS}/a", {"metadata": {"labels": {"a": "b"}}}, fieldManager="editor")
+    fields = owners(labelled)["editor", "Update"]
+    assert fields == {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}
+
+
 def test_a_removed_field_belongs_to_nobody(api):
     """ "Operations": what an update removes leaves every manager's set."""
     api.apply(f"{MAPS}/a", config_map("a", x="1", y="2"))

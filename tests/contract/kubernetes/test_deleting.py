@@ -110,7 +110,9 @@ def test_orphans_stay_and_forget_their_owner(server, api):
     api.delete(f"{MAPS}/owner", {"propagationPolicy": "Orphan"})
     server.settle()
     assert api.get(f"{MAPS}/owner").code == 404
-    assert not api.get(f"{MAPS}/child")["metadata"].get("ownerReferences")
+    child = api.get(f"{MAPS}/child")
+    assert child.code == 200
+    assert not child["metadata"].get("ownerReferences")
 
 
 def test_a_paused_collector_leaves_everything(server, api):

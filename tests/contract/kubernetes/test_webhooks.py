@@ -9,7 +9,7 @@ import pytest
 
 from cachefs.testing.kubernetes.certificates import Authority
 from cachefs.testing.loopback import LoopbackHandler, LoopbackServer
-from tests.contract.kubernetes.clients import MAPS, PODS, config_map
+from tests.contract.kubernetes.clients import MAPS, PODS, config_map, thing
 from tests.contract.kubernetes.test_reading import pod
 
 GROUP = "admissionregistration.k8s.io/v1"
@@ -224,6 +224,28 @@ def test_what_a_webhook_makes_is_held_to_the_kinds_rules(api, hooked):
     """Validation comes after mutation."""
     with hooked(lambda _: patch(add("/metadata/labels", {"bad": "-"}))):
         assert api.post(MAPS, config_map("a")).code == 422
+
+
+def test_what_a_webhook_takes_away_gets_its_default_back(api, hooked, things):
+    """Defaults of a definition are filled in again after mutation."""
+    rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["things"]}
+    with hooked(lambda _: patch({"op": "remove", "path": "/spec/color"}), rules=[rule]):
+        assert api.post(things, thing("a", color="blue"))["spec"] == {"color": "red"}
+
+
+def test_a_patch_is_tried_again_when_others_write_meanwhile(api, hooked):
+    """A patch without a version never conflicts: it is made again of what is there then."""
+    api.post(MAPS, config_map("a", x="1"))
+    others = ["y"]
+
+    def decide(_):
+        if others:
+            api.merge(f"{MAPS}/a", {"data": {others.pop(): "2"}})
+        return {}
+
+    with hooked(decide):
+        patched = api.merge(f"{MAPS}/a", {"data": {"x": "3"}})
+    assert (patched.code, patched["data"]) == (200, {"x": "3", "y": "2"})
 
 
 def test_a_patch_that_does_not_fit_counts_as_a_failure(api, hooked):
