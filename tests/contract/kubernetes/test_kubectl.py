@@ -94,6 +94,7 @@ def test_get_shows_the_columns_of_a_definition(kubectl, api, scalable):
     assert kubectl("get", "things", "-o", "name") == "thing.example.com/a\n"
 
 
+@pytest.mark.slow
 def test_get_watches(kubectl, api):
     api.post(MAPS, config_map("a"))
     shown = kubectl("get", "configmaps", "-w", "--request-timeout=1s", "-o", "name")

@@ -166,6 +166,7 @@ def test_a_watch_from_a_version_brings_each_change_once_and_in_order(api):
     assert events[2]["object"]["data"] == {"x": "2"}
 
 
+@pytest.mark.slow
 def test_a_watch_brings_what_happens_while_it_lasts(api):
     """ "Efficient detection of changes": the stream stays open."""
     version = api.get(MAPS).version
