@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from cachefs.errors import ConflictError, NotKnownError
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.operator.actions import Action, Apply, Ask, Create, Delete, Note, Patch, Tell
-from cachefs.k8s.operator.ledger import Ledger
+from cachefs.k8s.operator.datasets.ledger import Ledger
 from cachefs.transport.api import Api
 
 

@@ -17,20 +17,20 @@ from cachefs.k8s.cluster import Cluster, open_cluster
 from cachefs.k8s.installation import Installation, installed
 from cachefs.k8s.kinds import PODS
 from cachefs.k8s.observing.token import MetricsToken
-from cachefs.k8s.operator.admitting import CheckKeeper, served_version
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.datasetkeeper import DatasetKeeper
+from cachefs.k8s.operator.datasets.keeper import DatasetKeeper
+from cachefs.k8s.operator.datasets.ledger import Ledger
 from cachefs.k8s.operator.desk import Desk
-from cachefs.k8s.operator.executing import Executor
-from cachefs.k8s.operator.flowkeeper import FlowKeeper
-from cachefs.k8s.operator.following import Follower
-from cachefs.k8s.operator.gates import GateKeeper
+from cachefs.k8s.operator.flows.flowkeeper import FlowKeeper
+from cachefs.k8s.operator.flows.runkeeper import RunKeeper
 from cachefs.k8s.operator.keepers import Keeper
 from cachefs.k8s.operator.leading import Leading, Times
-from cachefs.k8s.operator.ledger import Ledger
-from cachefs.k8s.operator.poolkeeper import PoolKeeper
-from cachefs.k8s.operator.prefetching import PrefetchKeeper
-from cachefs.k8s.operator.runkeeper import RunKeeper
+from cachefs.k8s.operator.pods.admitting import CheckKeeper, served_version
+from cachefs.k8s.operator.pods.following import Follower
+from cachefs.k8s.operator.pods.gates import GateKeeper
+from cachefs.k8s.operator.pods.prefetching import PrefetchKeeper
+from cachefs.k8s.operator.pools.keeper import PoolKeeper
+from cachefs.k8s.operator.programs.executing import Executor
 from cachefs.k8s.operator.serving import Answers, samples
 from cachefs.k8s.operator.shell import Shell
 from cachefs.k8s.operator.tending import Tended, TendingKeeper

@@ -18,7 +18,7 @@ from cachefs.dataflow.steps.programs.rooms import look
 from cachefs.dataflow.steps.rollouts.local import LocalTargets
 from cachefs.dataflow.steps.rollouts.targets import NoCluster, Towards
 from cachefs.errors import ConflictError
-from cachefs.k8s.operator.rollouts import Shape, report
+from cachefs.k8s.operator.programs.rollouts import Shape, report
 from tests.integration.flows.places import places_in, until
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps
 from tests.unit.k8s.operator.targets import Model, merge, status

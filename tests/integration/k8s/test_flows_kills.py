@@ -13,8 +13,8 @@ from cachefs.dataflow.serving.handing import HandedBody, ProgramBody
 from cachefs.dataflow.steps.programs.running import Wanted
 from cachefs.errors import ConflictError
 from cachefs.k8s.kinds import JOBS
-from cachefs.k8s.operator.executing import Executor
-from cachefs.k8s.operator.jobs import CONTAINER
+from cachefs.k8s.operator.programs.executing import Executor
+from cachefs.k8s.operator.programs.jobs import CONTAINER
 from tests.integration.flows.executors import add_run
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps
 

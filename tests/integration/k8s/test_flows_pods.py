@@ -13,9 +13,9 @@ from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
 from cachefs.k8s.kinds import EVENTS, PODS
 from cachefs.k8s.names import DATASETS, PREFETCH, PREFETCHED, Kind
-from cachefs.k8s.operator.admitting import VERSIONS, CheckKeeper, served_version
-from cachefs.k8s.operator.gates import GateKeeper
-from cachefs.k8s.operator.prefetching import PrefetchKeeper
+from cachefs.k8s.operator.pods.admitting import VERSIONS, CheckKeeper, served_version
+from cachefs.k8s.operator.pods.gates import GateKeeper
+from cachefs.k8s.operator.pods.prefetching import PrefetchKeeper
 from cachefs.testing.kubernetes import ApiServer
 from tests.integration.systems import RUNTIME
 from tests.unit.hints.consumers.schedulers import scheduler

@@ -9,7 +9,7 @@ from cachefs.k8s import crds
 from cachefs.k8s.kinds import EVENTS, LEASES, NAMESPACES, VOLUME_CLAIMS, VOLUMES
 from cachefs.k8s.manifests import permissions
 from cachefs.k8s.names import DATASETS
-from cachefs.k8s.operator.volumes import volume_name
+from cachefs.k8s.operator.datasets.volumes import volume_name
 from cachefs.testing.kubernetes import ApiServer
 from cachefs.testing.kubernetes.faults import Fault
 from tests.integration.k8s.operators import (

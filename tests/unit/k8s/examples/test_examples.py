@@ -19,7 +19,7 @@ from cachefs.k8s.crds import datasets, flows, pools, runs
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
 from cachefs.k8s.names import API_VERSION, DRIVER, INJECT, PREFETCH, QUEUE
-from cachefs.k8s.operator import prefetching
+from cachefs.k8s.operator.pods import prefetching
 from cachefs.k8s.webhook.containers import Injection
 from cachefs.k8s.webhook.drafting import Draft
 from cachefs.k8s.webhook.injecting import Injecting

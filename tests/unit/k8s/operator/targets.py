@@ -3,7 +3,7 @@
 import copy
 import itertools
 
-from cachefs.k8s.operator import rollouts
+from cachefs.k8s.operator.programs import rollouts
 
 MARK = "cachefs.io/version"
 

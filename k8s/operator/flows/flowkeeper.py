@@ -7,9 +7,9 @@ from cachefs.errors import CacheFSError, ConfigError
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds.flows import FlowSpec, parse
 from cachefs.k8s.names import FLOWS
-from cachefs.k8s.operator import flows
 from cachefs.k8s.operator.actions import Action, Ask
 from cachefs.k8s.operator.carrying import Carrier
+from cachefs.k8s.operator.flows import flows
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 

@@ -1,6 +1,7 @@
 """Looking at pools on an API server of the tests: what belongs to whom."""
 
 import pytest
+from tests.unit.k8s.operator.pools.test_pools import a_pool
 
 from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
@@ -8,11 +9,10 @@ from cachefs.k8s.installation import Installation
 from cachefs.k8s.kinds import CONFIG_MAPS, SERVICES, STATEFUL_SETS
 from cachefs.k8s.names import CACHE_POOLS
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.ledger import Ledger
-from cachefs.k8s.operator.poolkeeper import AGAIN_SECONDS, PoolKeeper
+from cachefs.k8s.operator.datasets.ledger import Ledger
+from cachefs.k8s.operator.pools.keeper import AGAIN_SECONDS, PoolKeeper
 from cachefs.testing.kubernetes import ApiServer
 from cachefs.transport.runtime import ThreadRuntime
-from tests.unit.k8s.operator.test_pools import a_pool
 from tests.unit.k8s.operator.worlds import World
 
 TIERS = [{"medium": "disk", "size": "10Gi"}]

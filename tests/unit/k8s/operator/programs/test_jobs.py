@@ -6,8 +6,8 @@ import kubernetes_validate
 import pytest
 
 from cachefs.errors import ConfigError
-from cachefs.k8s.operator import jobs
-from cachefs.k8s.operator.jobs import Program, judge
+from cachefs.k8s.operator.programs import jobs
+from cachefs.k8s.operator.programs.jobs import Program, judge
 
 WANTED = {
     "command": ["train", "--home=$(HOME)", "x"],

@@ -17,9 +17,9 @@ from cachefs.k8s.kinds import (
 )
 from cachefs.k8s.manifests.workers import pool_name, set_name
 from cachefs.k8s.names import CACHE_POOLS, POOL
-from cachefs.k8s.operator import pools
 from cachefs.k8s.operator.actions import Action, Document
 from cachefs.k8s.operator.carrying import Carrier
+from cachefs.k8s.operator.pools import pools
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 

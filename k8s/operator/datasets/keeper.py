@@ -9,11 +9,11 @@ from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds.datasets import DatasetSpec, parse
 from cachefs.k8s.kinds import VOLUME_CLAIMS, VOLUMES
 from cachefs.k8s.names import DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
-from cachefs.k8s.operator import datasets
 from cachefs.k8s.operator.actions import Action, Document, includes
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.ledger import Ledger
-from cachefs.k8s.operator.volumes import labels_of, volume_name
+from cachefs.k8s.operator.datasets import datasets
+from cachefs.k8s.operator.datasets.ledger import Ledger
+from cachefs.k8s.operator.datasets.volumes import labels_of, volume_name
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 

@@ -22,8 +22,8 @@ from cachefs.config.units import format_size
 from cachefs.core.jobs import ACTIVE
 from cachefs.errors import CacheFSError, CoordinatorUnavailableError, OriginError
 from cachefs.k8s.crds.datasets import DatasetSpec
-from cachefs.k8s.operator import volumes
 from cachefs.k8s.operator.actions import Action, Ask, Document, Note
+from cachefs.k8s.operator.datasets import volumes
 from cachefs.k8s.operator.standing import Condition, conditions, found_condition, reason_of, show
 
 LISTING_SECONDS = 600.0

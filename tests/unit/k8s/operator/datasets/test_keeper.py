@@ -9,9 +9,9 @@ from cachefs.k8s.kinds import CONFIG_MAPS, VOLUME_CLAIMS, VOLUMES
 from cachefs.k8s.names import DATASETS
 from cachefs.k8s.operator.actions import Note
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.datasetkeeper import AGAIN_SECONDS, DatasetKeeper
-from cachefs.k8s.operator.ledger import LEDGER, Ledger
-from cachefs.k8s.operator.volumes import volume_name
+from cachefs.k8s.operator.datasets.keeper import AGAIN_SECONDS, DatasetKeeper
+from cachefs.k8s.operator.datasets.ledger import LEDGER, Ledger
+from cachefs.k8s.operator.datasets.volumes import volume_name
 from cachefs.testing.kubernetes import ApiServer
 from cachefs.transport.runtime import ThreadRuntime
 from tests.unit.k8s.operator.worlds import World

@@ -6,8 +6,8 @@ from cachefs.dataflow.spec.reading import read_flow
 from cachefs.errors import CapacityError, ConfigError, ConflictError, CoordinatorUnavailableError
 from cachefs.k8s.crds.flows import parse
 from cachefs.k8s.crds.runs import parse as parse_run
-from cachefs.k8s.operator import flows, runs
 from cachefs.k8s.operator.actions import Ask, Patch, Tell
+from cachefs.k8s.operator.flows import flows, runs
 
 NOW = 1_767_225_600.0
 STEP = {"id": "a", "kind": "prefetch", "with": {"dataset": "llama"}}

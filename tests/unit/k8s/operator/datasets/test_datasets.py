@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from cachefs.errors import CoordinatorUnavailableError, OriginDeniedError
 from cachefs.k8s.crds.datasets import parse
-from cachefs.k8s.operator import datasets
 from cachefs.k8s.operator.actions import Ask
-from cachefs.k8s.operator.volumes import volume_name
+from cachefs.k8s.operator.datasets import datasets
+from cachefs.k8s.operator.datasets.volumes import volume_name
 from tests.unit.k8s.operator.worlds import World
 
 FULL = "team/llama"

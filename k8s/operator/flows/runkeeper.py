@@ -15,10 +15,10 @@ from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds import flows as flow_objects
 from cachefs.k8s.crds.runs import FlowRunSpec, parse
 from cachefs.k8s.names import FLOW_RUNS, FLOWS
-from cachefs.k8s.operator import runs
 from cachefs.k8s.operator.actions import Ask, Document
 from cachefs.k8s.operator.carrying import Carrier
-from cachefs.k8s.operator.flows import FILE, text_of
+from cachefs.k8s.operator.flows import runs
+from cachefs.k8s.operator.flows.flows import FILE, text_of
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from cachefs.errors import CoordinatorUnavailableError
 from cachefs.k8s.crds.pools import parse
 from cachefs.k8s.installation import Installation
-from cachefs.k8s.operator import pools
 from cachefs.k8s.operator.actions import Apply
+from cachefs.k8s.operator.pools import pools
 from cachefs.k8s.operator.quantities import says
 from tests.unit.k8s.operator.worlds import World
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachefs.k8s.operator import rollouts
-from cachefs.k8s.operator.rollouts import Shape
+from cachefs.k8s.operator.programs import rollouts
+from cachefs.k8s.operator.programs.rollouts import Shape
 from tests.unit.k8s.operator.targets import Model, image, mark, status
 
 

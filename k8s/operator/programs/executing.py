@@ -24,9 +24,9 @@ from cachefs.errors import (
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.kinds import JOBS, PODS, REPLICA_SETS
 from cachefs.k8s.names import MANAGED_BY, OPERATOR, PROGRAM, Kind
-from cachefs.k8s.operator import jobs, rollouts
 from cachefs.k8s.operator.actions import Document
-from cachefs.k8s.operator.jobs import Program, Verdict
+from cachefs.k8s.operator.programs import jobs, rollouts
+from cachefs.k8s.operator.programs.jobs import Program, Verdict
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.api import Api
 from cachefs.transport.rounds import Rounds
