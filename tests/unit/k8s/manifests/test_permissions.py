@@ -149,7 +149,7 @@ def test_what_the_operator_names_is_granted_and_what_is_granted_is_named():
     """Verbs are held by the operator's own tests, on an API server that knows these rules."""
     folder = Path(cachefs.__file__).parent / "k8s"
     files = [
-        *(folder / "operator").glob("*.py"),
+        *(folder / "operator").rglob("*.py"),
         folder / "webhook" / "renewing.py",
         folder / "observing" / "token.py",
     ]
