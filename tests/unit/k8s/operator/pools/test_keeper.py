@@ -1,7 +1,6 @@
 """Looking at pools on an API server of the tests: what belongs to whom."""
 
 import pytest
-from tests.unit.k8s.operator.pools.test_pools import a_pool
 
 from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
@@ -13,6 +12,7 @@ from cachefs.k8s.operator.datasets.ledger import Ledger
 from cachefs.k8s.operator.pools.keeper import AGAIN_SECONDS, PoolKeeper
 from cachefs.testing.kubernetes import ApiServer
 from cachefs.transport.runtime import ThreadRuntime
+from tests.unit.k8s.operator.pools.test_pools import a_pool
 from tests.unit.k8s.operator.worlds import World
 
 TIERS = [{"medium": "disk", "size": "10Gi"}]
