@@ -187,13 +187,14 @@ class Cluster:
         kind = kinds.of(document)
         return self._make("POST", _path(kind, _namespace(document)), _OURS, document)
 
-    def apply(self, document: Document) -> Document:
+    def apply(self, document: Document, *, dry_run: bool = False) -> Document:
         """Make an object as it is said here, or change it so; what is not said here stays others'.
 
-        What we said before and do not say now is removed. Raises as ``create`` but for ``ConflictError``.
+        What we said before and do not say now is removed. With ``dry_run`` nothing changes, and the answer is what
+        would be there. Raises as ``create`` but for ``ConflictError``.
         """
         kind, name = kinds.of(document), str(document["metadata"]["name"])
-        query = {**_OURS, "force": "true"}
+        query = {**_OURS, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         return self._make("PATCH", _path(kind, _namespace(document), name), query, document, _APPLY)
 
     def replace(self, document: Document) -> Document:

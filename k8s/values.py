@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cachefs.core.nearest import did_you_mean
 from cachefs.core.tenants import Tenants
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds.quantities import parse_quantity
 from cachefs.k8s.installation import REMOTE_SOURCES, Installation
+from cachefs.k8s.manifests.parts import quantity
 
 Form = Literal["text", "size", "number", "switch", "texts", "labels", "objects"]
 
@@ -201,18 +203,7 @@ def installation(document: Mapping[str, Any], **given: object) -> Installation:
     Raises:
         ConfigError: A value is unknown, or is not what it should be.
     """
-    found: dict[str, Any] = {}
-    known = {value.path: value for value in VALUES}
-    for path, said in _flat(
-        document, "", {path.partition(".")[0] for path in known if "." in path}
-    ):
-        value = known.get(path)
-        if value is None:
-            raise ConfigError("no such value", subject=path, hint=", ".join(known))
-        found[value.field] = _FORMS[value.form](path, said)
-        if found[value.field] == "":
-            found[value.field] = None
-    found |= given
+    found = fields(document) | given
     if not found.get("image"):
         raise ConfigError("which image?", subject="image", hint="k8s/image/Dockerfile makes it")
     if found.get("sources"):
@@ -221,6 +212,55 @@ def installation(document: Mapping[str, Any], **given: object) -> Installation:
         if field in found and not found[field]:
             raise ConfigError("must not be empty", subject=field)
     return Installation(**found)
+
+
+def fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the installation's fields that a file of values says; an empty text is the default.
+
+    Raises:
+        ConfigError: A value is unknown, or is not what it should be.
+    """
+    found: dict[str, Any] = {}
+    known = {value.path: value for value in VALUES}
+    for path, said in _flat(
+        document, "", {path.partition(".")[0] for path in known if "." in path}
+    ):
+        value = known.get(path)
+        if value is None:
+            raise ConfigError("no such value", subject=path, hint=_nearest(path, known))
+        found[value.field] = _FORMS[value.form](path, said)
+        if found[value.field] == "":
+            found[value.field] = REMOTE_SOURCES if value.field == "sources" else None
+    return found
+
+
+def document_of(wanted: Installation) -> dict[str, Any]:
+    """Return a file of values that asks for an installation, with every value in it."""
+    document: dict[str, Any] = {}
+    for value in VALUES:
+        group, dot, name = value.path.partition(".")
+        said = told(value, wanted)
+        if dot:
+            document.setdefault(group, {})[name] = said
+        else:
+            document[group] = said
+    return document
+
+
+def told(value: Value, wanted: Installation) -> Any:  # Any: as the form has it
+    """Return one value of an installation as a file has it."""
+    said = getattr(wanted, value.field)
+    if said is None or (value.form == "size" and not said):
+        return ""
+    if value.form == "size":
+        return quantity(said)
+    if value.form == "labels":
+        return dict(said)
+    return [*said] if value.form in ("texts", "objects") else said
+
+
+def _nearest(path: str, known: Mapping[str, Value]) -> str:
+    return did_you_mean(path, known) or "chart/values.yaml of `cachefs k8s chart` has all"
 
 
 def _flat(document: object, prefix: str, groups: set[str]) -> list[tuple[str, object]]:

@@ -14,6 +14,7 @@ from cachefs.k8s import crds, kinds
 from cachefs.k8s.calls import Document
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.installing.readiness import OURS, wait_for
+from cachefs.k8s.installing.remembering import NAME as REMEMBERED
 from cachefs.k8s.names import DRIVER, MANAGED_BY, Kind
 from cachefs.ports import Runtime
 
@@ -71,22 +72,24 @@ class Remover:
                 subject=", ".join(users[:_SHOWN]),
                 hint="delete them first, or use --force: they will fail when they are next started",
             )
-        if whole:
-            self._remove_global(_FIRST)
+        found = [self._remove_global(_FIRST)] if whole else []
         for name in ("cachefs-operator", "cachefs-webhook"):
-            self._remove_one(kinds.DEPLOYMENTS, name, self.namespace)
+            is_there = self._remove_one(kinds.DEPLOYMENTS, name, self.namespace)
+            found.append(is_there)
         self._wait_for_pods("cachefs-operator", wait_seconds)
         namespaces = [self.namespace, *([self.node_namespace] if whole else [])]
         for namespace in namespaces:
             self._keep_volumes(namespace)
-            for kind in (*_SETS, *_REST):
-                self._remove_all(kind, namespace)
+            found += [self._remove_all(kind, namespace) for kind in (*_SETS, *_REST)]
         if whole:
-            self._remove_global(_GLOBAL)
+            found.append(self._remove_global(_GLOBAL))
         if with_data:
-            self._remove_data(namespaces, whole=whole, wait_seconds=wait_seconds)
+            found.append(self._remove_data(namespaces, whole=whole, wait_seconds=wait_seconds))
         else:
             self._wait_for_pods("", wait_seconds)
+        if not any(found):
+            self.say(f"nothing installed in {self.namespace}")
+        elif not with_data:
             self.say(
                 "kept: declared objects, volumes, the token, the namespaces (see --delete-data)"
             )
@@ -128,19 +131,23 @@ class Remover:
             name = workers["metadata"]["name"]
             self.cluster.patch(kinds.STATEFUL_SETS, name, namespace, {"spec": policy})
 
-    def _remove_all(self, kind: Kind, namespace: str) -> None:
-        for document in self._found(kind, namespace):
-            self._remove_one(kind, document["metadata"]["name"], namespace)
+    def _remove_all(self, kind: Kind, namespace: str) -> bool:
+        names = [document["metadata"]["name"] for document in self._found(kind, namespace)]
+        # It tells what the volumes were made with, which stay.
+        names = [name for name in names if kind is not kinds.CONFIG_MAPS or name != REMEMBERED]
+        return sum(self._remove_one(kind, name, namespace) for name in names) > 0
 
-    def _remove_global(self, of_kinds: Sequence[Kind]) -> None:
-        for kind in of_kinds:
-            self._remove_all(kind, "")
+    def _remove_global(self, of_kinds: Sequence[Kind]) -> bool:
+        return sum(self._remove_all(kind, "") for kind in of_kinds) > 0
 
-    def _remove_one(self, kind: Kind, name: str, namespace: str) -> None:
+    def _remove_one(self, kind: Kind, name: str, namespace: str) -> bool:
+        """Remove an object; return whether it was there."""
         there = self.cluster.get(kind, name, namespace)
-        if there is not None:
-            self.cluster.delete(kind, name, namespace, uid=there["metadata"]["uid"])
-            self.say(f"removed {kind.kind} {namespace}{'/' if namespace else ''}{name}")
+        if there is None:
+            return False
+        self.cluster.delete(kind, name, namespace, uid=there["metadata"]["uid"])
+        self.say(f"removed {kind.kind} {namespace}{'/' if namespace else ''}{name}")
+        return True
 
     def _found(self, kind: Kind, namespace: str) -> list[Document]:
         try:
@@ -161,14 +168,17 @@ class Remover:
         if seconds:
             wait_for(self.runtime, self.runtime.monotonic() + seconds, "not gone", there)
 
-    def _remove_data(self, namespaces: Sequence[str], *, whole: bool, wait_seconds: float) -> None:
+    def _remove_data(self, namespaces: Sequence[str], *, whole: bool, wait_seconds: float) -> bool:
+        """Remove what holds data; return whether there was any."""
+        held = [(kinds.NAMESPACES, namespace) for namespace in namespaces]
         if whole:
-            for definition in crds.documents():
-                self._remove_one(kinds.CUSTOM_RESOURCES, definition["metadata"]["name"], "")
-            for volume in self.cluster.find(kinds.VOLUMES, labels=_MANAGED):
-                self._remove_one(kinds.VOLUMES, volume["metadata"]["name"], "")
-        for namespace in namespaces:
-            self._remove_one(kinds.NAMESPACES, namespace, "")
+            volumes = self.cluster.find(kinds.VOLUMES, labels=_MANAGED)
+            held = [
+                *((kinds.CUSTOM_RESOURCES, one["metadata"]["name"]) for one in crds.documents()),
+                *((kinds.VOLUMES, one["metadata"]["name"]) for one in volumes),
+                *held,
+            ]
+        found = [self._remove_one(kind, name, "") for kind, name in held]
 
         def there() -> list[str]:
             left = [name for name in namespaces if self.cluster.get(kinds.NAMESPACES, name)]
@@ -176,3 +186,4 @@ class Remover:
 
         if wait_seconds:
             wait_for(self.runtime, self.runtime.monotonic() + wait_seconds, "not gone", there)
+        return any(found)

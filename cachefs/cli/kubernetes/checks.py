@@ -145,9 +145,9 @@ class Examination:
         others = [
             one["metadata"]["name"]
             for one in crds.documents()
-            if [
-                *differences(one, self.cluster.get(kinds.CUSTOM_RESOURCES, one["metadata"]["name"]))
-            ]
+            if any(
+                differences(self.cluster.get(kinds.CUSTOM_RESOURCES, one["metadata"]["name"]), one)
+            )
         ]
         if others:
             yield Finding(

@@ -1,5 +1,6 @@
 """``cachefs k8s install`` and ``cachefs k8s uninstall``."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ def install(
     values: options.Values = None,
     image: options.Image = None,
     namespace: options.Namespace = "cachefs",
-    plain: options.Plain = False,
+    plain: options.Plain = None,
     workers: options.Workers = None,
     disk: options.Disk = None,
     memory: options.Memory = None,
@@ -41,15 +42,17 @@ def install(
 ) -> None:
     """Install on a cluster, or change what is installed: what `cachefs k8s render` prints, and the token.
 
-    Run it again with the same words and nothing changes. A pool keeps the number of workers that it
-    was scaled to, unless --workers is given.
+    What is not said is as it was installed last, so `--image` alone is an upgrade; a flag's default, or
+    '' where it is a text, goes back to that. A pool keeps the number of workers that it was scaled to,
+    unless --workers is given. What the cluster refuses is refused before anything is changed.
     """
     cluster = options.connect(kubeconfig)
 
+    from cachefs.k8s.installing import remembering
     from cachefs.k8s.installing.applying import Installer
     from cachefs.transport.runtime import ThreadRuntime
 
-    wanted = options.requested(
+    given = options.said(
         values,
         image=image,
         namespace=namespace,
@@ -70,16 +73,25 @@ def install(
         observing=observing,
     )
     seconds = parse_duration(wait)
+    wanted, kept = remembering.continued(cluster, given)
+    if kept:
+        say(f"goes on with {', '.join(kept)}")
     installer = Installer(cluster=cluster, runtime=ThreadRuntime(), say=say)
     resizes = workers is not None
     if dry_run:
-        lines = list(installer.plan(wanted, resizes=resizes))
-        for line in lines:
-            say(line)
-        if not lines:
-            say("nothing to do")
-        return
-    installer.install(wanted, resizes=resizes, wait_seconds=seconds)
+        _show(installer.plan(wanted, resizes=resizes))
+    else:
+        installer.install(wanted, resizes=resizes, wait_seconds=seconds)
+
+
+def _show(plan: Iterable[str]) -> None:
+    from cachefs.k8s.installing.applying import NOTHING_TO_CHANGE
+
+    line = ""
+    for line in plan:
+        say(line)  # at once: what is refused is raised after what can be told
+    if not line:
+        say(NOTHING_TO_CHANGE)
 
 
 def uninstall(

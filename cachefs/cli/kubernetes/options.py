@@ -34,15 +34,19 @@ Image = Annotated[
     str | None,
     typer.Option("--image", help="The image of all containers; `k8s/image/Dockerfile` makes it."),
 ]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Of all that is unprivileged.")]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Where it is, but for what is privileged on nodes.")
+]
 Plain = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--plain", help="Coordinator and workers only: no custom resource, no operator, no right."
+        "--plain/--no-plain",
+        help="Coordinator and workers only: no custom resource, no operator, no right. (default: no)",
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=0, help="Of the default pool. (default: 3)")
+    int | None,
+    typer.Option("--workers", min=0, help="How many the default pool has. (default: 3)"),
 ]
 Disk = Annotated[
     str | None,
@@ -54,11 +58,13 @@ Memory = Annotated[
 ]
 StorageClass = Annotated[
     str | None,
-    typer.Option("--storage-class", help="Of the volumes; the cluster's default if not given."),
+    typer.Option("--storage-class", help="The volumes' storage class. (default: the cluster's)"),
 ]
 NodeSelector = Annotated[
     list[str] | None,
-    typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes with workers."),
+    typer.Option(
+        "--node-selector", metavar="KEY=VALUE", help="Run workers on nodes with this label."
+    ),
 ]
 Zones = Annotated[
     list[str] | None,
@@ -79,7 +85,7 @@ Trust = Annotated[
     typer.Option(
         "--trust",
         metavar="NAMESPACE",
-        help="Its datasets and flows may touch everything: other namespaces', pools, any origin.",
+        help="Let this namespace's datasets and flows touch everything: others', pools, any origin.",
     ),
 ]
 Sources = Annotated[
@@ -118,15 +124,26 @@ def requested(values: Path | None, **flags: Any) -> "Installation":  # Any: each
     """Return what the file and the flags ask for together; ``None`` is a flag that was not given."""
     from cachefs.k8s.values import installation
 
+    return installation({}, **said(values, **flags))
+
+
+def said(values: Path | None, **flags: Any) -> dict[str, Any]:  # Any: each flag has its type
+    """Return the installation's fields that the file and the flags say; an empty text is the default."""
+    from cachefs.k8s.installation import REMOTE_SOURCES
+    from cachefs.k8s.values import fields
+
     given = {name: flag for name, flag in flags.items() if flag is not None}
     for field, name in (("disk_bytes", "disk"), ("memory_bytes", "memory")):
         if name in given:
             given[field] = parse_size(given.pop(name))
     if "node_selector" in given:
-        given["node_selector"] = dict(_pair(each) for each in given["node_selector"])
+        given["node_selector"] = dict(_pair(each) for each in given["node_selector"] if each)
     if "zones" in given:
-        given["zones"] = tuple(given["zones"])
-    return installation(_read(values) if values is not None else {}, **given)
+        given["zones"] = tuple(each for each in given["zones"] if each)
+    for name in ("storage_class", "store_secret", "origins_secret", "trusted", "sources"):
+        if given.get(name) == "":
+            given[name] = REMOTE_SOURCES if name == "sources" else None
+    return (fields(_read(values)) if values is not None else {}) | given
 
 
 def connect(kubeconfig: Path | None) -> "Cluster":

@@ -15,7 +15,7 @@ def render(
     values: options.Values = None,
     image: options.Image = None,
     namespace: options.Namespace = "cachefs",
-    plain: options.Plain = False,
+    plain: options.Plain = None,
     workers: options.Workers = None,
     disk: options.Disk = None,
     memory: options.Memory = None,
