@@ -1,13 +1,14 @@
 """Flows: what ``kind: Flow`` declares. Its ``spec`` is the one of a flow's document (DATAFLOW), word for word.
 
 The schema knows the shape of the document; what it means, the coordinator checks, and says in the status with the
-place of each problem. Keys of a step are spelt as in the document (``on_failure``): what is taken to a cluster, or
+path of each problem. Keys of a step are spelt as in the document (``on_failure``): what is taken to a cluster, or
 from one, needs no change.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from cachefs.dataflow.spec.model import Kind
 from cachefs.k8s.crds import forms
 from cachefs.k8s.crds.forms import Column, Definition, Document, Rule, Schema
 from cachefs.k8s.crds.reading import fields_of
@@ -78,7 +79,7 @@ def definition() -> Document:
                 "observedGeneration": forms.generation(),
                 "lastRun": forms.text("The id of the run that began last.", most=128),
                 "problems": forms.listing(
-                    "What is wrong with the flow, each with its place.",
+                    "What is wrong with the flow, each with its path: spec.steps.ID.kind.",
                     forms.text("A problem.", most=4096),
                     most=100,
                 ),
@@ -106,9 +107,7 @@ def flow_schema(description: str, **more: object) -> Schema:
         "One action.",
         properties={
             "id": forms.text("Its name.", most=forms.NAME_LENGTH_MAX, pattern=_STEP_ID),
-            "kind": forms.text(
-                "What it does: prefetch, wait, rollout, …", most=forms.NAME_LENGTH_MAX
-            ),
+            "kind": forms.choice("What it does.", *get_args(Kind)),
             "needs": forms.listing(
                 "Steps that must be over.",
                 forms.text("A step's id.", most=forms.NAME_LENGTH_MAX),

@@ -75,7 +75,8 @@ def conditions(
 def show(document: Document, status: Document) -> tuple[Action, ...]:
     """Return what makes an object's status say this; nothing if it says so.
 
-    A condition that turns bad, or good again, is an event besides.
+    A condition that turns bad, or good again, is an event besides. What several conditions say in the same words
+    is told once, and not again as long as one of them says so.
 
     Args:
         document: The object as it was read.
@@ -98,23 +99,46 @@ def show(document: Document, status: Document) -> tuple[Action, ...]:
 
 
 def _events(document: Document, status: Document) -> Iterable[Tell]:
-    for one in status.get("conditions", ()):
+    said = (document.get("status") or {}).get("conditions", ())
+    told = {_words(one) for one in said if _is_bad(one)}
+    # What is bad comes first: it is a warning, whatever else is only unknown for the same reason.
+    for one in sorted(status.get("conditions", ()), key=lambda one: not _is_bad(one)):
         before = found_condition(document, one["type"])
         if one["type"] == "Ready" or (one["status"] == "False" and one["type"] == "Synced"):
             news = (one["status"], one["reason"]) != (before.get("status"), before.get("reason"))
-            if news and (before or one["status"] != "Unknown"):
+            news = news or (_is_bad(one) and _words(one) != _words(before))
+            if news and _words(one) not in told and (before or one["status"] != "Unknown"):
+                told.add(_words(one))
                 yield Tell(
                     about=document,
                     reason=one["reason"],
                     message=one["message"] or one["reason"],
-                    warning=one["status"] == "False" and one["reason"] not in _HARMLESS,
+                    warning=_is_bad(one),
                 )
+
+
+def _is_bad(condition: Mapping[str, Any]) -> bool:
+    """Say whether somebody should look."""
+    return condition["status"] == "False" and condition["reason"] not in _HARMLESS
+
+
+def _words(condition: Mapping[str, Any]) -> tuple[object, object]:
+    return condition.get("reason"), condition.get("message")
 
 
 _HARMLESS = ("Listing", "Starting", "Scaling")
 """Reasons for which nobody needs to look."""
+_PATHS = ("/api/", "/apis/")
+"""How the subject begins of what an API server did not do."""
 
 
 def reason_of(error: CacheFSError) -> str:
     """Return the word for a failure, as conditions have it: ``OriginDenied``."""
     return type(error).__name__.removeprefix("_").removesuffix("Error") or "Failed"
+
+
+def words_of(error: CacheFSError) -> str:
+    """Return what a failure says to people; paths of the API server's, which are for logs, are left out."""
+    if not error.subject.startswith(_PATHS):
+        return str(error)
+    return f"{error.message} ({error.hint})" if error.hint else error.message

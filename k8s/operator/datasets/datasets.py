@@ -2,7 +2,7 @@
 
 One look does one thing to the coordinator at most, and the next look sees what came of it: declare, then choose
 the version, then warm, then make the volume. What is declared is compared field by field, so that a person who
-changes the dataset by ``cachefs dataset set`` finds it changed back; whoever wants to keep it writes it into
+changes the dataset by ``cachefs dataset update`` finds it changed back; whoever wants to keep it writes it into
 the object.
 
 What it is *of* the object says once: when ``url``, ``options``, ``include`` or ``exclude`` change, the origin is
@@ -20,16 +20,36 @@ from urllib.parse import quote
 
 from cachefs.config.units import format_size
 from cachefs.core.jobs import ACTIVE
-from cachefs.errors import CacheFSError, CoordinatorUnavailableError, OriginError
+from cachefs.errors import (
+    CacheFSError,
+    ConfigError,
+    CoordinatorUnavailableError,
+    NotAllowedError,
+    OriginError,
+)
 from cachefs.k8s.crds.datasets import DatasetSpec
 from cachefs.k8s.operator.actions import Action, Ask, Document, Note
 from cachefs.k8s.operator.datasets import volumes
-from cachefs.k8s.operator.standing import Condition, conditions, found_condition, reason_of, show
+from cachefs.k8s.operator.standing import (
+    Condition,
+    conditions,
+    found_condition,
+    reason_of,
+    show,
+    words_of,
+)
 
 LISTING_SECONDS = 600.0
 """Longest that an origin may take to be listed: a bucket of a million files takes minutes."""
 AGAIN_SECONDS = 600.0
 """What was warmed, or failed to be, is warmed again after so long, if something lacks."""
+POOL_NOT_KNOWN = "PoolNotKnown"
+"""The reason of ``Ready`` where nobody caches a dataset, because there is no such pool."""
+_FINAL = (OriginError, ConfigError, NotAllowedError)
+"""What has failed until somebody changes something; it is tried again all the same."""
+_POOLS_SHOWN = 10
+_VERSION_CHARACTERS = 12
+"""Of a version's id, in columns; as ``cachefs dataset list`` shows it."""
 _PINNED = "VersionPinned"
 _DECLARED = "Declared"
 
@@ -48,6 +68,8 @@ class Seen:
     residency: Document | None = None
     warm_up: Document | None = None
     """The newest that we asked for."""
+    pools: frozenset[str] | None = None
+    """Which there are; ``None`` if that is not known."""
     claim: Document | None = None
     volume: Document | None = None
 
@@ -102,16 +124,17 @@ def _declaring(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Actio
 def failed(document: Document, error: CacheFSError, *, at: float) -> tuple[Action, ...]:
     """Return what shows that a dataset could not be looked at, or made so."""
     status = dict(document.get("status") or {})
+    status["observedGeneration"] = document["metadata"].get("generation", 0)
     cached = found_condition(document, "Cached")
     unreachable = isinstance(error, CoordinatorUnavailableError)
     was_ready = bool(status.get("version"))
     if not was_ready:
-        status["phase"] = "Failed" if isinstance(error, OriginError) else "Pending"
-    reason = reason_of(error)
+        status["phase"] = "Failed" if isinstance(error, _FINAL) else "Pending"
+    reason, words = reason_of(error), words_of(error)
     standing = [
         # What was cached goes on being served, as far as anybody knows.
-        Condition("Ready", "Unknown" if unreachable or was_ready else "False", reason, str(error)),
-        Condition("Synced", "False", reason, str(error)),
+        Condition("Ready", "Unknown" if unreachable or was_ready else "False", reason, words),
+        Condition("Synced", "False", reason, words),
     ]
     if cached:
         kept = Condition("Cached", cached["status"], cached["reason"], cached["message"])
@@ -218,6 +241,8 @@ def _chosen(text: str, versions: tuple[Document, ...]) -> str | None:
 def _warm(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Action, ...]:
     if spec.warm is None or seen.declared is None or seen.residency is None:
         return ()
+    if _lacks_pool(spec, seen):
+        return ()
     last, lacks = seen.warm_up, _lacks(seen.residency)
     if last is not None and last["version"] == seen.declared["current"]:
         if last["paths"] == list(spec.warm.paths):
@@ -236,13 +261,21 @@ def _warm(document: Document, spec: DatasetSpec, seen: Seen) -> tuple[Action, ..
     return (Ask(method="POST", path="/v1/warm", body=body),)
 
 
+def _lacks_pool(spec: DatasetSpec, seen: Seen) -> bool:
+    return seen.pools is not None and spec.pool not in seen.pools
+
+
 def _lacks(residency: Document) -> bool:
     return int(residency["bytes_resident"]) < int(residency["bytes_total"])
 
 
 def _listing(document: Document, seen: Seen) -> tuple[Action, ...]:
+    generation = document["metadata"].get("generation", 0)
+    before = document.get("status") or {}
+    if before.get("phase") == "Failed" and before.get("observedGeneration") == generation:
+        return ()  # what failed is shown as long as it fails
     status = {
-        "observedGeneration": document["metadata"].get("generation", 0),
+        "observedGeneration": generation,
         "phase": "Listing",
         "conditions": conditions(
             document,
@@ -272,10 +305,7 @@ def _shown(
         status |= _numbers(seen)
         if spec.volume.enabled and (seen.claim is not None or (plan and plan.actions)):
             status["claim"] = spec.name.name
-        standing += [
-            Condition("Ready", "True", "Served", f"version {seen.declared['current']} is served"),
-            _cached(seen),
-        ]
+        standing += [_ready(spec, seen), _cached(seen)]
     else:
         reason = "NotDeclared" if trouble is None else trouble.reason
         message = "" if trouble is None else trouble.message
@@ -286,14 +316,14 @@ def _shown(
         standing.append(Condition("Synced", "True", _PINNED, f"held at {spec.version}"))
     else:
         standing.append(Condition("Synced", "True", _DECLARED, ""))
-    status["phase"] = _phase(seen) if ours else "Failed"
+    status["phase"] = _phase(spec, seen) if ours else "Failed"
     status["conditions"] = conditions(document, standing, at=seen.at)
     return show(document, status)
 
 
 def _numbers(seen: Seen) -> Document:
     current = "" if seen.declared is None else seen.declared["current"] or ""
-    found: Document = {"version": current}
+    found: Document = {"version": current, "versionText": current[:_VERSION_CHARACTERS]}
     files = [one["file_count"] for one in seen.versions if one["id"] == current]
     if files:
         found["files"] = files[0]
@@ -311,6 +341,16 @@ def _numbers(seen: Seen) -> Document:
     return found
 
 
+def _ready(spec: DatasetSpec, seen: Seen) -> Condition:
+    if seen.pools is not None and _lacks_pool(spec, seen):
+        names = sorted(seen.pools)
+        shown = ", ".join(names[:_POOLS_SHOWN]) + (", …" if len(names) > _POOLS_SHOWN else "")
+        message = f"there is no pool {spec.pool}: there is {shown or 'none at all'}"
+        return Condition("Ready", "False", POOL_NOT_KNOWN, message)
+    current = None if seen.declared is None else seen.declared["current"]
+    return Condition("Ready", "True", "Served", f"version {current} is served")
+
+
 def _cached(seen: Seen) -> Condition:
     if seen.residency is None:
         return Condition("Cached", "Unknown", "NotKnown", "")
@@ -319,7 +359,9 @@ def _cached(seen: Seen) -> Condition:
     return Condition("Cached", "False", "PartlyCached", "workers lack some of it")
 
 
-def _phase(seen: Seen) -> str:
+def _phase(spec: DatasetSpec, seen: Seen) -> str:
+    if _lacks_pool(spec, seen):
+        return "Pending"
     if seen.residency is not None and not _lacks(seen.residency):
         return "Cached"
     if seen.warm_up is not None and seen.warm_up["state"] in ACTIVE:

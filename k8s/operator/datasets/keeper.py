@@ -8,12 +8,13 @@ from cachefs.errors import CacheFSError, NotKnownError
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds.datasets import DatasetSpec, parse
 from cachefs.k8s.kinds import VOLUME_CLAIMS, VOLUMES
-from cachefs.k8s.names import DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
+from cachefs.k8s.names import CACHE_POOLS, DATASET, DATASET_NAMESPACE, DATASETS, MANAGED_BY
 from cachefs.k8s.operator.actions import Action, Document, includes
 from cachefs.k8s.operator.carrying import Carrier
 from cachefs.k8s.operator.datasets import datasets
 from cachefs.k8s.operator.datasets.ledger import Ledger
 from cachefs.k8s.operator.datasets.volumes import labels_of, volume_name
+from cachefs.k8s.operator.standing import found_condition
 from cachefs.ports import Runtime
 from cachefs.transport.api import Api
 
@@ -28,6 +29,8 @@ LEAVING_SECONDS = 2.0
 _LOOKS_MAX = 8
 """More steps than a dataset ever takes; what is not done by then is done at the next look."""
 _WARM_UPS = 1000
+_POOLS_KNOWN_SECONDS = 1.0
+"""Of many datasets, not each asks which pools there are."""
 
 
 class DatasetKeeper:
@@ -59,6 +62,7 @@ class DatasetKeeper:
         """
         self._has_volumes = has_volumes
         self._again_seconds = AGAIN_SECONDS
+        self._pools_known: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
         self._runtime = runtime
         self._cluster = cluster
         self._api = api
@@ -86,8 +90,7 @@ class DatasetKeeper:
                 self._show_failure(document, error)
                 raise
             if not actions:
-                phase = (document.get("status") or {}).get("phase")
-                return SOON_SECONDS if phase == "Warming" else self._again_seconds
+                return SOON_SECONDS if _is_moving(document) else self._again_seconds
             document = self._cluster.get(DATASETS, name, namespace)
         return SOON_SECONDS
 
@@ -127,9 +130,28 @@ class DatasetKeeper:
             versions=versions,
             residency=residency,
             warm_up=warm_up,
+            pools=self._pools(),
             claim=self._claim(namespace, name),
             volume=self._volume(namespace, name),
         )
+
+    def _pools(self) -> frozenset[str]:
+        """Return which pools there are: those with workers, or who want some, and those that are objects."""
+        now = self._runtime.monotonic()
+        known_at, known = self._pools_known
+        if now - known_at >= _POOLS_KNOWN_SECONDS:
+            # The coordinator lists a pool, too, that only a dataset names.
+            known = frozenset(
+                one["name"]
+                for one in self._api.get("/v1/pools")["pools"]
+                if one["live"] or one["wanted"] or one["draining"]
+            ).union(
+                one["metadata"]["name"]
+                for one in self._cluster.find(CACHE_POOLS)
+                if (one.get("status") or {}).get("phase") != "Failed"
+            )
+            self._pools_known = now, known
+        return known
 
     def _parse(self, document: Document) -> DatasetSpec:
         spec = parse(document)
@@ -170,9 +192,19 @@ class DatasetKeeper:
 
     def _show_failure(self, document: Document, error: CacheFSError) -> None:
         try:
-            self._carrier.carry_out(datasets.failed(document, error, at=self._runtime.wall()))
+            head = document["metadata"]
+            # Its status may be another by now: that its origin is being listed, perhaps.
+            now = self._cluster.get(DATASETS, head["name"], head["namespace"]) or document
+            self._carrier.carry_out(datasets.failed(now, error, at=self._runtime.wall()))
         except CacheFSError:
             return  # the failure itself is what is logged
+
+
+def _is_moving(document: Document) -> bool:
+    """Say whether something is about to change that no watch tells."""
+    warming = (document.get("status") or {}).get("phase") == "Warming"
+    reason = found_condition(document, "Ready").get("reason")
+    return warming or reason == datasets.POOL_NOT_KNOWN
 
 
 def _has(document: Document | None, labels: Document) -> bool:

@@ -11,7 +11,7 @@ A namespace has no dot in its name, so a line's key says both names.
 
 from collections.abc import Mapping
 
-from cachefs.errors import NotKnownError
+from cachefs.errors import ConflictError, NotKnownError
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.kinds import CONFIG_MAPS
 from cachefs.k8s.names import MANAGED_BY
@@ -50,10 +50,17 @@ class Ledger:
         """
         data = {f"{note.namespace}.{note.name}": note.line}
         try:
-            self._cluster.patch(CONFIG_MAPS, LEDGER, self._namespace, {"data": data})
+            self._patch(data)
         except NotKnownError:
-            if note.line is not None:
+            if note.line is None:
+                return
+            try:
                 self._cluster.create(self._document(data))
+            except ConflictError:  # another thread was quicker
+                self._patch(data)
+
+    def _patch(self, data: Document) -> None:
+        self._cluster.patch(CONFIG_MAPS, LEDGER, self._namespace, {"data": data})
 
     def _document(self, data: Document) -> Document:
         return {

@@ -13,12 +13,19 @@ from typing import Any
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.k8s.crds.flows import FlowSpec
 from cachefs.k8s.operator.actions import Action, Ask, Document
-from cachefs.k8s.operator.standing import Condition, conditions, found_condition, show
+from cachefs.k8s.operator.standing import (
+    Condition,
+    conditions,
+    found_condition,
+    show,
+    words_of,
+)
 
 FILE = "flow"
 """What the coordinator calls the document in its messages."""
 OWNER = "kubernetes"
-_PROBLEM = re.compile(rf"^{FILE}:\d+:\d+: .*$|^\s+= in .*$", re.MULTILINE)
+_PROBLEM = re.compile(rf"^{FILE}:\d+:\d+: (.*)$", re.MULTILINE)
+"""Its line and column are of our own text, which nobody sees; the path that follows is the object's."""
 _PROBLEMS_MAX = 100
 _PROBLEM_LENGTH_MAX = 1000
 
@@ -79,26 +86,29 @@ def gone(namespace: str, name: str, registered: Mapping[str, Any] | None) -> tup
     return ()
 
 
-def problems_of(error: CacheFSError) -> tuple[str, ...]:
-    """Return the problems that a message names, each with its place."""
-    found: list[str] = []
-    for line in _PROBLEM.findall(str(error)):
-        if line.startswith(FILE):
-            found.append(line)
-        elif found:
-            found[-1] += f" ({line.strip().removeprefix('= ')})"
-    chosen = found or [str(error)]
+def problems_of(error: CacheFSError, *, within: str = "") -> tuple[str, ...]:
+    """Return the problems that a message names, each with its path: ``spec.steps.a.kind``.
+
+    Args:
+        error: What the coordinator had to say against a document.
+        within: What goes before each path, where the document is not the object itself: ``Flow f: ``.
+    """
+    found = [within + problem for problem in _PROBLEM.findall(str(error))]
+    chosen = found or [words_of(error)]
     return tuple(one[:_PROBLEM_LENGTH_MAX] for one in chosen[:_PROBLEMS_MAX])
+
+
+def first_of(problems: Sequence[str]) -> str:
+    """Return the first of some problems, and how many there are besides."""
+    return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
 
 
 def _valid(document: Document, problem: CacheFSError | None) -> Condition:
     if isinstance(problem, ConfigError):
-        count = len(problems_of(problem))
-        words = problems_of(problem)[0] if count == 1 else f"{count} problems: see status.problems"
-        return Condition("Valid", "False", "Invalid", words)
+        return Condition("Valid", "False", "Invalid", first_of(problems_of(problem)))
     before = found_condition(document, "Valid")
     if problem is not None:
-        return Condition("Valid", "Unknown", "NotChecked", str(problem))
+        return Condition("Valid", "Unknown", "NotChecked", words_of(problem))
     if before.get("status") == "False" and not needs_check(document):
         return Condition("Valid", "False", str(before["reason"]), str(before["message"]))
     return Condition("Valid", "True", "Valid", "")

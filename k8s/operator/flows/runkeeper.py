@@ -116,7 +116,7 @@ class RunKeeper:
             return inline
         found = self._cluster.get(FLOWS, spec.flow or "", spec.namespace)
         if found is None:
-            raise NotKnownError(f"there is no Flow {spec.flow} here", subject=spec.namespace)
+            raise NotKnownError(f"there is no Flow {spec.flow} in namespace {spec.namespace}")
         return flow_objects.parse(found).document()
 
     def _follow(self, document: Document, run: str) -> float:

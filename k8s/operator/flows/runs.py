@@ -10,11 +10,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachefs.config.units import format_duration, format_size
-from cachefs.errors import CacheFSError, ConfigError, ConflictError
+from cachefs.errors import (
+    CacheFSError,
+    ConfigError,
+    ConflictError,
+    CoordinatorUnavailableError,
+)
 from cachefs.k8s.crds.flows import STEPS_MAX
 from cachefs.k8s.crds.runs import FlowRunSpec
 from cachefs.k8s.operator.actions import Action, Ask, Document, Tell
-from cachefs.k8s.operator.standing import Condition, conditions, moment, show
+from cachefs.k8s.operator.flows.flows import first_of, problems_of
+from cachefs.k8s.operator.standing import (
+    Condition,
+    conditions,
+    found_condition,
+    moment,
+    reason_of,
+    show,
+)
 
 OVER = ("Succeeded", "Failed", "Cancelled", "RolledBack")
 """States in which a run stays."""
@@ -51,21 +64,27 @@ def unsubmitted(document: Document, error: CacheFSError, *, at: float) -> tuple[
     """Return what an object's status says whose run could not be submitted.
 
     What makes no sense, or is refused by the flow's own policy, has failed for good; everything else is
-    tried again.
+    tried again. It is told once, unless the coordinator is only away.
     """
     final = isinstance(error, ConfigError | ConflictError)
-    reason = type(error).__name__.removesuffix("Error")
-    submitted = Condition("Submitted", "False", reason, str(error))
-    succeeded = Condition("Succeeded", "False" if final else "Unknown", reason, str(error))
-    return show(
-        document,
-        {
-            "observedGeneration": document["metadata"].get("generation", 0),
-            "phase": "Failed" if final else "Pending",
-            "message": str(error)[:_MESSAGE_LENGTH_MAX],
-            "conditions": conditions(document, (submitted, succeeded), at=at),
-        },
-    )
+    flow = document["spec"].get("flow")
+    problems = problems_of(error, within=f"Flow {flow}: " if flow else "document: ")
+    reason, words = reason_of(error), first_of(problems)[:_MESSAGE_LENGTH_MAX]
+    submitted = Condition("Submitted", "False", reason, words)
+    succeeded = Condition("Succeeded", "False" if final else "Unknown", reason, words)
+    status = {
+        "observedGeneration": document["metadata"].get("generation", 0),
+        "phase": "Failed" if final else "Pending",
+        "message": words,
+        "conditions": conditions(document, (submitted, succeeded), at=at),
+    }
+    before = found_condition(document, "Submitted")
+    told: tuple[Action, ...] = ()
+    if (reason, words) != (before.get("reason"), before.get("message")) and not isinstance(
+        error, CoordinatorUnavailableError
+    ):
+        told = (Tell(about=document, reason=reason, message=words, warning=True),)
+    return (*show(document, status), *told)
 
 
 def never_submitted(document: Document, *, at: float) -> tuple[Action, ...]:

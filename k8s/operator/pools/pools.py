@@ -45,6 +45,7 @@ from cachefs.k8s.operator.standing import (
     found_condition,
     reason_of,
     show,
+    words_of,
 )
 
 APPLIED = f"{GROUP}/applied"
@@ -138,7 +139,7 @@ def failed(document: Document, error: CacheFSError, *, at: float) -> tuple[Actio
     status.setdefault("phase", "Pending")
     unreachable = isinstance(error, CoordinatorUnavailableError)
     standing = [
-        Condition("Ready", "Unknown" if unreachable else "False", reason_of(error), str(error))
+        Condition("Ready", "Unknown" if unreachable else "False", reason_of(error), words_of(error))
     ]
     scaling = found_condition(document, "Scaling")
     if scaling:

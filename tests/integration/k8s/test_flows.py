@@ -10,7 +10,7 @@ import pytest
 from cachefs.config.schema import FlowConfig, HintsConfig
 from cachefs.k8s import crds
 from cachefs.k8s.cluster import open_cluster
-from cachefs.k8s.kinds import DEPLOYMENTS, JOBS, PODS
+from cachefs.k8s.kinds import DEPLOYMENTS, EVENTS, JOBS, PODS
 from cachefs.k8s.manifests import permissions
 from cachefs.k8s.names import FLOW_RUNS, FLOWS, PROGRAM
 from cachefs.testing.kubernetes import ApiServer
@@ -262,7 +262,19 @@ def test_what_is_wrong_with_a_flow_is_said_at_the_object(site):
     assert status["conditions"][0]["status"] == "False"
     assert any("unknown step 'b'" in one for one in status["problems"])
     site.make(FLOW_RUNS, "wrong-1", {"flow": "wrong"})
-    assert "unknown step" in site.wait_for_phase("wrong-1", "Failed")["message"]
+    message = site.wait_for_phase("wrong-1", "Failed")["message"]
+    assert message.startswith("Flow wrong: spec.steps.a")
+    site.make(FLOW_RUNS, "nowhere", {"flow": "nope"})
+    assert site.wait_for_phase("nowhere", "Pending")["message"] == (
+        f"there is no Flow nope in namespace {TEAM}"
+    )
+    about = lambda: [  # noqa: E731
+        one["message"]
+        for one in site.cluster.find(EVENTS, TEAM)
+        if one["involvedObject"]["name"] == "nowhere"
+    ]
+    told = wait_for(about, SECONDS, site.log)
+    assert told == [f"there is no Flow nope in namespace {TEAM}"]
 
 
 def test_a_flow_with_triggers_is_registered_as_long_as_it_is_there(site):

@@ -201,6 +201,12 @@ def test_an_origin_that_is_not_there_is_said_and_a_better_url_tried_at_once(
     reason = lambda: objects.condition(DATASETS, "lost", "team", "Ready").get("reason")  # noqa: E731
     wait_for(lambda: reason() == "OriginNotFound", what=operator.log)
     assert objects.status(DATASETS, "lost", "team")["phase"] == "Failed"
+    about = [
+        one["reason"]
+        for one in objects.cluster.find(EVENTS, "team")
+        if one["involvedObject"]["name"] == "lost"
+    ]
+    assert sorted(about) == ["Listing", "OriginNotFound"], "once each, however often it was tried"
     objects.change(document, url=f"file://{origin}")
     wait_for(lambda: reason() == "Served", what=operator.log)
     objects.cluster.delete(DATASETS, "lost", "team")

@@ -183,6 +183,8 @@ REFUSED = [
     (made("Flow", {}), "'steps' is a required"),
     (flow(steps=[]), "non-empty"),
     (flow(steps=[{"kind": "wait"}]), "'id' is a required"),
+    (flow(steps=[{"id": "a", "kind": "warmm"}]), "'warmm' is not one of ['scale', 'migrate',"),
+    (run(document={"steps": [{"id": "a", "kind": "warmm"}]}), "'warmm' is not one of"),
     (flow(step=[]), "unknown field spec.step"),
     (made("Flow", {"steps": [STEP]}, "a" * 64), "at most 63 characters"),
     (run(), "name a flow, or write a document"),

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachefs.errors import CoordinatorUnavailableError, OriginDeniedError
+from cachefs.errors import (
+    ConfigError,
+    CoordinatorUnavailableError,
+    NotAllowedError,
+    OriginDeniedError,
+)
 from cachefs.k8s.crds.datasets import parse
 from cachefs.k8s.operator.actions import Ask
 from cachefs.k8s.operator.datasets import datasets
@@ -32,7 +37,7 @@ def change(world, **spec):
     document["metadata"]["generation"] += 1
 
 
-def seen(world, *, at=1000.0, resident=0):
+def seen(world, *, at=1000.0, resident=0, pools=frozenset({"default"})):
     declared = copy.deepcopy(world.datasets.get(FULL))
     residency = None
     if declared is not None:
@@ -43,6 +48,7 @@ def seen(world, *, at=1000.0, resident=0):
         declared=declared,
         versions=tuple(copy.deepcopy(world.versions.get(FULL, []))),
         residency=residency,
+        pools=pools,
         warm_up=next((job for job in world.warm_ups if job["key"] == "kubernetes-u"), None),
         claim=world.find("PersistentVolumeClaim", "llama", "team"),
         volume=world.find("PersistentVolume", VOLUME),
@@ -333,6 +339,8 @@ def test_what_the_ledger_does_not_name_is_not_undeclared():
     ("error", "phase", "ready"),
     [
         (OriginDeniedError("no"), "Failed", "False"),
+        (ConfigError("no origin begins with s4://"), "Failed", "False"),
+        (NotAllowedError("not of this namespace"), "Failed", "False"),
         (CoordinatorUnavailableError("gone"), "Pending", "Unknown"),
     ],
 )
@@ -363,6 +371,55 @@ def test_a_condition_that_turns_is_an_event_and_one_that_stays_is_none():
     assert told[-1] == "Served"
     settle(world, at=9000.0, resident=20)
     assert [one.reason for one in world.told] == told
+
+
+def test_what_failed_stays_shown_while_it_is_tried_again_and_is_told_once():
+    world = World()
+    world.put(an_object())
+    world.do(look(world))
+    error = ConfigError("no origin begins with s4://")
+    for at in (1.0, 2.0, 3.0):
+        document = world.find("Dataset", "llama", "team")
+        # It is not shown as being listed, and then nothing is declared.
+        world.do(tuple(one for one in look(world) if not isinstance(one, Ask)))
+        world.do(datasets.failed(world.find("Dataset", "llama", "team"), error, at=at))
+    document = world.find("Dataset", "llama", "team")
+    assert [type(one) for one in look(world)] == [Ask], "it is tried again"
+    assert (status(world)["phase"], condition(world, "Ready")["reason"]) == ("Failed", "Config")
+    assert [one.reason for one in world.told] == ["Listing", "Config"]
+    document["metadata"]["generation"] = 2
+    actions = datasets.reconcile(document, parse(document), seen(world))
+    assert len(actions) > 1, "another object is shown as being listed"
+
+
+def test_a_pool_that_is_not_there_is_said_until_it_is():
+    world = World()
+    world.put(an_object(pool="nosuch", warm={}))
+    settle(world, pools=frozenset({"default", "fast"}))
+    ready = condition(world, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PoolNotKnown")
+    assert ready["message"] == "there is no pool nosuch: there is default, fast"
+    assert (status(world)["phase"], world.warm_ups) == ("Pending", [])
+    assert [one.reason for one in world.told if one.warning] == ["PoolNotKnown"]
+    settle(world, pools=frozenset({"nosuch"}))
+    assert condition(world, "Ready")["reason"] == "Served"
+    assert (status(world)["phase"], len(world.warm_ups)) == ("Warming", 1)
+
+
+def test_of_many_pools_a_few_are_named_and_of_none_none():
+    world = start(pool="nosuch")
+    settle(world, pools=frozenset(f"p{number:02}" for number in range(30)))
+    assert condition(world, "Ready")["message"].endswith("p09, …")
+    settle(world, pools=frozenset())
+    assert condition(world, "Ready")["message"].endswith("there is none at all")
+
+
+def test_a_version_has_a_short_text_for_columns_beside_it():
+    world = start()
+    whole = "0123456789abcdef" * 2 + "01234567"
+    world.versions[FULL][0]["id"] = world.datasets[FULL]["current"] = whole
+    settle(world)
+    assert (status(world)["version"], status(world)["versionText"]) == (whole, whole[:12])
 
 
 SPECS = st.fixed_dictionaries(

@@ -3,7 +3,13 @@
 import pytest
 
 from cachefs.dataflow.spec.reading import read_flow
-from cachefs.errors import CapacityError, ConfigError, ConflictError, CoordinatorUnavailableError
+from cachefs.errors import (
+    CapacityError,
+    ConfigError,
+    ConflictError,
+    CoordinatorUnavailableError,
+    NotKnownError,
+)
 from cachefs.k8s.crds.flows import parse
 from cachefs.k8s.crds.runs import parse as parse_run
 from cachefs.k8s.operator.actions import Ask, Patch, Tell
@@ -99,7 +105,9 @@ def test_problems_are_said_each_with_its_place():
     status = status_after(document, actions)
     assert states(status)["Valid"] == ("False", "Invalid")
     assert len(status["problems"]) == 2
-    assert all("spec.steps.a" in one for one in status["problems"])
+    assert all(one.startswith("spec.steps.a.") for one in status["problems"]), "no line of our own"
+    (valid,) = [one for one in status["conditions"] if one["type"] == "Valid"]
+    assert valid["message"] == f"{status['problems'][0]} (and 1 more)"
     # It is not asked about again until it changes, and keeps what was said.
     document["status"] = status
     assert not flows.needs_check(document)
@@ -251,6 +259,26 @@ def test_what_cannot_be_submitted_says_why_and_whether_it_is_tried_again(error, 
     status = status_after(document, runs.unsubmitted(document, error, at=NOW))
     assert (status["phase"], status["message"]) == (phase, str(error))
     assert runs.is_over({**document, "status": status}) == (phase == "Failed")
+
+
+def test_what_cannot_be_submitted_is_told_once():
+    error = NotKnownError("there is no Flow f in namespace team")
+    actions = runs.unsubmitted(a_run(), error, at=NOW)
+    (told,) = [one for one in actions if isinstance(one, Tell)]
+    assert (told.reason, told.message, told.warning) == ("NotKnown", str(error), True)
+    again = a_run(status=status_after(a_run(), actions))
+    assert runs.unsubmitted(again, error, at=NOW + 9) == ()
+    away = runs.unsubmitted(a_run(), CoordinatorUnavailableError("away"), at=NOW)
+    assert not [one for one in away if isinstance(one, Tell)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"), [({}, "Flow f"), ({"flow": None, "document": {}}, "document")]
+)
+def test_a_run_says_in_which_document_a_problem_is(spec, place):
+    error = ConfigError("flow:3:9: spec.steps.a.needs[0]: unknown step 'b'")
+    status = status_after(a_run(), runs.unsubmitted(a_run(**spec), error, at=NOW))
+    assert status["message"] == f"{place}: spec.steps.a.needs[0]: unknown step 'b'"
 
 
 def test_a_run_that_the_coordinator_has_forgotten_keeps_its_end():
