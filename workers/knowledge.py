@@ -184,15 +184,19 @@ class Knowledge:
             raise NotKnownError("the version has no such file", subject=file_version)
         return resolved.file(entry)
 
-    def manifest(self, version: VersionId) -> Manifest:
+    def manifest(self, version: VersionId, name: DatasetName | None = None) -> Manifest:
         """Return a manifest that was used here before.
 
+        Args:
+            version: Its id.
+            name: The dataset that it must be a version of; any for ``None``.
+
         Raises:
-            NotKnownError: It was not.
+            NotKnownError: It was not, or it is another dataset's.
         """
         with self._lock:
-            for (_, known), resolved in self._versions.items():
-                if known == version:
+            for (dataset, known), resolved in self._versions.items():
+                if known == version and name in (None, dataset):
                     return resolved.manifest
         raise NotKnownError("no such version here", subject=version)
 

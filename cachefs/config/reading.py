@@ -6,8 +6,8 @@ in somebody's namespace that only reads should not have it. A reading token name
 names, so nothing is stored, coordinator and workers check it alone, and nobody can widen it. It ends when
 the cluster's token is changed.
 
-What a reader asks for names the dataset; only manifests are asked for by their id alone, which is known
-to whoever was told it with a version.
+What a reader asks for names the dataset, and who answers checks that the version or file is one of that
+dataset's: an id that somebody heard of opens nothing.
 """
 
 import hmac
@@ -25,8 +25,7 @@ _METRICS, _METRICS_PATH = "metrics", "/metrics"
 """A scope that is no dataset, for it has no namespace; and all that it opens."""
 _ANYTHING = frozenset({"/v1/view", "/v1/cluster"})
 """What every reader needs, and is about no dataset."""
-_BY_DATASET = ("/v1/files/", "/v1/digests/", "/v1/versions")
-_BY_ID = "/v1/manifests/"
+_BY_DATASET = ("/v1/files/", "/v1/digests/", "/v1/manifests/", "/v1/versions")
 _DECLARED = "/v1/datasets/"
 
 Query = Mapping[str, Sequence[str]]
@@ -93,7 +92,7 @@ def reading_door(token: Secret) -> Callable[[str, str, Query, str], bool]:
 def _opens(scope: frozenset[str], path: str, query: Query) -> bool:
     if _METRICS in scope:
         return path == _METRICS_PATH
-    if path in _ANYTHING or path.startswith(_BY_ID):
+    if path in _ANYTHING:
         return True
     if path.startswith(_BY_DATASET):
         named = query.get("dataset", ())

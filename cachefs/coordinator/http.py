@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 import cachefs
 from cachefs.config.secrets import Secret
 from cachefs.coordinator import bodies, warmbodies
+from cachefs.coordinator.belonging import check_file, check_version
 from cachefs.coordinator.duties import Duty
 from cachefs.coordinator.gate import Gate
 from cachefs.coordinator.poolroutes import map_routes, pool_routes
@@ -40,6 +41,8 @@ _BYTES = "application/octet-stream"
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 Name = Annotated[str, Query(max_length=200, alias="dataset")]
+Whose = Annotated[str | None, Query(max_length=200, alias="dataset")]
+"""The dataset in whose name it is asked, which a reading token has to say."""
 Version = Annotated[str, Query(max_length=63)]
 Part = Annotated[str, Path(max_length=63)]
 Id = Annotated[str, Path(max_length=64)]
@@ -207,14 +210,18 @@ def _version_routes(coordinator: Coordinator) -> APIRouter:
         return Response(encode_version(head), media_type=_JSON)
 
     @router.get("/manifests/{version}", responses={200: {"content": {_BYTES: {}}}})
-    def get_manifest(version: Id) -> Response:
+    def get_manifest(version: Id, name: Whose = None) -> Response:
         """Return a manifest: one JSON array a line, sorted by path."""
+        if name is not None:
+            check_version(coordinator.catalogue, DatasetName.parse(name), version)
         encoded = coordinator.catalogue.manifest(version).encoded
         return Response(encoded, media_type=_BYTES, headers=_IMMUTABLE)
 
     @router.get("/digests/{file_version}", responses={200: {"content": {_BYTES: {}}}})
-    def get_digests(file_version: Id) -> Response:
+    def get_digests(file_version: Id, name: Whose = None) -> Response:
         """Return a file version's block digests, packed; zeros where one is not known."""
+        if name is not None:
+            check_file(coordinator.catalogue, DatasetName.parse(name), FileVersionId(file_version))
         known = coordinator.digests(FileVersionId(file_version))
         return Response(digests.pack(known, digest_size), media_type=_BYTES)
 

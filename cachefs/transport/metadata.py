@@ -64,7 +64,7 @@ class HttpMetadata:
         Args:
             runtime: For its clock and its randomness.
             coordinator_address: ``host:port`` of its HTTP API, if there is one.
-            token: The cluster's.
+            token: The cluster's, or one that reads the datasets that are asked for.
             workers: Data addresses to begin with while no view is known.
             digest: The cluster's digest algorithm.
             timeout_seconds: Who does not answer within it is passed over.
@@ -111,7 +111,7 @@ class HttpMetadata:
             if known is None:
                 raise
             head = known
-        manifest = self._manifest(head.version, deadline)
+        manifest = self._manifest(head, deadline)
         with self._lock:
             for key in (asked, (name, head.version)):
                 self._heads[key] = head
@@ -153,12 +153,14 @@ class HttpMetadata:
                 continue
         raise CoordinatorUnavailableError("nobody answered with a usable version")
 
-    def _manifest(self, version: VersionId, deadline: float) -> Manifest:
+    def _manifest(self, head: VersionHead, deadline: float) -> Manifest:
+        version = head.version
+        query = urlencode({"dataset": str(head.dataset)})
         with self._lock:
             if version in self._manifests:
                 self._manifests.move_to_end(version)
                 return self._manifests[version]
-        for _, answer in self._answers(f"/v1/manifests/{version}", deadline):
+        for _, answer in self._answers(f"/v1/manifests/{version}?{query}", deadline):
             try:
                 manifest = Manifest.decode(answer, version)
             except IntegrityError:

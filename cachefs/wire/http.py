@@ -12,7 +12,9 @@ Every request carries ``Authorization: Bearer <token>``; ``/healthz`` alone does
 ``GET /v1/versions?dataset=``   a resolved version, as JSON, without its manifest
     ``&version=``
 ``GET /v1/manifests/<version>`` a manifest's encoding
+    ``?dataset=``
 ``GET /v1/digests/<file>``      block digests of a file: ``size`` bytes each, zeros where unknown
+    ``?dataset=&version=``
 ``GET /v1/proofs/<file>``       the same of *all* blocks, once the file was proven; workers only
     ``?dataset=&version=``
 ``GET /metrics``                Prometheus text
@@ -20,7 +22,8 @@ Every request carries ``Authorization: Bearer <token>``; ``/healthz`` alone does
 ==============================  ==================================================================
 
 The coordinator serves the same paths for view, versions, manifests and digests, so that a reader
-asks either with the same words.
+asks either with the same words. Who names a dataset is answered 404 for a version or file that is not one
+of its own; only the cluster's token may leave the dataset out (:mod:`cachefs.config.reading`).
 
 A request for bytes that the worker does not hold waits for their fill; meanwhile the worker sends
 ``102 Processing`` every ``PROGRESS_SECONDS``, so that the asker can tell a slow origin (wait) from

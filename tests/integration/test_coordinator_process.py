@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from cachefs.config.files import write_process_config
+from cachefs.config.reading import reading_token
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret, make_token
 from cachefs.coordinator.http import make_app
@@ -98,6 +99,35 @@ def test_a_dataset_lives_its_whole_life_over_http(http: httpx.Client, data: Path
     kinds = [event["kind"] for event in http.get("/v1/events").json()["events"]]
     assert kinds[0] == "dataset-added"
     assert kinds[-1] == "dataset-removed"
+
+
+def test_who_reads_some_datasets_is_told_nothing_of_anothers_by_its_ids(
+    process: CoordinatorProcess, http: httpx.Client, data: Path, tmp_path_factory
+):
+    (other := tmp_path_factory.mktemp("other")).joinpath("else").write_bytes(b"1")
+    for name, folder in (("team-a/secret", data), ("team-b/own", other)):
+        http.post("/v1/datasets", json={"name": name, "origin": {"url": f"file://{folder}"}})
+    head = decode_version(http.get("/v1/versions?dataset=team-a/secret").content)
+    manifest = Manifest.decode(http.get(f"/v1/manifests/{head.version}").content, head.version)
+    file = manifest.find("model.bin").file_version
+    # A version's file may be asked for by one that came after it, as long as both are kept.
+    (data / "later").write_bytes(b"2")
+    newer = http.post("/v1/datasets/team-a/secret/update").json()["id"]
+    asked = [f"/v1/manifests/{head.version}?", f"/v1/digests/{file}?version={newer}&"]
+
+    def answers(scope, dataset):
+        token = TOKEN if scope is None else reading_token(TOKEN, [scope])
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        query = f"dataset={dataset}" if dataset else ""
+        return [http.get(path + query, headers=headers).status_code for path in asked]
+
+    assert answers(None, "") == [200, 200]
+    assert answers("team-a/*", "team-a/secret") == [200, 200]
+    assert answers("team-a/*", "") == [401, 401]
+    for dataset in ("team-a/secret", "team-b/own", "team-b/nothing"):
+        assert answers("team-b/*", dataset) == [404, 404], dataset
+    for name in ("team-a/secret", "team-b/own"):
+        http.delete(f"/v1/datasets/{name}")
 
 
 def test_listings_come_in_pages(http: httpx.Client, data: Path):

@@ -243,8 +243,10 @@ class DataPlane:
         )
         return _Answer(200, encode_version(resolved))
 
-    def _answer_manifest(self, _request: Request, name: str) -> _Answer:
-        return _Answer(200, self._knowledge.manifest(VersionId(name)).encoded, _BYTES)
+    def _answer_manifest(self, request: Request, name: str) -> _Answer:
+        asked = request.query.get("dataset")
+        dataset = None if asked is None else DatasetName.parse(asked)
+        return _Answer(200, self._knowledge.manifest(VersionId(name), dataset).encoded, _BYTES)
 
     def _answer_digests(self, request: Request, name: str) -> _Answer:
         if "dataset" in request.query:

@@ -168,17 +168,18 @@ class MemoryWorker:
     def _document(self, target: str) -> bytes:
         split = urlsplit(target)
         kind, _, name = split.path.removeprefix("/v1/").partition("/")
+        asked = parse_qs(split.query).get("dataset", [""])[0]
         if kind == "view":
             return encode_view(self.view)
         if kind == "versions":
-            asked = parse_qs(split.query)["dataset"][0]
             if asked not in self.versions:
                 raise NotKnownError("no such dataset", subject=asked)
             return encode_version(self.versions[asked])
         if kind == "manifests":
-            for version in self.versions.values():
-                if version.manifest.id == name:
-                    return version.manifest.encoded
+            # As a reading token needs it: in the name of a dataset whose version it is.
+            version = self.versions.get(asked)
+            if version is not None and version.manifest.id == name:
+                return version.manifest.encoded
         if kind == "digests" and self.digest_lists and name in self.contents:
             content = self.contents[FileVersionId(name)]
             count = block_count(len(content), self.block_size)

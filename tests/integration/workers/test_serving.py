@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+from cachefs.config.reading import reading_token
+from cachefs.config.secrets import Secret
 from cachefs.transport.serving import conversation
 from cachefs.wire import digests
 from cachefs.wire.http import decode_view
@@ -153,6 +155,24 @@ def test_what_is_not_there_is_a_failure_with_a_reason(worker):
         answered, headers, body = ask(worker, path)
         assert (answered, headers["Content-Type"]) == (status, "application/json")
         assert json.loads(body)["message"]
+
+
+def test_who_reads_some_datasets_is_told_nothing_of_anothers_by_its_ids(site, worker):
+    assert ask(worker, target(site))[0] == 200
+    mine = reading_token(Secret("the-token"), ["default/m"]).reveal()
+    others = reading_token(Secret("the-token"), ["team-b/*"]).reveal()
+    file = site.file("model.bin")
+    version = f"version={file.version}"
+    for path in (f"/v1/manifests/{file.version}", f"/v1/digests/{file.entry.file_version}"):
+        for token, query, status in (
+            (mine, f"?dataset=m&{version}", 200),
+            (mine, "", 401),
+            (others, "", 401),
+            (others, f"?dataset=m&{version}", 404),
+            (others, f"?dataset=team-b/nothing&{version}", 404),
+        ):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert ask(worker, path + query, headers=headers)[0] == status, (path, query)
 
 
 def test_other_methods_are_refused(worker):
