@@ -19,6 +19,7 @@ from cachefs.coordinator.declaring import (
     changed,
     check_dataset,
     check_digest,
+    check_keeping,
     difference,
     listed_from,
     means,
@@ -36,17 +37,9 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.core.blocks import FileVersionId
 from cachefs.core.datasets import Dataset, OriginSpec, Version
 from cachefs.core.manifest import Manifest, VersionId
-from cachefs.core.names import (
-    DatasetName,
-    parse_label,
-    parse_path,
-    printable,
-)
-from cachefs.errors import (
-    ConfigError,
-    NotKnownError,
-    OriginUnavailableError,
-)
+from cachefs.core.names import DatasetName, parse_label, parse_path, printable
+from cachefs.core.tenants import Tenants
+from cachefs.errors import ConfigError, NotKnownError, OriginUnavailableError
 from cachefs.ports import Runtime
 
 _LISTING_SECONDS_MAX = 600.0
@@ -79,6 +72,7 @@ class Catalogue:
         self._config = config
         self._events = events
         self._lister = lister
+        self._tenants = Tenants(config.tenants.trusted, config.tenants.sources)
         self._flights: Flights[Dataset] = Flights(runtime)
         self._manifests = Manifests(store, runtime)
         self.pins = Pins(self._manifests)
@@ -95,6 +89,7 @@ class Catalogue:
             ConfigError: Something in the declaration is not acceptable.
             ConflictError: There is one of that name, or a namespace; or the pool is exclusive to
                 another namespace.
+            NotAllowedError: It takes more of its pool than its namespace may.
             OriginError: The origin cannot be listed.
         """
         check_dataset(dataset)
@@ -102,12 +97,14 @@ class Catalogue:
             check_digest(parse_path(path), digest)
         with self._store.read() as connection:
             rows.check_free(connection, dataset.name)
+            self._check_keeping(connection, dataset)
         listing = self._lister.list(dataset, checksums=checksums, carried={})
         declared = replace(dataset, current=listing.version.id)
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
             rows.check_free(connection, dataset.name)
             pool_rows.check_admitted(connection, dataset.pool, dataset.name.namespace)
+            self._check_keeping(connection, dataset)
             rows.add(connection, declared, at=listing.version.listed_at)
             rows.add_version(connection, listing.version, listing.manifest.encoded)
             self.pins.note(connection, None, declared)
@@ -127,6 +124,7 @@ class Catalogue:
         Raises:
             NotKnownError: There is no such dataset or version.
             ConfigError: Something in the change is not acceptable.
+            NotAllowedError: It would take more of its pool than its namespace may.
         """
         with self._store.write() as connection:
             counters.add(connection, "catalogue")
@@ -148,6 +146,8 @@ class Catalogue:
             check_dataset(new)
             if new.pool != old.pool:
                 pool_rows.check_admitted(connection, new.pool, name.namespace)
+            if (new.pool, new.pins, new.replicas) != (old.pool, old.pins, old.replicas):
+                self._check_keeping(connection, new)
             if new != old:
                 rows.change(connection, new)
                 self.pins.note(connection, old, new)
@@ -162,12 +162,14 @@ class Catalogue:
         Raises:
             ConfigError: Something in the declaration is not acceptable.
             ConflictError: There is a namespace of that name; or the pool is exclusive to another one.
+            NotAllowedError: It takes more of its pool than its namespace may.
             OriginError: The origin cannot be listed.
         """
         check_dataset(dataset)
         name = dataset.name
         with self._store.read() as connection:
             known = rows.find(connection, name)
+            self._check_keeping(connection, dataset)
         if known is None:
             return self.add(dataset, {})
         listing = None
@@ -180,6 +182,7 @@ class Catalogue:
             new = replace(dataset, current=current)
             if new.pool != old.pool:
                 pool_rows.check_admitted(connection, new.pool, name.namespace)
+            self._check_keeping(connection, new)
             if listing is not None:
                 rows.add_version(connection, listing.version, listing.manifest.encoded)
                 rows.set_listed(connection, name, at=listing.version.listed_at)
@@ -343,6 +346,9 @@ class Catalogue:
     def close(self) -> None:
         """Leave listings alone after a moment."""
         self._flights.close(wait_seconds=1.0)
+
+    def _check_keeping(self, connection: Connection, dataset: Dataset) -> None:
+        check_keeping(dataset, pool_rows.find(connection, dataset.pool), self._tenants)
 
     def _current(self, dataset: Dataset) -> Version:
         with self._store.read() as connection:

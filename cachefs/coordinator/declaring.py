@@ -4,9 +4,14 @@ from dataclasses import dataclass, replace
 
 from cachefs.core.datasets import Consistency, Dataset, OriginSpec, Version
 from cachefs.core.names import parse_name, parse_path, printable
-from cachefs.errors import ConfigError
+from cachefs.core.pools import Pool
+from cachefs.core.tenants import Tenants
+from cachefs.errors import ConfigError, NotAllowedError
 
 REPLICAS_MAX = 64
+SHARED_REPLICAS_MAX = 2
+"""Of a dataset whose namespace is not trusted, in a pool that it shares: one copy besides the first keeps it
+readable while a worker is away, and each one more takes its size again from everybody else's."""
 _HUB, _REVISION = "hf://", "@"
 """``hf://org/model@commit/folder`` is what ``hf://org/model/folder`` was pinned to."""
 VERSIONS_KEPT_MAX = 1000
@@ -50,6 +55,32 @@ def check_dataset(dataset: Dataset) -> None:
     for pin in dataset.pins:
         if pin:
             parse_path(pin)
+
+
+def check_keeping(dataset: Dataset, pool: Pool, tenants: Tenants) -> None:
+    """Check that a dataset takes no more of a pool than its namespace may: pinned bytes are never evicted.
+
+    Raises:
+        NotAllowedError: It pins, or has more than :data:`SHARED_REPLICAS_MAX` replicas, in a pool that
+            others use, too, and its namespace is not trusted.
+    """
+    namespace = dataset.name.namespace
+    if pool.exclusive == namespace or tenants.is_trusted(namespace):
+        return
+    hint = f"choose a pool that is exclusive to the namespace {namespace}"
+    if dataset.pins:
+        raise NotAllowedError(
+            f"datasets of this namespace are not pinned in the pool {pool.name}, which others use",
+            subject=str(dataset.name),
+            hint=hint,
+        )
+    if dataset.replicas > SHARED_REPLICAS_MAX:
+        raise NotAllowedError(
+            f"datasets of this namespace have at most {SHARED_REPLICAS_MAX} replicas in the pool "
+            f"{pool.name}, which others use",
+            subject=str(dataset.name),
+            hint=hint,
+        )
 
 
 def check_digest(path: str, digest: str) -> None:

@@ -128,3 +128,7 @@ class Tenants:
 
 def _glob(text: str) -> re.Pattern[str]:
     return re.compile(translate(text))
+
+
+EVERYBODY = Tenants()
+"""Trusts every namespace."""

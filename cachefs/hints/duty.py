@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter
 
 from cachefs.coordinator.duties import Duty, Surroundings
+from cachefs.core.tenants import Tenants
 from cachefs.hints.actions import Prefetches
 from cachefs.hints.consumers import routers as consumer_routers
 from cachefs.hints.consumers.tokens import scheduler_door
@@ -49,6 +50,7 @@ class HintDuty(Duty):
         self._admits = scheduler_door(parts.token)
         config = parts.config.hints
         self._gates = config.gates
+        self._tenants = Tenants(parts.config.tenants.trusted, parts.config.tenants.sources)
         self.inventory = Inventory(parts)
         self._keeper = Keeper(parts.store, parts.runtime)
         wishes = Wishes(parts.coordinator, self.inventory)
@@ -81,7 +83,11 @@ class HintDuty(Duty):
         return (
             *hint_routers(self.service, self._watchers),
             *consumer_routers(
-                self.service.answer, self._runtime.wall, hostname=self._hostname, gates=self._gates
+                self.service.answer,
+                self._runtime.wall,
+                hostname=self._hostname,
+                gates=self._gates,
+                tenants=self._tenants,
             ),
         )
 

@@ -6,7 +6,9 @@ All of it happens in the transaction that stores the run, after the queue's coun
 from sqlalchemy import Connection
 
 from cachefs.core.names import printable
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.engine import store as rows
+from cachefs.dataflow.engine.queueing import Shares
 from cachefs.dataflow.engine.store import RunEvent
 from cachefs.dataflow.records import Run
 from cachefs.dataflow.spec.lexer import ExpressionError
@@ -52,14 +54,17 @@ def with_key(connection: Connection, run: Run) -> Run | None:
     return found
 
 
-def admit(connection: Connection, flow: Flow, run: Run, *, queued_limit: int) -> None:
+def admit(
+    connection: Connection, flow: Flow, run: Run, *, queued_limit: int, tenants: Tenants
+) -> None:
     """Let a run in; of a group whose policy is ``cancel``, have the others end.
 
     Raises:
-        CapacityError: Too many runs wait.
+        CapacityError: Too many runs wait, or too many of its namespace.
         ConflictError: Its group is busy, or one that it is within is of the group.
     """
-    if rows.queued_count(connection) >= queued_limit:
+    shares = Shares(queued_limit, tenants, rows.queued_counts(connection))
+    if not shares.free(flow.namespace):
         raise CapacityError("too many runs wait already", subject=flow.full_name)
     if flow.concurrency is None:
         return

@@ -1,12 +1,16 @@
 """Who owns which runs: statements, as functions of a connection. :mod:`.leases` has the rules."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from cachefs.coordinator.store.tables import RUN_OWNERS, RUNS
 from cachefs.dataflow.engine.store import ACTIVE, run_of, unbegun
 from cachefs.dataflow.records import WITHIN, Run
+
+_WITHIN = RUNS.c.cause.startswith(WITHIN)
+"""The runs that are within others."""
 
 
 class Position(NamedTuple):
@@ -96,16 +100,37 @@ def bury(connection: Connection, owner: str, *, renewals: int) -> bool:
     return bool(gone.rowcount)
 
 
-def startable(connection: Connection, owner: str, *, within: bool, limit: int) -> tuple[Run, ...]:
-    """Return queued runs of an owner that need not wait for another of their group.
+def startable(connection: Connection, owner: str, *, limit: int) -> tuple[Run, ...]:
+    """Return queued runs of an owner within others that need not wait for another of their group."""
+    query = _startable(select(RUNS), owner).where(_WITHIN).order_by(RUNS.c.number).limit(limit)
+    return tuple(run_of(row) for row in connection.execute(query))
 
-    Args:
-        connection: To the store.
-        owner: The owner.
-        within: Whether those that are within another run, or the others.
-        limit: How many.
-    """
-    inner = RUNS.c.cause.startswith(WITHIN)
+
+def waiting(connection: Connection, owner: str) -> list[tuple[str, str]]:
+    """Return all other such runs with their namespaces, the first in the queue first."""
+    query = _startable(select(RUNS.c.id, RUNS.c.flow), owner).where(~_WITHIN)
+    found = connection.execute(query.order_by(RUNS.c.number))
+    return [(row.id, str(row.flow).partition("/")[0]) for row in found]
+
+
+def last_begun(connection: Connection) -> dict[str, float]:
+    """Return for each namespace when the last of its runs began, as far as they are remembered."""
+    query = select(RUNS.c.flow, func.max(RUNS.c.started_at).label("at")).where(~_WITHIN)
+    last: dict[str, float] = {}
+    for row in connection.execute(query.group_by(RUNS.c.flow)):
+        namespace = str(row.flow).partition("/")[0]
+        last[namespace] = max(last.get(namespace, 0.0), float(row.at))
+    return last
+
+
+def named(connection: Connection, ids: Sequence[str]) -> tuple[Run, ...]:
+    """Return runs, the first in the queue first."""
+    query = select(RUNS).where(RUNS.c.id.in_(ids)).order_by(RUNS.c.number)
+    return tuple(run_of(row) for row in connection.execute(query)) if ids else ()
+
+
+def _startable(query: Select[Any], owner: str) -> Select[Any]:  # Any: whatever is selected
+    """Narrow a query down to queued runs of an owner that need not wait for another of their group."""
     before = RUNS.alias("before")
     blocked = exists().where(
         RUNS.c.group_name != "",
@@ -113,14 +138,9 @@ def startable(connection: Connection, owner: str, *, within: bool, limit: int) -
         before.c.number < RUNS.c.number,
         before.c.state.in_(ACTIVE),
     )
-    query = (
-        select(RUNS)
-        .where(RUNS.c.owner == owner, RUNS.c.state == "Queued", RUNS.c.wants == "", ~blocked)
-        .where(inner if within else ~inner)
-        .order_by(RUNS.c.number)
-        .limit(limit)
+    return query.where(
+        RUNS.c.owner == owner, RUNS.c.state == "Queued", RUNS.c.wants == "", ~blocked
     )
-    return tuple(run_of(row) for row in connection.execute(query))
 
 
 def unwanted(connection: Connection, owner: str) -> tuple[Run, ...]:

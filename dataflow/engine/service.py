@@ -14,6 +14,7 @@ from cachefs.config.schema import FlowConfig
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.names import printable
 from cachefs.core.nearest import did_you_mean
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.dataflow import costs
 from cachefs.dataflow.engine import admitting, retrying, story
 from cachefs.dataflow.engine import store as rows
@@ -57,6 +58,7 @@ class FlowService:
         documents: Documents,
         config: FlowConfig,
         planner: Planner | None = None,
+        tenants: Tenants = EVERYBODY,
     ) -> None:
         """Serve what an engine carries out.
 
@@ -67,6 +69,7 @@ class FlowService:
             documents: Reads flows.
             config: Limits.
             planner: Estimates runs; without one, nothing is refused beforehand.
+            tenants: Says which namespaces may not fill the queue.
         """
         self._store = store
         self._runtime = runtime
@@ -74,6 +77,7 @@ class FlowService:
         self._documents = documents
         self._config = config
         self._planner = planner
+        self._tenants = tenants
 
     # ---- before a run -------------------------------------------------------------------------
 
@@ -159,7 +163,8 @@ class FlowService:
             known = admitting.with_key(connection, run)
             if known is not None:
                 return Submitted(known, is_new=False)
-            admitting.admit(connection, flow, run, queued_limit=self._config.queued_runs_limit)
+            limit = self._config.queued_runs_limit
+            admitting.admit(connection, flow, run, queued_limit=limit, tenants=self._tenants)
             rows.add(connection, run, first_records(flow), number=number)
             rows.tell(connection, run.id, [RunEvent(now, "run-queued", "", cause)])
         self._engine.poke()

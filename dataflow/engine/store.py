@@ -6,6 +6,7 @@ which the owner watches.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -112,10 +113,13 @@ def unbegun() -> ColumnElement[bool]:
     return or_(RUNS.c.state == "Queued", aside)
 
 
-def queued_count(connection: Connection) -> int:
-    """Return how many runs wait for their turn."""
-    query = select(func.count()).select_from(RUNS).where(unbegun())
-    return int(connection.execute(query).scalar_one())
+def queued_counts(connection: Connection) -> Counter[str]:
+    """Return how many runs of each namespace wait for their turn."""
+    query = select(RUNS.c.flow, func.count().label("runs")).where(unbegun()).group_by(RUNS.c.flow)
+    found: Counter[str] = Counter()
+    for row in connection.execute(query):
+        found[str(row.flow).partition("/")[0]] += int(row.runs)
+    return found
 
 
 def group_members(connection: Connection, group: str) -> tuple[Run, ...]:

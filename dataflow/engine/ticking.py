@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from cachefs.config.schema import FlowConfig
 from cachefs.coordinator.store.engine import Store
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.dataflow.engine import store as rows
 from cachefs.dataflow.engine import story
 from cachefs.dataflow.engine.context import AttemptContext, StepIdentity
@@ -27,7 +28,7 @@ from cachefs.dataflow.engine.heartbeat import Heartbeat
 from cachefs.dataflow.engine.leases import Leases
 from cachefs.dataflow.engine.owned import Change, OwnedRun
 from cachefs.dataflow.engine.owners import Position
-from cachefs.dataflow.engine.queueing import StepPlaces, places_taken, start_queued
+from cachefs.dataflow.engine.queueing import StepPlaces, run_shares, start_queued
 from cachefs.dataflow.engine.running import GRACE_SECONDS, Attempt, UnknownKind
 from cachefs.dataflow.machine.decisions import Begin, Outcome, Stop, Undo
 from cachefs.dataflow.ports import StepKind
@@ -72,6 +73,7 @@ class Engine(Closing):
         kinds: Mapping[str, StepKind],
         documents: Documents,
         config: FlowConfig,
+        tenants: Tenants = EVERYBODY,
     ) -> None:
         """Begin nothing yet.
 
@@ -81,12 +83,14 @@ class Engine(Closing):
             kinds: What carries a step out, by its kind.
             documents: Reads flows.
             config: Limits.
+            tenants: Says which namespaces may not take them all.
         """
         self._store = store
         self._runtime = runtime
         self._kinds = kinds
         self._documents = documents
         self._config = config
+        self._tenants = tenants
         self._leases = Leases(store, runtime, lease_seconds=config.lease_seconds)
         self._heartbeat = Heartbeat(
             self._leases,
@@ -238,7 +242,7 @@ class Engine(Closing):
             self._flushed_at = now
         places = self._step_places()
         changes = []
-        for run, owned in list(self._runs.items()):
+        for run, owned in sorted(self._runs.items(), key=lambda each: places.taken(each[1])):
             change = self._advance(run, owned, now, slots=places.free(owned), flush=flush)
             if change is not None:
                 places.take(owned, change.begun)
@@ -247,8 +251,8 @@ class Engine(Closing):
 
     def _step_places(self) -> StepPlaces:
         with self._turn:
-            live = [self._runs[run].depth for run, _ in self._live if run in self._runs]
-        return StepPlaces(self._config.steps_limit, live)
+            live = [self._runs[run] for run, _ in self._live if run in self._runs]
+        return StepPlaces(self._config.steps_limit, self._tenants, live)
 
     def _take_notes(self) -> bool:
         """Take in what other threads said; return whether our lease has run out meanwhile."""
@@ -404,9 +408,9 @@ class Engine(Closing):
         """Take what is nobody's, begin what has its turn, and see what others wrote."""
         found = self._leases.claim()
         if any(not position.begun for position in found.values()):
-            free = self._config.runs_limit - places_taken(self._runs.values())
+            shares = run_shares(self._runs.values(), self._config.runs_limit, self._tenants)
             wall = self._runtime.wall()
-            start_queued(self._store, self._leases.owner, free=free, now=wall)
+            start_queued(self._store, self._leases.owner, shares=shares, now=wall)
             found = self._leases.owned()
         for run in [*self._runs]:
             if run not in found or found[run].fence != self._runs[run].position.fence:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fastapi import APIRouter
 
 from cachefs.coordinator.duties import Duty, Surroundings
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.engine.answers import Planner
 from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.service import FlowService
@@ -49,9 +50,15 @@ class FlowDuty(Duty):
         self._desk = Desk(parts.store, parts.runtime) if parts.config.flows.handed_out else None
         config = parts.config.flows
         documents = Documents(parts.runtime)
+        tenants = Tenants(parts.config.tenants.trusted, parts.config.tenants.sources)
         kinds: dict[str, StepKind] = {}
         self._engine = Engine(
-            parts.store, parts.runtime, kinds=kinds, documents=documents, config=config
+            parts.store,
+            parts.runtime,
+            kinds=kinds,
+            documents=documents,
+            config=config,
+            tenants=tenants,
         )
         self.service = FlowService(
             parts.store,
@@ -60,9 +67,10 @@ class FlowDuty(Duty):
             documents=documents,
             config=config,
             planner=planner,
+            tenants=tenants,
         )
         kinds.update(open_kinds(self.service))
-        self._register = Register(parts.store, parts.runtime, self.service)
+        self._register = Register(parts.store, parts.runtime, self.service, tenants=tenants)
         self._triggers = Triggers(
             parts.store,
             parts.runtime,
@@ -70,6 +78,7 @@ class FlowDuty(Duty):
             self._register,
             events=parts.coordinator.events,
             environment=environment,
+            tenants=tenants,
         )
         self._watchers = Watchers(self.service, limit=config.watchers_limit)
 

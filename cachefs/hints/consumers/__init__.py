@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.hints.consumers.admission import Admission, admission_routes
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.extender import extender_routes
@@ -25,6 +26,7 @@ def routers(
     *,
     hostname: Hostname = own_name,
     gates: bool = False,
+    tenants: Tenants = EVERYBODY,
 ) -> Sequence[APIRouter]:
     """Return the routes for schedulers that ask by themselves.
 
@@ -33,11 +35,12 @@ def routers(
         wall: The time, in seconds since 1970.
         hostname: From a node to the value of its label ``kubernetes.io/hostname``.
         gates: Whether pods may be held by a scheduling gate: only where something takes it away.
+        tenants: Says of which namespaces pods get hints about others' datasets.
     """
-    admission = Admission(ask=ask, hostname=hostname, gates=gates)
+    admission = Admission(ask=ask, hostname=hostname, gates=gates, tenants=tenants)
     return (
-        extender_routes(ask),
+        extender_routes(ask, tenants),
         admission_routes(admission),
-        volcano_routes(ask),
-        kueue_routes(ask, wall),
+        volcano_routes(ask, tenants),
+        kueue_routes(ask, wall, tenants),
     )

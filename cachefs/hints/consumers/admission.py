@@ -12,7 +12,9 @@ KAI's scheduler does not score preferred node affinity, so pods that it places g
 the cache's workers instead (:mod:`cachefs.hints.renderings.kai`).
 
 With *gates*, a pod that says ``cachefs.io/hold`` waits, at most so long, until its data is close; whoever
-turns gates on runs the controller that calls :func:`released`, as no one else takes them away.
+turns gates on runs the controller that calls :func:`released`, as no one else takes them away. A review begins
+nothing: anybody may send one, and its pod may be refused by another webhook. What is missing is brought when the
+controller asks first, and whether there is any use in waiting is known then.
 """
 
 import base64
@@ -25,9 +27,11 @@ from fastapi import APIRouter, Response
 
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import Affinity, Question
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.errors import ConfigError
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.confining import confined, foreign_to, why_without
 from cachefs.hints.consumers.fields import document, field, text
 from cachefs.hints.consumers.patching import (
     POD,
@@ -45,7 +49,7 @@ from cachefs.hints.renderings.affinity import (
     own_name,
     preferred_terms,
 )
-from cachefs.hints.renderings.holding import PATIENCE_SECONDS, seconds_missing, should_wait
+from cachefs.hints.renderings.holding import PATIENCE_SECONDS, seconds_away, should_wait
 from cachefs.hints.renderings.kai import NAMESPACE, SCHEDULERS, worker_terms
 from cachefs.hints.renderings.marks import HINT_ID
 from cachefs.hints.renderings.scales import binds, hosts, is_required
@@ -64,6 +68,8 @@ class Admission:
     """Where the workers' pods are, near which KAI puts others."""
     gates: bool = False
     """Whether pods may be held by a scheduling gate."""
+    tenants: Tenants = EVERYBODY
+    """Of which namespaces pods get hints about others' datasets."""
 
     def response(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to the request of a review."""
@@ -101,14 +107,16 @@ class Admission:
             and not ungate_patch(pod)
         )
         asked = question_of(pod, namespace=text(request, "namespace")) if concerns_us else None
+        foreign = foreign_to(asked, self.tenants) if asked is not None else ()
+        if asked is not None and foreign:
+            warnings.append(why_without(foreign, asked.tenant))
+        asked = confined(asked, self.tenants)
         if asked is None:
             return []
         hold = duration_of(marks_of(pod), HOLD) if self.gates else None
-        asked = replace(
-            asked, dry_run=field(request, "dryRun") is True, every=True, prefetch=bool(hold)
-        )
+        asked = replace(asked, dry_run=field(request, "dryRun") is True, every=True)
         hint = self._ask(asked)
-        if hold and seconds_missing(hint):
+        if hold and seconds_away(hint):
             return gate_patch(pod)  # it is stamped when it is released
         return self.stamp(pod, asked, hint, warnings)
 
@@ -211,7 +219,7 @@ def released(
     """
 
     def stamped() -> list[Operation] | None:
-        asked = question_of(pod)
+        asked = confined(question_of(pod), admission.tenants)
         if asked is None:
             return []
         patience = duration_of(marks_of(pod), HOLD) or PATIENCE_SECONDS

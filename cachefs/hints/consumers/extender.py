@@ -16,9 +16,11 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from cachefs.core.hints.asking import Question
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.errors import ConfigError
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.confining import confined
 from cachefs.hints.consumers.fields import document, field, objects, text
 from cachefs.hints.consumers.pods import question_of
 from cachefs.hints.renderings.extender import encoded, scores_of
@@ -63,7 +65,7 @@ class Arguments:
         )
 
 
-def extender_routes(ask: Ask) -> APIRouter:
+def extender_routes(ask: Ask, tenants: Tenants = EVERYBODY) -> APIRouter:
     """Return the routes of an extender whose ``urlPrefix`` ends in ``/k8s/extender``."""
     router = APIRouter(prefix="/k8s/extender", tags=["schedulers"])
 
@@ -71,31 +73,31 @@ def extender_routes(ask: Ask) -> APIRouter:
     def filter_nodes(body: Body) -> Response:
         """Return which nodes a pod that binds itself may go to: ``ExtenderFilterResult``."""
         sent = Arguments.parse(body)
-        failed: dict[str, str] = harmless(lambda: failures(sent, ask), dict, asker=_ASKER)
+        failed: dict[str, str] = harmless(lambda: failures(sent, ask, tenants), dict, asker=_ASKER)
         return answer(filter_result(sent, failed))
 
     @router.post("/prioritize", openapi_extra=JSON_BODY)
     def prioritize_nodes(body: Body) -> Response:
         """Return a score of 0 to 10 for every node: ``HostPriorityList``."""
         sent = Arguments.parse(body)
-        scored: dict[str, int] = harmless(lambda: scores(sent, ask), dict, asker=_ASKER)
+        scored: dict[str, int] = harmless(lambda: scores(sent, ask, tenants), dict, asker=_ASKER)
         return Response(encoded(scored, sent.names), media_type="application/json")
 
     return router
 
 
-def scores(sent: Arguments, ask: Ask) -> dict[str, int]:
+def scores(sent: Arguments, ask: Ask, tenants: Tenants = EVERYBODY) -> dict[str, int]:
     """Return the nodes' scores; none if the pod is none of our business."""
-    asked = sent.question()
+    asked = confined(sent.question(), tenants)
     if asked is None:
         return {}
     # A deadline changes nothing of the order.
     return scores_of(ask(replace(asked, deadline_seconds=None)), sent.names)
 
 
-def failures(sent: Arguments, ask: Ask) -> dict[str, str]:
+def failures(sent: Arguments, ask: Ask, tenants: Tenants = EVERYBODY) -> dict[str, str]:
     """Return which nodes a pod may not go to, and why."""
-    asked = sent.question()
+    asked = confined(sent.question(), tenants)
     if asked is None or not (is_required(asked) or asked.deadline_seconds is not None):
         return {}
     deadline = asked.deadline_seconds

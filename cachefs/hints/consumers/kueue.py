@@ -14,8 +14,10 @@ from fastapi import APIRouter, Response
 from cachefs.core.hints.answer import Hint
 from cachefs.core.hints.asking import GANG_LIMIT, Gang, Question, Reading
 from cachefs.core.names import DatasetName
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.confining import confined, foreign_to, why_without
 from cachefs.hints.consumers.fields import document, field, objects, text, texts
 from cachefs.hints.consumers.pods import HOLD, duration_of, marks_of, question_of
 from cachefs.hints.consumers.volcano import moment
@@ -92,12 +94,13 @@ def review(workload: Any, hint: Hint, *, check: str = CHECK) -> dict[str, Any]: 
     return status
 
 
-def kueue_routes(ask: Ask, wall: Callable[[], float]) -> APIRouter:
+def kueue_routes(ask: Ask, wall: Callable[[], float], tenants: Tenants = EVERYBODY) -> APIRouter:
     """Return the route for the controller of our admission checks.
 
     Args:
         ask: Answers a question.
         wall: The time, in seconds since 1970.
+        tenants: Says of which namespaces workloads get hints about others' datasets.
     """
     router = APIRouter(prefix="/k8s", tags=["schedulers"])
 
@@ -114,7 +117,11 @@ def kueue_routes(ask: Ask, wall: Callable[[], float]) -> APIRouter:
             question = question_of_workload(workload)
             if question is None:
                 return unanswered(wall(), "it names no dataset", check=name)
-            return review(workload, ask(question), check=name)
+            own = confined(question, tenants)
+            if own is None:
+                why = why_without(foreign_to(question, tenants), question.tenant)
+                return unanswered(wall(), why, check=name)
+            return review(workload, ask(own), check=name)
 
         def none() -> dict[str, Any]:
             return unanswered(wall(), "it could not be understood", check=name)

@@ -16,8 +16,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from cachefs.core.hints.asking import GANG_LIMIT, Gang, Question
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.hints.consumers.asking import Ask
 from cachefs.hints.consumers.boundary import JSON_BODY, Body, answer, harmless
+from cachefs.hints.consumers.confining import confined
 from cachefs.hints.consumers.fields import document, field, objects, text, texts
 from cachefs.hints.consumers.pods import HOLD, duration_of, marks_of, question_of
 from cachefs.hints.renderings.holding import should_wait
@@ -32,7 +34,7 @@ _WEIGHT_MAX = 1000.0
 Weight = Annotated[float, Query(gt=0, le=_WEIGHT_MAX, allow_inf_nan=False)]
 
 
-def volcano_routes(ask: Ask) -> APIRouter:
+def volcano_routes(ask: Ask, tenants: Tenants = EVERYBODY) -> APIRouter:
     """Return the routes of an extender whose ``urlPrefix`` ends in ``/volcano``."""
     router = APIRouter(prefix="/volcano", tags=["schedulers"])
 
@@ -44,7 +46,7 @@ def volcano_routes(ask: Ask) -> APIRouter:
         none = {"nodeScore": dict.fromkeys(names, 0.0), "errorMessage": ""}
 
         def scores() -> dict[str, Any]:
-            asked = _question(field(sent, "task", "Pod"), names)
+            asked = confined(_question(field(sent, "task", "Pod"), names), tenants)
             return none if asked is None else node_scores(ask(asked), names, weight=weight)
 
         return answer(harmless(scores, lambda: none, asker=_ASKER))
@@ -53,17 +55,17 @@ def volcano_routes(ask: Ask) -> APIRouter:
     def vote(body: Body) -> Response:
         """Return whether a job may be enqueued: ``JobEnqueueableResponse``."""
         job = field(document(body), "job")
-        status = harmless(lambda: job_vote(job, ask), lambda: ABSTAIN, asker=_ASKER)
+        status = harmless(lambda: job_vote(job, ask, tenants), lambda: ABSTAIN, asker=_ASKER)
         return answer({"status": status})
 
     return router
 
 
-def job_vote(job: Any, ask: Ask) -> int:  # Any: JSON
+def job_vote(job: Any, ask: Ask, tenants: Tenants = EVERYBODY) -> int:  # Any: JSON
     """Return the vote on a job: to reject it for now while its data comes, or none."""
     template, members = _template(job)
     patience = duration_of(marks_of(template), HOLD)
-    asked = question_of(template, namespace=text(job, "Namespace"))
+    asked = confined(question_of(template, namespace=text(job, "Namespace")), tenants)
     if asked is None or not patience:
         return ABSTAIN
     least = field(job, "MinAvailable")

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 from cachefs.config.schema import FlowConfig
 from cachefs.coordinator.store.engine import Store
+from cachefs.core.tenants import EVERYBODY
 from cachefs.dataflow.engine.documents import Documents
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.engine.ticking import Engine
@@ -204,7 +205,7 @@ class MortalStore(Store):
 class Kit:
     """An engine with its service, and all that it is made from; a context manager."""
 
-    def __init__(self, url, effects, *, dies_at=-1, runtime=None, **config):
+    def __init__(self, url, effects, *, dies_at=-1, runtime=None, tenants=EVERYBODY, **config):
         self.runtime = runtime or ThreadRuntime()
         self.effects = effects
         self.store = MortalStore(url, dies_at=dies_at)
@@ -217,9 +218,15 @@ class Kit:
             kinds={"process": kind, "scale": kind, "notify": kind},
             documents=documents,
             config=limits,
+            tenants=tenants,
         )
         self.service = FlowService(
-            self.store, self.runtime, self.engine, documents=documents, config=limits
+            self.store,
+            self.runtime,
+            self.engine,
+            documents=documents,
+            config=limits,
+            tenants=tenants,
         )
         self.store.points = 1
 
