@@ -13,12 +13,12 @@ class ThreadRuntime:
     """Implements :class:`cachefs.ports.Runtime` on operating-system threads."""
 
     def __init__(self) -> None:
-        """Seed from the operating system."""
-        self._random = random.Random()  # noqa: S311 - jitter, not secrets
+        """Ask the operating system for randomness: ids are made of it, too, and nobody shall guess them."""
+        self._random = random.SystemRandom()
 
     @property
     def random(self) -> random.Random:
-        """The source of jitter."""
+        """The source of jitter, and of ids."""
         return self._random
 
     def monotonic(self) -> float:

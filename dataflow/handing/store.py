@@ -179,7 +179,7 @@ class TargetRow:
     answered: int = 0
     """Up to which of these it has been answered."""
     shape: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
-    """What it shall have; empty while nobody has said."""
+    """What it shall have, and ``by`` which run and step that is said, or asked how it stands: ``RUN/STEP``."""
     revisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Any: JSON
     """What each revision is that was kept."""
     report: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON

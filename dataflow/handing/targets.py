@@ -156,8 +156,8 @@ class HandedOutTarget(RolloutTarget):
         with self._store.write() as connection:
             asked = rows.ask_target(connection, self._name)
             row = rows.find_target(connection, self._name)
-            if row is not None and row.shape and row.shape["by"] != self._context.key:
-                rows.change_target(connection, self._name, shape={})
+            if row is not None and row.shape.get("by") != self._context.key:
+                rows.change_target(connection, self._name, shape={"by": self._context.key})
         return asked
 
     def _learned(self, row: TargetRow) -> TargetRow:

@@ -59,6 +59,8 @@ class TargetBody(Body):
     """``NAMESPACE/deployment/NAME``."""
     asked: int
     """To be told with the answer."""
+    by: str
+    """Which run and step asks: ``RUN/STEP``."""
     shape: dict[str, Any]  # Any: JSON
     """Empty, if it is only to be looked at: ``revision``, ``image`` (empty: as it is), ``goal``
     (replicas of the revision after this batch), ``replicas`` (in the end), ``surge``."""
@@ -67,7 +69,8 @@ class TargetBody(Body):
     def of(cls, row: TargetRow) -> "TargetBody":
         """Return the body of a target."""
         shape = {key: value for key, value in row.shape.items() if key != "by"}
-        return cls(name=row.name, asked=row.asked, shape=shape)
+        by = str(row.shape.get("by", ""))
+        return cls(name=row.name, asked=row.asked, by=by, shape=shape)
 
 
 class HandedBody(Body):

@@ -4,6 +4,7 @@ The fields are documented here, and by example in ``docs/DATAFLOW.md``. A step g
 in seconds, sizes in bytes, rates in bytes a second. Whatever is a secret is a reference to one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -281,6 +282,10 @@ class RolloutHint:
 
 
 _TARGETS = ("deployment", "statefulset", "local")
+_TARGET_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII
+)
+"""What Kubernetes calls a DNS subdomain."""
 
 
 def _target(value: Value, at: At) -> str:
@@ -289,6 +294,11 @@ def _target(value: Value, at: At) -> str:
         raise at.fault(f"not a target: {quoted(str(value))}", "write deployment/NAME or local/NAME")
     if kind not in _TARGETS:
         raise at.unknown("target", kind, _TARGETS)
+    if kind != "local" and not _TARGET_NAME.fullmatch(name):
+        raise at.fault(
+            f"not the name of a {kind}: {quoted(name)}",
+            "it has a-z, 0-9, - and . only, and no namespace",
+        )
     return str(value)
 
 

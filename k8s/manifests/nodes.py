@@ -2,7 +2,9 @@
 
 Both are privileged, for a mount that others shall see cannot be made otherwise; they are in a namespace of
 their own, on read-only root file systems, and have no right in the cluster but to read whom a dataset is
-shared with. A part of them that speaks with the kubelet is our own: there are no images of others.
+shared with. But both have the cluster's token, which opens all of the coordinator's API, and so have the workers
+of pools that are on each node. A part of them that speaks with the kubelet is our own: there are no images of
+others.
 """
 
 from collections.abc import Mapping

@@ -4,9 +4,11 @@ The reasons are kept beside the rules, and documents are made of both, so that n
 the other. A component that is not named here has no right at all, and no token of its service account:
 coordinator, workers, mounts and webhook.
 
-What is on every node reads one kind of ours, and writes nothing anywhere: whoever takes over a node has
-gained nothing from us in the rest of the cluster. The operator, of which there is one, writes; what it writes
-cluster-wide is what users asked for in their namespaces.
+What is on every node reads one kind of ours at the API server, and writes nothing there. But it has the cluster's
+token, which the coordinator takes for everything: whoever takes over a node can read every dataset, and declare,
+drain and submit. The rights of the operator they do not get by it: it carries out only what an object of the very
+namespace wants (:mod:`cachefs.k8s.operator.programs.belonging`). The operator, of which there is one, writes; what
+it writes cluster-wide is what users asked for in their namespaces.
 """
 
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ class ClusterWorld:
         while not self._over.wait(0.01):
             with self._guard:
                 for row in self._desk.wanted().targets:
-                    if row.shape:
+                    if "revision" in row.shape:
                         self._deployment.look(Shape.of(row.shape))
                     told = report(self._deployment.target, self._deployment.pods)
                     self._desk.tell_target(row.name, asked=row.asked, report=told)

@@ -2,7 +2,7 @@
 
 Again and again: ask what is wanted, look what is there, do what is missing, tell what was seen. What the
 coordinator wants is asked for *before* the cluster is looked at, so a Job that it knows of and that is not
-there was removed by somebody.
+there was removed by somebody. Nothing is begun that no object of the namespace wants: see :mod:`.belonging`.
 
 A Job is made in three steps, each of which may be the last one of this process: the program is claimed, and
 with that the coordinator knows that it may be running; the Job is made under the program's own name; and
@@ -26,6 +26,7 @@ from cachefs.k8s.kinds import JOBS, PODS, REPLICA_SETS
 from cachefs.k8s.names import MANAGED_BY, OPERATOR, PROGRAM, Kind
 from cachefs.k8s.operator.actions import Document
 from cachefs.k8s.operator.programs import jobs, rollouts
+from cachefs.k8s.operator.programs.belonging import Belonging
 from cachefs.k8s.operator.programs.jobs import Program, Verdict
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.api import Api
@@ -39,10 +40,12 @@ AFFINITY_SECONDS = 3.0
 LOG_LINES = 200
 LOG_BYTES = 20 * 1024
 """What is not UTF-8 becomes three times as long, and the coordinator takes 64 KiB."""
+_FAILURE_LENGTH_MAX = 2000
 _CLOSE_SECONDS = 20.0
 _LOG = logging.getLogger("cachefs.k8s")
 
-Places = Mapping[str, list[Document]]
+Places = Mapping[tuple[str, str], list[Document]]
+"""By namespace and program: what has a program's label elsewhere is not the program's."""
 
 
 class Executor(Closing):
@@ -62,6 +65,7 @@ class Executor(Closing):
         self._api = api
         self._namespace = namespace
         self._ours = {MANAGED_BY: "cachefs", OPERATOR: namespace}
+        self._belonging = Belonging(cluster, api)
         self._told: dict[str, Document] = {}
         self._swept_at = float("-inf")
         self._suspects: frozenset[str] = frozenset()
@@ -90,8 +94,12 @@ class Executor(Closing):
         if programs or self._suspects or now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._programs(programs)
+        runs = {program.run for program in programs}
+        self._belonging.keep(runs | {_run_of(target) for target in handed["targets"]})
         for target in handed["targets"]:
-            self._guarded(target["name"], partial(self._target, target))
+            self._guarded(
+                target["name"], partial(self._target, target), partial(self._answer, target)
+            )
 
     # ---- programs -------------------------------------------------------------------------------
 
@@ -99,21 +107,31 @@ class Executor(Closing):
         found_jobs = self._by_program(JOBS)
         found_pods = self._by_program(PODS)
         for program in programs:
-            job = next(iter(found_jobs.get(program.id, ())), None)
-            pods = found_pods.get(program.id, [])
-            self._guarded(program.id, partial(self._program, program, job, pods))
-        wanted = {program.id for program in programs}
+            place = program.namespace, program.id
+            named = (
+                one for one in found_jobs.get(place, ()) if one["metadata"]["name"] == program.job
+            )
+            job = next(named, None)
+            pods = jobs.pods_of(job, found_pods.get(place, []))
+            self._guarded(
+                program.id,
+                partial(self._program, program, job, pods),
+                partial(self._fail, program),
+            )
+        wanted = {(program.namespace, program.id) for program in programs}
         self._orphans(
-            [job for name, found in found_jobs.items() if name not in wanted for job in found]
+            [job for place, found in found_jobs.items() if place not in wanted for job in found]
         )
-        self._told = {name: told for name, told in self._told.items() if name in wanted}
+        names = {program.id for program in programs}
+        self._told = {name: told for name, told in self._told.items() if name in names}
 
     def _by_program(self, kind: Kind) -> Places:
-        found: dict[str, list[Document]] = defaultdict(list)
+        found: dict[tuple[str, str], list[Document]] = defaultdict(list)
         for one in self._cluster.find(kind, labels=self._ours):
-            name = (one["metadata"].get("labels") or {}).get(PROGRAM)
+            head = one["metadata"]
+            name = (head.get("labels") or {}).get(PROGRAM)
             if name:
-                found[name].append(one)
+                found[head["namespace"], name].append(one)
         return found
 
     def _program(self, program: Program, job: Document | None, pods: list[Document]) -> None:
@@ -128,6 +146,12 @@ class Executor(Closing):
             self._tell(program, verdict)
 
     def _begin(self, program: Program) -> None:
+        refused = self._belonging.refusal(program.run, program.namespace)
+        if refused is None:
+            return
+        if refused:
+            self._fail(program, refused)
+            return
         # Also what was claimed before: it may have been stopped, or begun, since we asked.
         claim = {"state": "claimed"}
         answer = self._api.post(f"/v1/handed/programs/{program.id}", claim)
@@ -143,10 +167,15 @@ class Executor(Closing):
                 return
             verdict = jobs.taken(program, found)
         except (ConfigError, DeniedError, NotKnownError) as error:
-            verdict = Verdict(state="ended", report={"code": None, "failure": str(error)[:2000]})
+            self._fail(program, str(error))
+            return
         else:
             verdict = Verdict(state="starting", report={"note": f"Job {program.job}"})
         self._tell(program, verdict)
+
+    def _fail(self, program: Program, failure: str) -> None:
+        report = {"code": None, "failure": failure[:_FAILURE_LENGTH_MAX]}
+        self._tell(program, Verdict(state="ended", report=report))
 
     def _affinity(self, program: Program) -> tuple[Document, str]:
         """Return where a program's datasets are, as node affinity; nothing if nobody can tell."""
@@ -203,20 +232,24 @@ class Executor(Closing):
         for uid in self._suspects & orphans.keys():
             head = orphans.pop(uid)
             _LOG.info("a Job that nobody wants is removed", extra={"job": head["name"]})
-            self._cluster.delete(JOBS, head["name"], head["namespace"], uid=uid)
+            place = head["name"], head["namespace"]
+            self._guarded(place[0], partial(self._cluster.delete, JOBS, *place, uid=uid))
         self._suspects = frozenset(orphans)
 
     # ---- targets --------------------------------------------------------------------------------
 
     def _target(self, handed: Document) -> None:
-        name = handed["name"]
-        namespace, kind_name, short = name.split("/")
+        name, run = handed["name"], _run_of(handed)
+        namespace, kind_name, short = name.split("/", 2)
         kind = rollouts.KINDS[kind_name]
-        target = self._cluster.get(kind, short, namespace)
-        refused = rollouts.refusal(target, name)
-        answer: Document = {"asked": handed["asked"]}
+        # Of a coordinator that does not yet say who asks, nothing is done until it does.
+        refused = self._belonging.refusal(run, namespace) if run else None
+        if refused is None:
+            return
+        target = None if refused else self._cluster.get(kind, short, namespace)
+        refused = refused or rollouts.refusal(target, name)
         if refused or target is None:
-            self._api.post(f"/v1/handed/targets/{name}", {**answer, "failure": refused})
+            self._answer(handed, refused)
             return
         pods = self._pods(target, namespace)
         if handed["shape"]:
@@ -229,24 +262,41 @@ class Executor(Closing):
                 except ConflictError:
                     return  # somebody changed it at the same time: the next look sees what
                 except (ConfigError, DeniedError) as error:
-                    self._api.post(
-                        f"/v1/handed/targets/{name}", {**answer, "failure": str(error)[:2000]}
-                    )
+                    self._answer(handed, str(error))
                     return
                 pods = self._pods(target, namespace)
-        self._api.post(f"/v1/handed/targets/{name}", {**answer, **rollouts.report(target, pods)})
+        self._answer(handed, "", rollouts.report(target, pods))
+
+    def _answer(self, handed: Document, failure: str, report: Document | None = None) -> None:
+        said = {"failure": failure[:_FAILURE_LENGTH_MAX]} if failure else report or {}
+        path = f"/v1/handed/targets/{handed['name']}"
+        self._api.post(path, {"asked": handed["asked"], **said})
 
     def _pods(self, target: Document, namespace: str) -> list[Document]:
         labels = rollouts.selector_of(target)
         owners = self._cluster.find(REPLICA_SETS, namespace, labels=labels)
         return rollouts.pods_of(target, self._cluster.find(PODS, namespace, labels=labels), owners)
 
-    def _guarded(self, what: str, work: Callable[[], None]) -> None:
-        """Do one thing; its failure is not that of the others."""
+    def _guarded(
+        self, what: str, work: Callable[[], None], fail: Callable[[str], None] | None = None
+    ) -> None:
+        """Do one thing; its failure is not that of the others. What meets a bug of ours has failed."""
         try:
-            work()
+            try:
+                work()
+            except CacheFSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is logged with its trace, and told
+                _LOG.exception("it met a bug", extra={"what": what})
+                if fail is not None:
+                    fail(f"the operator cannot do it: {type(error).__name__}: {error}")
         except CacheFSError as error:
             _LOG.warning("it is tried again", extra={"what": what, "failure": str(error)})
+
+
+def _run_of(target: Document) -> str:
+    """Return the run whose step asks about a target; empty if it is not said."""
+    return str(target.get("by", "")).partition("/")[0]
 
 
 def _over(job: Document) -> bool:

@@ -156,8 +156,7 @@ def _container(wanted: Mapping[str, Any]) -> Document:  # Any: JSON
     container: Document = {
         "name": CONTAINER,
         "image": wanted["image"],
-        # With $(NAME) Kubernetes would put variables into arguments; $$ is a plain $.
-        "command": [word.replace("$(", "$$(") for word in wanted["command"]],
+        "command": [_plain(word) for word in wanted["command"]],
         "env": [
             *({"name": name, "value": _plain(value)} for name, value in variables.items()),
             *({"name": name, **_from(value)} for name, value in wanted["secrets"].items()),
@@ -180,7 +179,8 @@ def _container(wanted: Mapping[str, Any]) -> Document:  # Any: JSON
 
 
 def _plain(value: str) -> str:
-    return value.replace("$(", "$$(")
+    """Return what Kubernetes makes the value of: ``$(NAME)`` would be a variable, and ``$$`` is one ``$``."""
+    return value.replace("$", "$$")
 
 
 def _from(reference: str) -> Document:
@@ -244,6 +244,21 @@ def judge(program: Program, job: Document | None, pods: Sequence[Document]) -> V
         leaving = job["metadata"].get("deletionTimestamp")
         return Verdict(remove=None if leaving else job)
     return _lasting(program, job, pod)
+
+
+def pods_of(job: Document | None, pods: Sequence[Document]) -> list[Document]:
+    """Return which pods a Job has made, of those with a program's labels; of none that is gone, all.
+
+    Anybody can give a pod labels; the uid of a Job is in a pod that its controller has made.
+    """
+    if job is None:
+        return list(pods)
+    uid = job["metadata"]["uid"]
+    return [
+        pod
+        for pod in pods
+        if any(one.get("uid") == uid for one in pod["metadata"].get("ownerReferences") or ())
+    ]
 
 
 def taken(program: Program, job: Document) -> Verdict:

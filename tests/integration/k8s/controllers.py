@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -22,6 +23,15 @@ from cachefs.k8s.kinds import DEPLOYMENTS, JOBS, PODS, REPLICA_SETS
 
 def now():
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expanded(text, variables):
+    """Do as the kubelet: ``$$`` is ``$``, and ``$(NAME)`` a variable that is there."""
+
+    def one(match):
+        return "$" if match[0] == "$$" else variables.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
 
 
 class Controllers:
@@ -92,12 +102,14 @@ class Controllers:
         container = template["spec"]["containers"][0]
         folder = self._folder / uid
         folder.mkdir(parents=True)
-        given = {one["name"]: one.get("value", "") for one in container["env"]}
+        given = {}
+        for one in container["env"]:
+            given[one["name"]] = expanded(one.get("value", ""), given)
         given["CACHEFS_OUTPUTS"] = str(folder / "outputs")
         self.begun.append(given["CACHEFS_STEP"])
         with (folder / "log").open("wb") as log:
             self._processes[uid] = subprocess.Popen(
-                container["command"],
+                [expanded(word, given) for word in container["command"]],
                 env={**self._environment, **given},
                 cwd=folder,
                 stdout=log,

@@ -13,11 +13,13 @@ from cachefs.dataflow.serving.handing import HandedBody, ProgramBody
 from cachefs.dataflow.steps.programs.running import Wanted
 from cachefs.errors import ConflictError
 from cachefs.k8s.kinds import JOBS
+from cachefs.k8s.names import FLOW_RUNS
 from cachefs.k8s.operator.programs.executing import Executor
 from cachefs.k8s.operator.programs.jobs import CONTAINER
 from tests.integration.flows.executors import add_run
 from tests.unit.dataflow.steps.contexts import RUNTIME, Steps
 
+NAMESPACE = Steps().attempt().namespace
 WANTED = Wanted(command=("train",), image="trainer:1")
 
 
@@ -50,8 +52,12 @@ class Api:
         self._desk = desk
         self._fate = fate
 
-    def get(self, _path):
+    def get(self, path):
         def work():
+            if path.startswith("/v1/runs/"):
+                run = path.rpartition("/")[2]
+                key = f"kubernetes {NAMESPACE}/{run} u"
+                return {"run": {"id": run, "key": key, "cause": "manual", "flow": "team/flow"}}
             found = self._desk.wanted()
             programs = [ProgramBody.of(row) for row in found.programs]
             return HandedBody(programs=programs, targets=[]).model_dump()
@@ -85,7 +91,9 @@ class Cluster:
         found = self.jobs if kind is JOBS else self.pods
         return self.fate(lambda: copy.deepcopy(list(found.values())))
 
-    def get(self, _kind, name, _namespace):
+    def get(self, kind, name, _namespace):
+        if kind is FLOW_RUNS:
+            return self.fate(lambda: {"metadata": {"uid": "u"}, "status": {"run": name}})
         return self.fate(lambda: copy.deepcopy(self.jobs.get(name)))
 
     def create(self, document):
@@ -110,6 +118,8 @@ class Cluster:
         self.jobs[name] = made
         self.started.append(name)
         template = copy.deepcopy(document["spec"]["template"]["metadata"])
+        template["namespace"] = made["metadata"]["namespace"]
+        template["ownerReferences"] = [{"uid": made["metadata"]["uid"], "controller": True}]
         self.pods[name] = {"metadata": {"name": f"{name}-x", **template}, "status": {}}
         self.set_state({"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "Running")
         return made

@@ -178,6 +178,14 @@ def test_all_problems_are_told_at_once_in_their_order():
         ("{id: a, kind: rollout, with: {target: x, replicas: 1}}", "not a target: 'x'"),
         ("{id: a, kind: rollout, with: {target: local/x, replicas: 1}}", "needs a command"),
         (
+            "{id: a, kind: rollout, with: {target: deployment/other/x, replicas: 1}}",
+            "not the name of a deployment: 'other/x'",
+        ),
+        (
+            "{id: a, kind: rollout, with: {target: statefulset/.., replicas: 1}}",
+            "not the name of a statefulset: '..'",
+        ),
+        (
             "{id: a, kind: rollout, with: {target: deployment/x, replicas: 9, batch: [5, 1]}}",
             "batches grow",
         ),

@@ -10,7 +10,7 @@ from cachefs.k8s.operator.programs import jobs
 from cachefs.k8s.operator.programs.jobs import Program, judge
 
 WANTED = {
-    "command": ["train", "--home=$(HOME)", "x"],
+    "command": ["train", "--home=$(HOME)", "$$(HF_TOKEN)", "x"],
     "image": "trainer:1",
     "variables": {"BATCH": "16", "COST": "$(5)"},
     "secrets": {"HF_TOKEN": "secret:hub/token"},
@@ -121,7 +121,7 @@ def test_datasets_are_volumes_and_only_read():
 def test_what_the_flow_wrote_reaches_the_program_as_it_was_written():
     (container,) = made()["spec"]["template"]["spec"]["containers"]
     variables = {one["name"]: one for one in container["env"]}
-    assert container["command"] == ["train", "--home=$$(HOME)", "x"]
+    assert container["command"] == ["train", "--home=$$(HOME)", "$$$$(HF_TOKEN)", "x"]
     assert variables["COST"]["value"] == "$$(5)"
     assert variables["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
     assert container["workingDir"] == "/work"
