@@ -5,11 +5,13 @@ run is submitted once for a key. So it does no harm that all coordinators look, 
 submitting a run and noting that it did: who looks next finds the run. What was due several times while
 nobody looked, by one timetable, is started once. A flow that cannot be started (its document became
 invalid, its queue is full) is told in the coordinator's events and not tried again for the same cause.
+
+All flows are looked at by one thread, one after the other. Whatever one of them meets, its secret that
+cannot be read or a bug, is logged, and the next one's turn comes.
 """
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.events import Events
@@ -17,14 +19,16 @@ from cachefs.coordinator.store.engine import Store
 from cachefs.core.cron import Cron
 from cachefs.core.cron import parse as parse_cron
 from cachefs.core.names import DatasetName
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.engine.answers import Submitted
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.spec.lexer import ExpressionError
 from cachefs.dataflow.spec.model import Value
 from cachefs.dataflow.spec.templates import render
 from cachefs.dataflow.triggers import store as rows
-from cachefs.dataflow.triggers.registering import Register, digest_of
+from cachefs.dataflow.triggers.registering import Register, check_trigger, digest_of
 from cachefs.dataflow.triggers.store import Registered, TriggerRow
+from cachefs.dataflow.triggers.tokens import read_webhook_secret
 from cachefs.errors import CacheFSError, ConfigError
 from cachefs.ports import Closing, Runtime
 from cachefs.transport.rounds import Rounds
@@ -36,7 +40,6 @@ LOOK_SECONDS = 1.0
 _VERSIONS_AT_ONCE = 100
 _MISSED_MAX = 10_000
 """Times of a timetable that are looked through for the last that was missed."""
-_SECRET_BYTES_MAX = 4096
 HOOKS = "/v1/hooks/"
 
 
@@ -52,6 +55,7 @@ class Triggers(Closing):
         *,
         events: Events,
         environment: Mapping[str, str],
+        tenants: Tenants,
     ) -> None:
         """Look at nothing yet.
 
@@ -62,6 +66,7 @@ class Triggers(Closing):
             register: The flows.
             events: Of the coordinator: is told what could not be started.
             environment: Where ``env:NAME`` of a webhook's secret is looked up.
+            tenants: Say what a flow of a namespace may wait for.
         """
         self._store = store
         self._runtime = runtime
@@ -69,8 +74,11 @@ class Triggers(Closing):
         self._register = register
         self._events = events
         self._environment = environment
+        self._tenants = tenants
         self._rounds = Rounds(runtime, "flows-triggers", self.tick, every_seconds=LOOK_SECONDS)
         self._crons: dict[str, Cron] = {}
+        self._denied: frozenset[tuple[str, int]] = frozenset()
+        """Triggers, by flow and number, that are not for their namespace; said once in the log."""
         self._tokens: Mapping[str, tuple[str, ...]] = {}
         """Of each flow with webhooks: digests of the tokens that start it."""
 
@@ -91,17 +99,39 @@ class Triggers(Closing):
         """
         with self._store.read() as connection:
             found = rows.triggers(connection)
-        self._tokens = self._read_tokens(found)
+        tokens: dict[str, tuple[str, ...]] = {}
+        denied = self._deny(found)
         for row in found:
+            if (row.flow, row.number) in denied:
+                continue
             try:
                 if row.kind == "cron":
                     self._look_at_clock(row)
                 elif row.kind == "event":
                     self._look_at_versions(row)
+                else:
+                    tokens[row.flow] = (*tokens.get(row.flow, ()), self._digest_of(row))
             except CacheFSError as error:
                 # It may pass; and what one flow meets must not keep the others from beginning.
                 extra = {"flow": row.flow, "failure": str(error)}
                 _LOG.warning("a flow could not be started now", extra=extra)
+            except Exception:  # noqa: BLE001 - the boundary between one flow and the others
+                _LOG.exception("a flow's trigger met a bug", extra={"flow": row.flow})
+        self._tokens = tokens
+
+    def _deny(self, found: tuple[TriggerRow, ...]) -> frozenset[tuple[str, int]]:
+        """Return which triggers are not for their namespace, perhaps no longer."""
+        denied: set[tuple[str, int]] = set()
+        for row in found:
+            try:
+                check_trigger(self._tenants, row.flow.partition("/")[0], row.spec)
+            except CacheFSError as error:
+                denied.add((row.flow, row.number))
+                if (row.flow, row.number) not in self._denied:
+                    extra = {"flow": row.flow, "failure": str(error)}
+                    _LOG.warning("a trigger is not for its flow's namespace", extra=extra)
+        self._denied = frozenset(denied)
+        return self._denied
 
     def _look_at_clock(self, row: TriggerRow) -> None:
         text = str(row.spec["cron"])
@@ -188,26 +218,9 @@ class Triggers(Closing):
             flow, row, "webhook", {"body": body}, key=f"webhook {key}" if key else ""
         )
 
-    def _read_tokens(self, found: tuple[TriggerRow, ...]) -> Mapping[str, tuple[str, ...]]:
-        tokens: dict[str, tuple[str, ...]] = {}
-        for row in found:
-            if row.kind != "webhook":
-                continue
-            secret = str(row.spec.get("secret") or "")
-            digest = self._digest_of(secret) if secret else str(row.spec["digest"])
-            if digest:
-                tokens[row.flow] = (*tokens.get(row.flow, ()), digest)
-        return tokens
-
-    def _digest_of(self, reference: str) -> str:
-        """Return the digest of the token that ``env:NAME`` or ``file:PATH`` names; empty for none."""
-        kind, _, name = reference.partition(":")
-        value = self._environment.get(name, "") if kind == "env" else ""
-        if kind == "file":
-            try:
-                with Path(name).open(encoding="utf-8") as file:
-                    value = file.read(_SECRET_BYTES_MAX)
-            except (OSError, UnicodeDecodeError) as error:
-                _LOG.warning("a webhook's secret cannot be read", extra={"failure": str(error)})
-        value = value.strip()
-        return digest_of(value) if value else ""
+    def _digest_of(self, row: TriggerRow) -> str:
+        """Return the digest of the token that starts a webhook's flow."""
+        secret = str(row.spec.get("secret") or "")
+        if not secret:
+            return str(row.spec["digest"])
+        return digest_of(read_webhook_secret(secret, self._environment))

@@ -2,7 +2,8 @@
 
 A registered flow keeps its document and its parameters, as a run does. Registered again under its name,
 it is replaced; a trigger that is the same as before goes on from where it was, so that nothing that came
-in between is missed, and a webhook keeps its token.
+in between is missed, and a webhook keeps its token. What a namespace may wait for that is not trusted is
+looked at here, and once more by who fires: tenants may have been narrowed since.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from cachefs.coordinator.store.engine import Store
 from cachefs.core.names import DatasetName, printable
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.engine.parameters import merge
 from cachefs.dataflow.engine.service import FlowService
 from cachefs.dataflow.spec.lexer import ExpressionError
@@ -19,7 +21,7 @@ from cachefs.dataflow.spec.model import Flow, Trigger, Value
 from cachefs.dataflow.spec.templates import render
 from cachefs.dataflow.triggers import store as rows
 from cachefs.dataflow.triggers.store import Registered, TriggerRow
-from cachefs.errors import ConfigError, NotKnownError
+from cachefs.errors import ConfigError, NotAllowedError, NotKnownError
 from cachefs.ports import Runtime
 
 
@@ -40,8 +42,18 @@ def digest_of(token: str) -> str:
 class Register:
     """The registered flows. Safe from any thread."""
 
-    def __init__(self, store: Store, runtime: Runtime, service: FlowService) -> None:
-        """Keep them in a store."""
+    def __init__(
+        self, store: Store, runtime: Runtime, service: FlowService, *, tenants: Tenants
+    ) -> None:
+        """Keep them in a store.
+
+        Args:
+            store: Where they are kept.
+            runtime: The clock.
+            service: Checks documents.
+            tenants: Say what a flow of a namespace may wait for.
+        """
+        self._tenants = tenants
         self._store = store
         self._runtime = runtime
         self._service = service
@@ -64,6 +76,7 @@ class Register:
 
         Raises:
             ConfigError: The document or a parameter is wrong, or only people start it.
+            NotAllowedError: A trigger is not for the flow's namespace.
         """
         flow = self._service.validate(document, file=file)
         merged = merge(flow, params, may_be_open=True)
@@ -80,6 +93,7 @@ class Register:
             made = []
             for number, trigger in enumerate(wanted):
                 spec = dict(_spec(trigger, flow, merged))
+                check_trigger(self._tenants, flow.namespace, spec)
                 known = _same(before, trigger, spec)
                 if trigger.webhook is not None and not spec.get("secret"):
                     if known is None:
@@ -140,6 +154,22 @@ class Register:
 
     def _now(self) -> int:
         return int(self._runtime.wall())
+
+
+def check_trigger(tenants: Tenants, namespace: str, spec: Mapping[str, Value]) -> None:
+    """Check that flows of a namespace may wait for what a trigger says, as it is kept.
+
+    Raises:
+        NotAllowedError: It names another namespace's dataset, or a secret of the coordinator's machine.
+    """
+    if "dataset" in spec:
+        tenants.check_dataset(namespace, DatasetName.parse(str(spec["dataset"])))
+    if spec.get("secret") and not tenants.is_trusted(namespace):
+        raise NotAllowedError(
+            "secrets of the coordinator's machine are not for webhooks of this namespace",
+            subject=namespace,
+            hint="leave `secret` out, and a token is made; or have the namespace trusted",
+        )
 
 
 def _unknown(name: str) -> NotKnownError:

@@ -1,15 +1,20 @@
 """Triggers: a timetable, a new version, a webhook; each cause starts one run, whoever looks, how often."""
 
+import os
+
 import httpx
 import pytest
+from sqlalchemy import Text
 
 from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.process import CoordinatorProcess
+from cachefs.coordinator.store.tables import DATASETS, MANIFESTS, VERSIONS
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.serving.duty import FlowDuty
 from cachefs.dataflow.triggers.firing import Triggers
 from cachefs.dataflow.triggers.registering import Register
-from cachefs.errors import ConfigError, DeniedError, NotKnownError
+from cachefs.errors import ConfigError, DeniedError, NotAllowedError, NotKnownError
 from cachefs.transport.runtime import ThreadRuntime
 from cachefs.wire import failures
 from tests.integration.flows.engines import Acting, Effects, flow, step
@@ -41,18 +46,20 @@ class Events:
 class Watch:
     """Triggers that look when the test says so; runs are submitted and not carried out."""
 
-    def __init__(self, kit):
+    def __init__(self, kit, *, tenants=None, environment=None):
+        tenants = tenants or Tenants()
         self.runtime = Calendar()
         self.service = kit.service
         self.events = Events()
-        self.register = Register(kit.store, self.runtime, kit.service)
+        self.register = Register(kit.store, self.runtime, kit.service, tenants=tenants)
         self.triggers = Triggers(
             kit.store,
             self.runtime,
             kit.service,
             self.register,
             events=self.events,
-            environment={},
+            environment=environment or {},
+            tenants=tenants,
         )
 
     def causes(self):
@@ -147,6 +154,103 @@ def test_a_flow_that_is_registered_again_goes_on_from_where_it_was(watch):
 def test_a_flow_that_only_people_start_is_not_registered(watch):
     with pytest.raises(ConfigError, match="person"):
         watch.register.add(on("manual: {}"), {})
+
+
+NARROW = Tenants(trusted=["platform"])
+SECRET = "webhook: {secret: env:HOOK}"
+
+
+def declare(kit, name, version):
+    """Have the store say that a dataset has a version; what else it says is nothing to triggers."""
+    known = {"name": name, "dataset": name, "id": version, "encoded": b"", "number": 1}
+    with kit.store.write() as connection:
+        for table in (DATASETS, MANIFESTS, VERSIONS):
+            empty = {one.name: "{}" if isinstance(one.type, Text) else 0 for one in table.columns}
+            row = {key: known.get(key, value) for key, value in empty.items()}
+            connection.execute(table.insert().values(**row))
+
+
+@pytest.mark.parametrize("namespace", ["team", "team-a"])
+@pytest.mark.parametrize("trigger", ["event: {dataset: team-b/secret}", SECRET])
+def test_what_is_not_for_a_namespace_is_not_registered(kit, trigger, namespace):
+    watch = Watch(kit, tenants=NARROW, environment={"HOOK": "t"})
+    document = on("webhook: {}", trigger).replace("namespace: team", f"namespace: {namespace}")
+    with pytest.raises(NotAllowedError) as denied:
+        watch.register.add(document, {})
+    if trigger == SECRET:
+        assert "leave `secret` out" in denied.value.hint
+    assert watch.register.every() == ()
+
+
+def test_a_namespace_may_wait_for_its_own_and_has_a_token_made(kit):
+    watch = Watch(kit, tenants=NARROW)
+    made = watch.register.add(on("event: {dataset: own}", "webhook: {}"), {})
+    declare(kit, "team/own", "a" * 40)
+    watch.triggers.tick()
+    assert watch.causes() == [f"event team/own@{'a' * 40}"]
+    assert watch.triggers.admits("/v1/hooks/team/test", made.token)
+
+
+def test_what_was_registered_before_tenants_were_narrowed_does_not_fire(kit):
+    before = Watch(kit, environment={"HOOK": "t"})
+    before.register.add(on("event: {dataset: team-b/secret}", SECRET, 'cron: "0 3 * * *"'), {})
+    before.triggers.tick()
+    assert before.triggers.admits("/v1/hooks/team/test", "t")
+    declare(kit, "team-b/secret", "a" * 40)
+    after = Watch(kit, tenants=NARROW, environment={"HOOK": "t"})
+    after.runtime.today = MIDNIGHT + 3 * 3600
+    after.triggers.tick()
+    assert after.causes() == [f"cron {int(MIDNIGHT + 3 * 3600)}"]
+    assert not after.triggers.admits("/v1/hooks/team/test", "t")
+    assert after.events.told == []
+    before.triggers.tick()
+    assert f"event team-b/secret@{'a' * 40}" in before.causes()
+
+
+def secrets_that_cannot_be_read(folder):
+    os.mkfifo(folder / "pipe")
+    (folder / "long").write_text("x" * 5000)
+    (folder / "bytes").write_bytes(b"\xff")
+    (folder / "empty").touch()
+    files = [folder / "pipe", folder / "long", folder / "bytes", folder / "empty", folder]
+    return [*(f"file:{each}" for each in files), "file:/dev/zero", "env:NONE"]
+
+
+def test_a_secret_that_cannot_be_read_stops_no_other_flow(kit, tmp_path):
+    (tmp_path / "token").write_text("mine\n")
+    watch = Watch(kit)
+    others = []
+    for number, secret in enumerate(secrets_that_cannot_be_read(tmp_path)):
+        document = on(f"webhook: {{secret: '{secret}'}}")
+        name = f"a{number}"
+        watch.register.add(document.replace("name: test", f"name: {name}"), {})
+        others.append(f"/v1/hooks/team/{name}")
+    watch.register.add(on(f"webhook: {{secret: 'file:{tmp_path}/token'}}", 'cron: "0 3 * * *"'), {})
+    watch.runtime.today = MIDNIGHT + 3 * 3600
+    looking = watch.runtime.start("looking", watch.triggers.tick)
+    assert looking.join(10.0)
+    assert len(watch.causes()) == 1
+    assert watch.triggers.admits("/v1/hooks/team/test", "mine")
+    for path in others:
+        assert not watch.triggers.admits(path, "t"), path
+        assert not watch.triggers.admits(path, ""), path
+
+
+def test_a_flow_that_meets_a_bug_stops_no_other(kit, watch, monkeypatch):
+    for name in ("a", "b"):
+        document = on('cron: "0 3 * * *"').replace("name: test", f"name: {name}")
+        watch.register.add(document, {})
+    known = watch.register.get
+
+    def get(name):
+        if name == "team/a":
+            raise ValueError("a bug")
+        return known(name)
+
+    monkeypatch.setattr(watch.register, "get", get)
+    watch.runtime.today = MIDNIGHT + 3 * 3600
+    watch.triggers.tick()
+    assert [run.flow for run in watch.service.every(limit=100)] == ["team/b"]
 
 
 @pytest.fixture
