@@ -388,7 +388,14 @@ def open_cluster(kubeconfig: Path | None = None) -> Cluster:
         else:
             _load(configuration)
     except _NO_CONFIGURATION as error:
-        raise ConfigError("cannot tell which cluster is meant", hint=str(error)) from error
+        where = kubeconfig or _LOADERS.KUBE_CONFIG_DEFAULT_LOCATION
+        mark = getattr(error, "problem_mark", None)
+        told = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(
+            "cannot tell which cluster is meant",
+            subject=f"{where}:{mark.line + 1}" if mark else str(where),
+            hint=told or type(error).__name__,
+        ) from error
     return Cluster(Calls(configuration, ThreadRuntime()))
 
 

@@ -11,7 +11,12 @@ from cachefs.k8s.names import NODE_NAMESPACE, SYSTEM_NAMESPACE
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """What Kubernetes takes for the names of namespaces: RFC 1123's label."""
-_IMAGE = re.compile(r"[a-z0-9][\w./:@-]{0,254}", re.IGNORECASE)
+IMAGE = (
+    r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[A-Fa-f0-9]+)?$"
+)
+"""What container runtimes take: of host, path, tag and digest, the path has no upper case."""
+_IMAGE_LENGTH_MAX = 255
 _FOLDER = re.compile(r"(/[\w.-]+)+")
 REMOTE_SOURCES = ",".join(f"*={scheme}://*" for scheme in ("s3", "gs", "az", "hf", "https", "http"))
 """What can be read over a network with what coordinator and workers were given; nothing of their own pods."""
@@ -69,8 +74,7 @@ class Installation:
     def __post_init__(self) -> None:
         """Refuse what cannot be installed."""
         for name in (self.namespace, self.node_namespace, *self.zones):
-            if not _NAME.fullmatch(name):
-                raise ConfigError("not a name as Kubernetes has them", subject=name)
+            check_name(name)
         if self.namespace == self.node_namespace:
             raise ConfigError(
                 "what is privileged has a namespace of its own", subject=self.namespace
@@ -80,8 +84,12 @@ class Installation:
                 "a plain installation is not observed",
                 hint="the operator gives Prometheus the token that it needs",
             )
-        if not _IMAGE.fullmatch(self.image):
-            raise ConfigError("not an image's name", subject=self.image)
+        if len(self.image) > _IMAGE_LENGTH_MAX or not re.fullmatch(IMAGE, self.image):
+            raise ConfigError(
+                "not an image's name",
+                subject=self.image,
+                hint="HOST/PATH:TAG, or @DIGEST; the path is in lower case",
+            )
         if not _FOLDER.fullmatch(self.kubelet_folder):
             raise ConfigError("not a folder's absolute path", subject=self.kubelet_folder)
         if self.workers < 0:
@@ -123,6 +131,20 @@ class Installation:
             "CACHEFS_ORIGINS_SECRET": self.origins_secret or "",
             "CACHEFS_IMAGE_PULL_SECRET": self.image_pull_secret or "",
         }
+
+
+def check_name(name: str) -> None:
+    """Refuse what Kubernetes does not take for the name of a namespace.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            "not a name as Kubernetes has them",
+            subject=name,
+            hint="a-z, 0-9 and - between them, 63 at most",
+        )
 
 
 def installed(environment: Mapping[str, str]) -> Installation:

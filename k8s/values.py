@@ -12,7 +12,7 @@ from cachefs.core.nearest import did_you_mean
 from cachefs.core.tenants import Tenants
 from cachefs.errors import ConfigError
 from cachefs.k8s.crds.quantities import parse_quantity
-from cachefs.k8s.installation import REMOTE_SOURCES, Installation
+from cachefs.k8s.installation import IMAGE, REMOTE_SOURCES, Installation
 from cachefs.k8s.manifests.parts import quantity
 
 Form = Literal["text", "size", "number", "switch", "texts", "labels", "objects"]
@@ -20,7 +20,6 @@ Form = Literal["text", "size", "number", "switch", "texts", "labels", "objects"]
 SIZE = r"^[1-9][0-9]*(Mi|Gi|Ti)$"
 NO_SIZE = r"^([1-9][0-9]*(Mi|Gi|Ti))?$"
 NAME = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
-IMAGE = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}$"
 FOLDER = r"^(/[A-Za-z0-9_.-]+)+$"
 GLOBS = r"^[a-z0-9*,-]*$"
 SOURCES = r"^[a-z0-9*-]+=[A-Za-z0-9*._:/-]+(,[a-z0-9*-]+=[A-Za-z0-9*._:/-]+)*$"

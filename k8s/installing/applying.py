@@ -254,7 +254,8 @@ class Installer:
         where = self._namespaces(wanted)
 
         def missing() -> Sequence[str]:
-            found = readiness.unready_workloads(self.cluster, where)
+            unready = readiness.unready_workloads(self.cluster, where)
+            found = [one.what for one in unready if not one.is_meant]
             return found if wanted.plain else [*found, *self._unready_pool(wanted)]
 
         readiness.wait_for(self.runtime, self.runtime.monotonic() + seconds, "not ready", missing)

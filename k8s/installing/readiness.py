@@ -1,6 +1,7 @@
 """Readiness: whether what makes pods has all of them, and if not, why."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cachefs.errors import DeadlineError
@@ -17,6 +18,18 @@ _WORKLOADS = (kinds.DEPLOYMENTS, kinds.STATEFUL_SETS, kinds.DAEMON_SETS)
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})
 _REASONS_MAX = 3
 """Of a workload's pods: they mostly lack the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """A workload that has not all of its pods, or none because no node is for it."""
+
+    what: str
+    """For people."""
+    advice: str
+    """A command that says more."""
+    is_meant: bool
+    """Whether nothing is missing: nobody wants a pod of it."""
 
 
 def wait_for(runtime: Runtime, until: float, what: str, look: Callable[[], Sequence[str]]) -> None:
@@ -51,14 +64,14 @@ def unready_definitions(cluster: Cluster, names: Sequence[str]) -> list[str]:
     ]
 
 
-def unready_workloads(cluster: Cluster, namespaces: Sequence[str]) -> list[str]:
+def unready_workloads(cluster: Cluster, namespaces: Sequence[str]) -> list[Unready]:
     """Return what has not all of its pods, and why."""
     return [
-        line
+        found
         for namespace in namespaces
         for kind in _WORKLOADS
         for workload in cluster.find(kind, namespace, labels=OURS)
-        if (line := _unready(cluster, workload))
+        if (found := _unready(cluster, workload))
     ]
 
 
@@ -80,7 +93,7 @@ def condition(document: Document, name: str, part: str = "status") -> str | None
     return next((str(one.get(part, "")) for one in conditions if one.get("type") == name), None)
 
 
-def _unready(cluster: Cluster, workload: Document) -> str:
+def _unready(cluster: Cluster, workload: Document) -> Unready | None:
     status: Mapping[str, Any] = workload.get("status") or {}
     metadata = workload["metadata"]
     seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
@@ -90,12 +103,22 @@ def _unready(cluster: Cluster, workload: Document) -> str:
     else:
         wanted = workload["spec"].get("replicas", 1)
         updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    namespace, name = metadata["namespace"], metadata["name"]
+    advice = f"kubectl -n {namespace} describe {workload['kind'].lower()} {name}"
+    if workload["kind"] == "DaemonSet" and not wanted:
+        what = "no node takes it (selector, taints?)" if seen else "not seen by the cluster yet"
+        return Unready(f"{namespace}/{name}: {what}", advice, is_meant=seen)
     if seen and ready >= wanted and updated >= wanted:
-        return ""
+        return None
     labels = workload["spec"]["selector"]["matchLabels"]
-    reasons = sorted({*_reasons(cluster.find(kinds.PODS, metadata["namespace"], labels=labels))})
+    pods = cluster.find(kinds.PODS, namespace, labels=labels)
+    reasons = sorted({*_reasons(pods)})
     told = f": {', '.join(reasons[:_REASONS_MAX])}" if reasons else ""
-    return f"{metadata['namespace']}/{metadata['name']} has {ready} of {wanted} pods ready{told}"
+    if pods:
+        marks = ",".join(f"{key}={value}" for key, value in labels.items())
+        advice = f"kubectl -n {namespace} describe pods -l {marks}"
+    what = f"{namespace}/{name} has {ready} of {wanted} pods ready{told}"
+    return Unready(what, advice, is_meant=False)
 
 
 def _reasons(pods: Sequence[Document]) -> Iterator[str]:

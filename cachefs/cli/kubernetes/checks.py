@@ -10,6 +10,7 @@ from cachefs.cli.findings import Finding
 from cachefs.config.units import format_duration
 from cachefs.errors import CacheFSError, NotKnownError
 from cachefs.k8s import crds, kinds
+from cachefs.k8s.calls import Document
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.installing.applying import LEAST_VERSION
 from cachefs.k8s.installing.differences import differences
@@ -129,8 +130,8 @@ class Examination:
 
     def _pods(self) -> Iterator[Finding]:
         missing = unready_workloads(self.cluster, [self.namespace, self.node_namespace])
-        for line in missing:
-            yield Finding("pods", "problem", line, "kubectl describe, kubectl logs")
+        for one in missing:
+            yield Finding("pods", "note" if one.is_meant else "problem", one.what, one.advice)
         if not missing:
             yield Finding("pods", "ok", "all are ready")
 
@@ -182,15 +183,18 @@ class Examination:
                 found = self.cluster.find(kind)
             except NotKnownError:
                 continue  # which is said of the definitions
-            name = "Ready" if kind != FLOWS else "Valid"
-            bad = [one for one in found if condition(one, name) == "False"]
-            for one in bad[:_SHOWN]:
-                where = f"{one['metadata']['namespace']}/{one['metadata']['name']}"
-                message = condition(one, name, "message") or condition(one, name, "reason") or ""
-                advice = f"kubectl -n {one['metadata']['namespace']} describe {kind.plural}.{kind.group} {one['metadata']['name']}"
-                yield Finding("objects", "note", f"{kind.kind} {where}: {message}", advice)
+            bad = [(one, problem) for one in found if (problem := _problem(one))]
+            for one, problem in bad[:_SHOWN]:
+                namespace, name = one["metadata"]["namespace"], one["metadata"]["name"]
+                advice = f"kubectl -n {namespace} describe {kind.plural}.{kind.group} {name}"
+                text = f"{kind.kind} {namespace}/{name}: {problem}"
+                yield Finding("objects", "note", text, advice)
+            if len(bad) > _SHOWN:
+                text = f"and {len(bad) - _SHOWN} more of kind {kind.kind}"
+                yield Finding("objects", "note", text, f"kubectl get -A {kind.plural}.{kind.group}")
             if found and not bad:
-                yield Finding("objects", "ok", f"{len(found)} {kind.plural}")
+                noun = kind.plural if len(found) > 1 else kind.kind.lower()
+                yield Finding("objects", "ok", f"{len(found)} {noun}")
 
     def _webhook(self) -> Iterator[Finding]:
         configuration = self.cluster.get(kinds.MUTATING_WEBHOOKS, "cachefs")
@@ -203,7 +207,7 @@ class Examination:
         serving = _plain((secret.get("data") or {}).get("tls.crt"))
         problem = problem_with(serving, bundles, self.namespace, self.runtime.wall())
         if problem:
-            advice = "the operator renews it within a minute; see its logs"
+            advice = f"the operator renews it within a minute; kubectl -n {self.namespace} logs deploy/cachefs-operator"
             yield Finding("webhook", "problem", problem, advice)
         else:
             yield Finding("webhook", "ok", "its certificate is good, and trusted")
@@ -219,19 +223,36 @@ class Examination:
         pods = self.cluster.find(kinds.PODS, self.node_namespace, labels=labels)
         there = {str(pod["spec"].get("nodeName")) for pod in pods}
         lacking = sorted(name for name, drivers in nodes.items() if DRIVER not in drivers)
+        if not nodes:
+            yield Finding("CSI driver", "note", "no nodes yet", "kubectl get csinodes")
+            return
         if not lacking:
-            yield Finding("CSI driver", "ok", f"registered on all {len(nodes)} nodes")
+            on = f"all {len(nodes)} nodes" if len(nodes) > 1 else "the one node"
+            yield Finding("CSI driver", "ok", f"registered on {on}")
             return
         unregistered = [name for name in lacking if name in there]
         elsewhere = [name for name in lacking if name not in there]
         if unregistered:
-            advice = "its pod's logs; on distributions with another folder: csi.kubeletFolder"
+            advice = (
+                f"kubectl -n {self.node_namespace} logs ds/cachefs-csi --all-containers; "
+                "on distributions with another folder: csi.kubeletFolder"
+            )
             yield Finding(
                 "CSI driver", "problem", f"not registered on {_some(unregistered)}", advice
             )
         if elsewhere:
             advice = "pods there cannot have volumes of datasets, if that is not meant"
             yield Finding("CSI driver", "note", f"no pod of it on {_some(elsewhere)}", advice)
+
+
+def _problem(document: Document) -> str:
+    """Return what an object's conditions say is wrong; empty if nothing is."""
+    if not (document.get("status") or {}).get("conditions"):
+        return "not seen by the operator yet"
+    for name in ("Ready", "Valid", "Synced"):
+        if condition(document, name) == "False":
+            return condition(document, name, "message") or condition(document, name, "reason") or ""
+    return ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -98,7 +98,7 @@ def uninstall(
     *,
     namespace: options.Namespace = "cachefs",
     node_namespace: Annotated[
-        str, typer.Option("--node-namespace", help="Of what is privileged.")
+        str, typer.Option("--node-namespace", help="Where what is privileged on nodes is.")
     ] = "cachefs-node",
     kubeconfig: options.Kubeconfig = None,
     delete_data: Annotated[

@@ -171,8 +171,14 @@ def _read(path: Path) -> Mapping[str, Any]:
 
     try:
         document: Mapping[str, Any] = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError("cannot read the file", subject=str(path), hint=str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ConfigError(f"cannot read the file: {reason.lower()}", subject=str(path)) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        subject = f"{path}:{mark.line + 1}" if mark else str(path)
+        reason = getattr(error, "problem", None) or "it cannot be read"
+        raise ConfigError(f"not YAML: {reason}", subject=subject) from error
     return document
 
 

@@ -33,8 +33,10 @@ def reader(
     from cachefs.config.reading import reading_token
     from cachefs.config.secrets import Secret
     from cachefs.k8s import kinds
+    from cachefs.k8s.installation import check_name
     from cachefs.k8s.manifests.parts import TOKEN_SECRET, headed
 
+    check_name(reading)
     cluster = options.connect(kubeconfig)
     held = cluster.get(kinds.SECRETS, TOKEN_SECRET, namespace)
     if held is None:
@@ -47,5 +49,10 @@ def reader(
     made = reading_token(Secret(text), [f"{reading}/*", *(datasets or ())])
     head = headed("v1", "Secret", _SECRET, "reader", reading)
     data = {"token": base64.b64encode(made.reveal().encode()).decode()}
-    cluster.apply({**head, "type": "Opaque", "data": data})
+    try:
+        cluster.apply({**head, "type": "Opaque", "data": data})
+    except NotKnownError as error:
+        raise NotKnownError(
+            f"no namespace {reading}", hint=f"kubectl create namespace {reading}"
+        ) from error
     say(f"made Secret {reading}/{_SECRET}")

@@ -7,7 +7,7 @@ import pytest
 
 from cachefs.config.secrets import Secret
 from cachefs.k8s import kinds
-from cachefs.k8s.names import CACHE_POOLS
+from cachefs.k8s.names import CACHE_POOLS, DATASETS
 from cachefs.k8s.operator.leading import LEASE
 from cachefs.k8s.webhook.renewing import Renewal
 from cachefs.testing.kubernetes import ApiServer
@@ -78,6 +78,22 @@ def _make_well(site):
 def test_nothing_is_found_where_all_is_well(site):
     _make_well(site)
     assert site.findings() == {}
+    said = site.run("doctor")
+    assert " 1 cachepool\n" in said
+    assert "registered on the one node" in said
+
+
+@pytest.mark.slow
+def test_advice_is_a_whole_command_and_no_nodes_are_no_success(site):
+    site.run(*INSTALL)
+    found = site.findings()
+    assert ("CSI driver", "no nodes yet") in found
+    unseen = found["pods", "cachefs-node/cachefs-csi: not seen by the cluster yet"]
+    assert unseen["advice"] == "kubectl -n cachefs-node describe daemonset cachefs-csi"
+    site.cluster.create(_pod("cachefs-webhook-1", "webhook"))
+    lacking = site.findings()["pods", "cachefs/cachefs-webhook has 0 of 2 pods ready"]
+    marks = "app.kubernetes.io/name=cachefs,app.kubernetes.io/component=cachefs-webhook"
+    assert lacking["advice"] == f"kubectl -n cachefs describe pods -l {marks}"
 
 
 def test_a_cluster_without_an_installation_is_told_how_to_get_one(site):
@@ -173,7 +189,43 @@ def _unready_pool(site):
     site.cluster.patch(CACHE_POOLS, "default", "cachefs", patch, subresource="status")
 
 
+def _dataset(site, name, *conditions):
+    document = {
+        "apiVersion": DATASETS.api_version,
+        "kind": "Dataset",
+        "metadata": {"name": name, "namespace": "cachefs"},
+        "spec": {"url": "s3://models/llama"},
+    }
+    site.cluster.create(document)
+    since = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+    patch = {"status": {"conditions": [{**since, **one} for one in conditions]}}
+    if conditions:
+        site.cluster.patch(DATASETS, name, "cachefs", patch, subresource="status")
+
+
+def _unsynced_dataset(site):
+    ready = {"type": "Ready", "status": "True", "reason": "Served", "message": "served"}
+    synced = {"type": "Synced", "status": "False", "reason": "VolumeOutdated", "message": "old"}
+    _dataset(site, "llama", ready, synced)
+
+
+def _unseen_dataset(site):
+    _dataset(site, "qwen")
+
+
+def _no_node_for_mounts(site):
+    status = {"status": {"desiredNumberScheduled": 0, "numberReady": 0}}
+    name = "cachefs-mounts"
+    site.cluster.patch(kinds.DAEMON_SETS, name, "cachefs-node", status, subresource="status")
+
+
 FAULTS = {
+    _unsynced_dataset: ("objects", "Dataset cachefs/llama: old"),
+    _unseen_dataset: ("objects", "Dataset cachefs/qwen: not seen by the operator yet"),
+    _no_node_for_mounts: (
+        "pods",
+        "cachefs-node/cachefs-mounts: no node takes it (selector, taints?)",
+    ),
     _other_token: ("token", "different tokens"),
     _no_token: ("token", "there is no cachefs-node/cachefs-token"),
     _unready_pods: ("pods", "0 of 2 pods ready: ImagePullBackOff (no such image)"),

@@ -249,3 +249,7 @@ def test_a_namespace_is_given_a_token_that_only_reads(site):
     assert expected not in said
     with pytest.raises(NotKnownError):
         site.run("reader", "team", "--namespace", "models")
+    with pytest.raises(NotKnownError, match=r"^no namespace nonexist "):
+        site.run("reader", "nonexist")
+    with pytest.raises(ConfigError, match="Team_A: not a name as Kubernetes has them"):
+        site.run("reader", "Team_A")

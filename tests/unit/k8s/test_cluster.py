@@ -233,5 +233,13 @@ def test_an_event_that_cannot_be_told_fails_nobody(cluster, server):
 
 def test_a_kubeconfig_that_is_none_is_said(tmp_path):
     (tmp_path / "config").write_text("[]")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/config: cannot tell"):
         open_cluster(tmp_path / "config")
+
+
+def test_a_kubeconfig_that_is_no_yaml_is_said_in_one_line(tmp_path):
+    (tmp_path / "config").write_text("a: b\nc: [\n")
+    with pytest.raises(ConfigError) as raised:
+        open_cluster(tmp_path / "config")
+    assert raised.value.subject == f"{tmp_path}/config:3"
+    assert "\n" not in str(raised.value)

@@ -13,7 +13,7 @@ from cachefs.config.schema import GIB
 from cachefs.errors import ConfigError
 from cachefs.k8s.installation import Installation
 from cachefs.k8s.manifests.whole import documents
-from cachefs.k8s.values import VALUES, installation
+from cachefs.k8s.values import VALUES, document_of, installation
 
 FILE = """
 image: example/cachefs:1
@@ -90,6 +90,47 @@ def test_every_field_but_the_namespace_and_the_shape_can_be_said():
 def test_what_makes_no_sense_is_named(text, where):
     with pytest.raises(ConfigError, match=where):
         installation(yaml.safe_load(text))
+
+
+def test_a_name_that_is_nearly_known_is_asked_about():
+    with pytest.raises(ConfigError) as raised:
+        installation({"image": "a", "pool": {"disks": "1Gi"}})
+    assert raised.value.hint == "did you mean pool.disk?"
+    with pytest.raises(ConfigError, match=r"chart/values\.yaml"):
+        installation({"image": "a", "zzz": 1})
+
+
+def test_what_was_said_is_told_so_that_it_says_the_same_again():
+    assert installation(document_of(SAID)) == SAID
+    assert installation({"image": "a", "tenants": {"sources": ""}}) == Installation(image="a")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cachefs", "my/cachefs:1", "Example.com:5000/a/b-c__d:V1", f"a/b:1@sha256:{'0f' * 32}"],
+)
+def test_an_images_name_is_taken_as_runtimes_take_it(name):
+    assert Installation(image=name).image == name
+
+
+@pytest.mark.parametrize(
+    "name", ["my/Cachefs:1", "Cachefs", "a/b:", "a//b", "a/b:1:2", "-a", "a b", "a" * 256]
+)
+def test_what_no_runtime_would_pull_is_refused(name):
+    with pytest.raises(ConfigError, match="not an image's name"):
+        Installation(image=name)
+
+
+def test_a_file_that_is_no_yaml_is_said_in_one_line(tmp_path):
+    file = tmp_path / "values.yaml"
+    file.write_text("image: a\npool: [\n")
+    done = CliRunner().invoke(main.app, ["k8s", "render", "--values", str(file)])
+    assert str(done.exception).startswith(f"{file}:3: not YAML: ")
+    assert "\n" not in str(done.exception)
+    done = CliRunner().invoke(main.app, ["k8s", "render", "--values", str(tmp_path / "none")])
+    assert (
+        str(done.exception) == f"{tmp_path}/none: cannot read the file: no such file or directory"
+    )
 
 
 def test_the_command_prints_what_kubectl_takes(tmp_path):
