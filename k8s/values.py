@@ -234,9 +234,15 @@ def fields(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def document_of(wanted: Installation) -> dict[str, Any]:
-    """Return a file of values that asks for an installation, with every value in it."""
+    """Return a file of values that asks for an installation.
+
+    What is the default is not in it: where a later version's default is narrower, that is what is meant.
+    """
     document: dict[str, Any] = {}
+    default = Installation(image="default")
     for value in VALUES:
+        if told(value, wanted) == told(value, default):
+            continue
         group, dot, name = value.path.partition(".")
         said = told(value, wanted)
         if dot:

@@ -102,6 +102,7 @@ def test_a_name_that_is_nearly_known_is_asked_about():
 
 def test_what_was_said_is_told_so_that_it_says_the_same_again():
     assert installation(document_of(SAID)) == SAID
+    assert document_of(Installation(image="a", workers=5)) == {"image": "a", "pool": {"workers": 5}}
     assert installation({"image": "a", "tenants": {"sources": ""}}) == Installation(image="a")
 
 
