@@ -60,8 +60,12 @@ def _ours(document: Mapping[str, Any]) -> dict[str, Any]:
 def _entries(
     there: Sequence[Any], wanted: Sequence[Any], where: str, *, removing: bool
 ) -> Iterator[str]:
-    """Compare lists: by names where all entries have them, else by their places."""
+    """Compare lists: by names where all entries have them, else by places, unless some come or go."""
     one, other = _named(there), _named(wanted)
+    if (one is None or other is None) and len(there) != len(wanted):
+        yield from (f"{where}: {_shown(each)} → {_NOTHING}" for each in there if each not in wanted)
+        yield from (f"{where}: {_NOTHING} → {_shown(each)}" for each in wanted if each not in there)
+        return
     if one is None or other is None:
         one, other = dict(enumerate(there)), dict(enumerate(wanted))
     for name in [*other, *(name for name in one if name not in other)]:
