@@ -18,8 +18,9 @@ IMAGE = (
 """What container runtimes take: of host, path, tag and digest, the path has no upper case."""
 _IMAGE_LENGTH_MAX = 255
 _FOLDER = re.compile(r"(/[\w.-]+)+")
-REMOTE_SOURCES = ",".join(f"*={scheme}://*" for scheme in ("s3", "gs", "az", "hf", "https", "http"))
-"""What can be read over a network with what coordinator and workers were given; nothing of their own pods."""
+REMOTE_SOURCES = ",".join(f"*={scheme}://*" for scheme in ("s3", "gs", "az", "hf", "https"))
+"""What can be read over a network with what coordinator and workers were given; nothing of their own pods, and no
+plain HTTP, which is what is inside of clusters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class Installation:
     sources: str = REMOTE_SOURCES
     """Which origins the datasets and flows of the others may name: ``NAMESPACE=URL``, globs both, with commas
     between them."""
+    destinations: str | None = None
+    """Where flows of the others may have something written, with the coordinator's credentials: as ``sources``."""
     image_pull_secret: str | None = None
     """A secret of the kind ``kubernetes.io/dockerconfigjson``, in both namespaces."""
     kubelet_folder: str = "/var/lib/kubelet"

@@ -36,8 +36,8 @@ def prepare(
     Args:
         component: ``coordinator``, ``worker`` or ``operator``.
         environment: ``POD_NAME`` (``WORKER_NAME`` where pods' names do not last), ``POD_IP`` and ``NODE_NAME``; for a coordinator
-            ``CACHEFS_STORE_URL`` if its store is elsewhere, and ``CACHEFS_SOURCES``, ``CACHEFS_TRUSTED`` and
-            ``POD_NAMESPACE`` if others act for namespaces.
+            ``CACHEFS_STORE_URL`` if its store is elsewhere, and ``CACHEFS_SOURCES``, ``CACHEFS_DESTINATIONS``,
+            ``CACHEFS_TRUSTED`` and ``POD_NAMESPACE`` if others act for namespaces.
         root: What the folders of the pod are below.
 
     Raises:
@@ -81,7 +81,11 @@ def prepare(
 def _tenants(environment: Mapping[str, str]) -> dict[str, list[str]]:
     """Return whom a coordinator trusts beside its own namespace, and what others may name."""
     trusted = f"{_needed(environment, 'POD_NAMESPACE')},{environment.get('CACHEFS_TRUSTED', '')}"
-    lists = {"trusted": trusted, "sources": environment["CACHEFS_SOURCES"]}
+    lists = {
+        "trusted": trusted,
+        "sources": environment["CACHEFS_SOURCES"],
+        "destinations": environment.get("CACHEFS_DESTINATIONS", ""),
+    }
     return {name: [one for one in text.split(",") if one] for name, text in lists.items()}
 
 

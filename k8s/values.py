@@ -23,6 +23,7 @@ NAME = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 FOLDER = r"^(/[A-Za-z0-9_.-]+)+$"
 GLOBS = r"^[a-z0-9*,-]*$"
 SOURCES = r"^[a-z0-9*-]+=[A-Za-z0-9*._:/-]+(,[a-z0-9*-]+=[A-Za-z0-9*._:/-]+)*$"
+DESTINATIONS = r"^([a-z0-9*-]+=[A-Za-z0-9*._:/-]+(,[a-z0-9*-]+=[A-Za-z0-9*._:/-]+)*)?$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,14 @@ VALUES: tuple[Value, ...] = (
         default=REMOTE_SOURCES,
         what="Origins that the other namespaces may name: NAMESPACE=URL, globs both, with commas.",
         pattern=SOURCES,
+    ),
+    Value(
+        path="tenants.destinations",
+        field="destinations",
+        form="text",
+        default="",
+        what="Where flows of the other namespaces may write, as tenants.sources. Empty for nowhere.",
+        pattern=DESTINATIONS,
     ),
     Value(
         path="coordinator.storeSecret",
@@ -205,8 +214,9 @@ def installation(document: Mapping[str, Any], **given: object) -> Installation:
     found = fields(document) | given
     if not found.get("image"):
         raise ConfigError("which image?", subject="image", hint="k8s/image/Dockerfile makes it")
-    if found.get("sources"):
-        Tenants((), found["sources"].split(","))
+    for field in ("sources", "destinations"):
+        if found.get(field):
+            Tenants((), found[field].split(","))
     for field in ("node_namespace", "kubelet_folder"):
         if field in found and not found[field]:
             raise ConfigError("must not be empty", subject=field)

@@ -254,6 +254,8 @@ class TenantsConfig:
     sources: tuple[str, ...] = ()
     """Origins that the others may name, endpoints included: NAMESPACE=URL, globs both, as
     team-a=s3://team-a-*."""
+    destinations: tuple[str, ...] = ()
+    """Where flows of the others may have something written, with the coordinator's credentials: as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from cachefs.core.datasets import Consistency, Dataset, OriginSpec, Version
 from cachefs.core.names import parse_name, parse_path, printable
 from cachefs.core.pools import Pool
-from cachefs.core.tenants import Tenants
+from cachefs.core.tenants import Tenants, declared
 from cachefs.errors import ConfigError, NotAllowedError
 
 REPLICAS_MAX = 64
@@ -123,7 +123,7 @@ def listed_from(dataset: Dataset, version: Version) -> OriginSpec:
         for origin in (dataset.origin, version.origin)
     )
     is_same = ours == its or (its.startswith(_HUB) and ours.startswith(f"{its}/"))
-    return dataset.origin if is_same else version.origin
+    return dataset.origin if is_same else declared(version.origin)
 
 
 def means(dataset: Dataset) -> tuple[object, ...]:

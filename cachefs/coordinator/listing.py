@@ -85,9 +85,10 @@ class Lister:
             CapacityError: There are too many files for one manifest.
             NotAllowedError: The origin is not for the dataset's namespace.
         """
-        self._tenants.check_origin(dataset.name.namespace, dataset.origin)
+        namespace = dataset.name.namespace
+        self._tenants.check_origin(namespace, dataset.origin)
         origin = self._open_origin(
-            dataset.origin,
+            self._tenants.confined(namespace, dataset.origin),
             self._config,
             self._runtime,
             include=dataset.include,
@@ -104,7 +105,7 @@ class Lister:
         version = Version(
             id=manifest.id,
             dataset=dataset.name,
-            origin=pinned,
+            origin=self._tenants.confined(namespace, pinned),
             client=origin.client,
             client_reason=origin.reason,
             file_count=len(manifest.files),

@@ -96,11 +96,12 @@ class Coordinator:
         self.events = Events(store, runtime, kept=config.events_kept)
         self.members = Members(store, runtime, cluster, self.events)
         self.uses = Uses(store, runtime)
+        named = config.tenants
         lister = Lister(
             open_origin,
             config.origin,
             runtime,
-            tenants=Tenants(config.tenants.trusted, config.tenants.sources),
+            tenants=Tenants(named.trusted, named.sources, named.destinations),
             manifest_limit_bytes=config.manifest_limit_bytes,
         )
         self.catalogue = Catalogue(store, runtime, config, self.events, lister)

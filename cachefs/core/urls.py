@@ -8,14 +8,18 @@ happens in :mod:`cachefs.origins.addresses`, which connects to the very address 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import translate
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from cachefs.core.names import printable
 from cachefs.errors import ConfigError
 
+CONFINED = "confined"
+"""The option in which a :class:`Confinement` travels; what somebody declares of it is not heeded."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_UPWARDS = re.compile(r"(^|/)(\.|%2e){2}(/|$)", re.IGNORECASE)
 
 _METADATA_HOSTS = frozenset(
     {
@@ -55,6 +59,12 @@ class OriginUrl:
     """What follows the host, with its leading slash, still percent-encoded."""
     query: str
 
+    @property
+    def plain(self) -> str:
+        """The URL without its query."""
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}{self.path}"
+
 
 def split_url(url: str) -> OriginUrl:
     """Take a URL apart.
@@ -93,6 +103,58 @@ def split_url(url: str) -> OriginUrl:
 
 
 @dataclass(frozen=True, slots=True)
+class UrlGlob:
+    """A glob over URLs, as ``https://models.example.org/public/*``; ``*`` is any run of characters."""
+
+    text: str
+
+    @property
+    def host(self) -> str:
+        """The one host that it names, in lower case; empty if there may be several."""
+        authority = self.text.partition("://")[2].partition("/")[0]
+        if not authority or any(sign in authority for sign in "*?["):
+            return ""
+        return split_url(f"http://{authority}").host
+
+    def matches(self, url: OriginUrl) -> bool:
+        """Return whether a URL is one of those; none is that has a ``..`` in it."""
+        shown = url.plain.removesuffix("/")
+        known = re.fullmatch(translate(self.text), shown) is not None
+        return known and not _UPWARDS.search(url.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What is contacted for somebody who is not trusted, beside what the platform itself names.
+
+    It is written beside a version's origin, as the option :data:`CONFINED`, so that workers keep to what the
+    coordinator decided.
+    """
+
+    globs: tuple[UrlGlob, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Confinement":
+        """Return what :attr:`text` says."""
+        return cls(tuple(UrlGlob(each) for each in text.split()))
+
+    @property
+    def text(self) -> str:
+        """The globs, with spaces between them."""
+        return " ".join(each.text for each in self.globs)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that are named one by one."""
+        return tuple(filter(None, (each.host for each in self.globs)))
+
+    def allows(self, url: str) -> bool:
+        """Return whether one of the globs matches a URL."""
+        parts = split_url(url)
+        return any(each.matches(parts) for each in self.globs)
+
+
+@dataclass(frozen=True, slots=True)
 class HostRules:
     """Which hosts may be contacted."""
 
@@ -100,6 +162,13 @@ class HostRules:
     """Globs: ``*`` is any run of characters, dots included."""
     allow_private: bool = True
     """Whether private and loopback addresses are allowed."""
+    named_hosts: tuple[str, ...] = ()
+    """Hosts that may have such addresses all the same."""
+
+    def confined(self, confinement: Confinement) -> "HostRules":
+        """Return the rules for somebody who is not trusted: private is only what is named."""
+        hosts = confinement.hosts if self.allow_private else ()
+        return replace(self, allow_private=False, named_hosts=hosts)
 
     def host_fault(self, host: str) -> str | None:
         """Return what is wrong with a host's name, or ``None``."""
@@ -112,16 +181,17 @@ class HostRules:
             ip_address(name.strip("[]"))
         except ValueError:
             return None
-        return self.address_fault(name.strip("[]"))
+        return self.address_fault(name.strip("[]"), host)
 
-    def address_fault(self, address: str) -> str | None:
-        """Return what is wrong with a numeric address, or ``None``."""
+    def address_fault(self, address: str, host: str = "") -> str | None:
+        """Return what is wrong with a numeric address of a host, or ``None``."""
         parsed = _innermost(ip_address(address.partition("%")[0]))
         if any(parsed in network for network in _METADATA_NETWORKS):
             return "link-local and metadata addresses are never contacted"
         if parsed.is_multicast or parsed == IPv4Address("255.255.255.255"):
             return "multicast and broadcast addresses are never contacted"
-        if not self.allow_private and not parsed.is_global:
+        is_named = host.lower().rstrip(".").strip("[]") in self.named_hosts
+        if not self.allow_private and not is_named and not parsed.is_global:
             return "private addresses are not allowed here (allow_private)"
         return None
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cachefs.core.names import printable
-from cachefs.core.urls import HostRules
+from cachefs.core.urls import Confinement, HostRules
 from cachefs.errors import ConfigError, OriginDeniedError, OriginUnavailableError
 
 _RESOLVE_HINT = (
@@ -37,6 +37,12 @@ class Addresses:
         self._rules = rules
         self._resolve = resolve
 
+    def confined(self, confinement: Confinement | None) -> "Addresses":
+        """Return those that may be contacted for somebody who is not trusted; all of them for ``None``."""
+        if confinement is None:
+            return self
+        return Addresses(self._rules.confined(confinement), resolve=self._resolve)
+
     def check(self, host: str, port: int) -> list[tuple[Any, ...]]:
         """Return the addresses of a host, all of which may be contacted.
 
@@ -52,7 +58,7 @@ class Addresses:
                 "the host name cannot be resolved", subject=printable(host), hint=_RESOLVE_HINT
             ) from error
         for entry in found:
-            self._refuse(host, self._rules.address_fault(entry[4][0]))
+            self._refuse(host, self._rules.address_fault(entry[4][0], host))
         return found
 
     def check_endpoint(self, url: str) -> None:

@@ -14,14 +14,17 @@ client that sends them.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from pathlib import Path
 
 from cachefs.config.secrets import Secret
 from cachefs.core.names import printable
-from cachefs.errors import ConfigError
+from cachefs.core.urls import split_url
+from cachefs.errors import ConfigError, OriginDeniedError
 
 _SECRET_NAMES = (
     "*secret*",
@@ -52,6 +55,14 @@ _VALUES = {
     "anon": ("true", "false"),
     "addressing": ("path", "virtual"),
 }
+_FORMS = {
+    "account": (
+        re.compile(r"[a-z0-9]{3,24}"),
+        "3 to 24 small letters and digits; another server is endpoint_url",
+    ),
+    "region": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"), "letters, digits, - and _"),
+}
+"""Of what becomes part of a host's name: with a slash in it, it would be another host's."""
 _KINDS = ("profile", "env", "file")
 FILE_BYTES_MAX = 64 * 1024
 
@@ -81,6 +92,8 @@ def check_options(scheme: str, options: Mapping[str, str]) -> None:
                 f"{name}={printable(value)} is not possible",
                 hint="use " + " or ".join(_VALUES[name]),
             )
+        if known is not None and name in _FORMS and not _FORMS[name][0].fullmatch(value):
+            raise ConfigError(f"{name}={printable(value)} is not possible", hint=_FORMS[name][1])
         if lower.endswith(("url", "endpoint")) and "@" in value:
             raise ConfigError(f"the option {printable(name)} holds a user name or a password")
 
@@ -144,6 +157,34 @@ def find_credentials(options: Mapping[str, str], environment: Mapping[str, str])
             hint="every worker and the coordinator need it in their environment",
         )
     return Credentials(secrets=secrets)
+
+
+def check_plain(options: Mapping[str, str]) -> None:
+    """Refuse to send the platform's own token to a dataset's endpoint in clear.
+
+    Raises:
+        OriginDeniedError: The endpoint is plain HTTP on another machine, and nothing says that no
+            credentials, or which, are to be sent there.
+    """
+    endpoint = options.get("endpoint_url", "")
+    if not endpoint.lower().startswith("http://"):
+        return
+    if options.get("anon") == "true" or "credentials" in options:
+        return
+    host = split_url(endpoint).host
+    if not _is_loopback(host):
+        raise OriginDeniedError(
+            "the platform's own credentials are not sent over plain HTTP",
+            subject=printable(host),
+            hint="use https, or --option anon=true, or name the credentials",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def bearer_token(credentials: Credentials) -> Secret | None:

@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cachefs.config.schema import OriginConfig
 from cachefs.core.names import printable
+from cachefs.core.urls import Confinement
 from cachefs.errors import (
     OriginChangedError,
     OriginDeniedError,
@@ -191,7 +192,13 @@ class Exchange:
     """Sends requests and receives answers; safe from any thread."""
 
     def __init__(
-        self, config: OriginConfig, runtime: Runtime, *, addresses: Addresses, bearer: str = ""
+        self,
+        config: OriginConfig,
+        runtime: Runtime,
+        *,
+        addresses: Addresses,
+        bearer: str = "",
+        confinement: Confinement | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -200,7 +207,9 @@ class Exchange:
             runtime: Gives the time.
             addresses: Whom we may connect to.
             bearer: A token sent to the first host only, never to one that it redirects to.
+            confinement: What a host may redirect to beside itself; ``None`` for anything.
         """
+        self._confinement = confinement
         self._config = config
         self._runtime = runtime
         self._addresses = addresses
@@ -296,6 +305,11 @@ class Exchange:
             raise OriginDeniedError("a redirect from https to http", subject=shown(url))
         if not parts.hostname or "@" in parts.netloc:
             raise OriginProtocolError("a redirect to a URL we do not follow", subject=shown(url))
+        is_elsewhere = parts.netloc != urlsplit(url).netloc
+        if self._confinement and is_elsewhere and not self._confinement.allows(target):
+            raise OriginDeniedError(
+                "a redirect to what is not a source of this namespace", subject=shown(target)
+            )
         return target
 
     def _receive(self, answer: Answer, into: memoryview) -> None:

@@ -33,6 +33,7 @@ from cachefs.errors import (
     OriginProtocolError,
 )
 from cachefs.origins.addresses import Addresses
+from cachefs.origins.credentials import check_plain
 from cachefs.origins.exchange import Answer, Exchange
 from cachefs.origins.http import check_range
 from cachefs.ports import OriginFile, Runtime
@@ -87,6 +88,8 @@ class HubOrigin:
         addresses.check_endpoint(self._endpoint)
         if token is None and spec.options.get("anon") != "true":
             token = _logged_in()
+            if token is not None:
+                check_plain(spec.options)
         self._exchange = Exchange(
             config,
             runtime,

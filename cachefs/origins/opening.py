@@ -20,20 +20,23 @@ Clients are imported when a URL first needs them: they cost more start-up time t
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from cachefs.config.schema import OriginConfig
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
 from cachefs.core.manifest import FileEntry, name_file_version
 from cachefs.core.names import printable
-from cachefs.core.urls import HostRules, split_url
+from cachefs.core.urls import CONFINED, Confinement, HostRules, split_url
 from cachefs.errors import CacheFSError, ConfigError, OriginDeniedError, OriginNotFoundError
 from cachefs.origins.addresses import Addresses
 from cachefs.origins.credentials import (
     Credentials,
     bearer_token,
     check_options,
+    check_plain,
     find_credentials,
 )
 from cachefs.origins.decorators import FilteredOrigin, LimitedOrigin, MeteredOrigin
@@ -50,6 +53,8 @@ CLIENTS = {
 }
 """What can open a scheme, the preferred one first; ``fsspec`` for all others."""
 
+_BUCKET = re.compile(r"[\w.$-]*", re.ASCII)
+"""It becomes part of a host's name: with a ``?`` or ``:`` in it, that would be another host's."""
 _PROBED_FILES_MAX = 1000
 """So many files without two bytes in a row are believed to be all there is."""
 
@@ -62,6 +67,34 @@ def check_spec(spec: OriginSpec) -> None:
     """
     url = split_url(spec.url)
     check_options(url.scheme, spec.options)
+    if url.scheme in ("s3", "gs", "az") and not _BUCKET.fullmatch(url.host):
+        raise ConfigError(
+            f"not the name of a bucket: {printable(url.host)!r}",
+            hint="letters, digits, dots, - and _",
+        )
+
+
+def unconfined(spec: OriginSpec) -> tuple[OriginSpec, Confinement | None]:
+    """Return an origin as it was declared, and what may be contacted for it, if that is not everything."""
+    if CONFINED not in spec.options:
+        return spec, None
+    options = dict(spec.options)
+    confinement = Confinement.parse(options.pop(CONFINED))
+    return replace(spec, options=options), confinement
+
+
+def addresses_of(
+    spec: OriginSpec, config: OriginConfig, confinement: Confinement | None
+) -> Addresses:
+    """Return whom we may connect to for an origin.
+
+    A host that the platform itself names, such as an endpoint in the environment, is not confined.
+    """
+    addresses = Addresses(HostRules(config.allowed_hosts, config.allow_private))
+    is_named_here = split_url(spec.url).scheme in ("http", "https") or any(
+        name.endswith(("url", "endpoint")) for name in spec.options
+    )
+    return addresses.confined(confinement) if is_named_here else addresses
 
 
 def open_origin(
@@ -88,14 +121,19 @@ def open_origin(
         ConfigError: The URL, an option or a glob cannot be used.
         OriginError: The origin may not be contacted, or does not answer the probe.
     """
+    spec, confinement = unconfined(spec)
     check_spec(spec)
     globs = Globs(include, exclude)
-    opened = _open_client(spec, config, runtime, client)
+    opened = _open_client(spec, config, runtime, client, confinement)
     return MeteredOrigin(LimitedOrigin(FilteredOrigin(opened, globs), config, runtime))
 
 
 def _open_client(
-    spec: OriginSpec, config: OriginConfig, runtime: Runtime, client: str | None
+    spec: OriginSpec,
+    config: OriginConfig,
+    runtime: Runtime,
+    client: str | None,
+    confinement: Confinement | None,
 ) -> Origin:
     scheme = split_url(spec.url).scheme
     known = CLIENTS.get(scheme, ("fsspec",))
@@ -103,14 +141,14 @@ def _open_client(
         raise ConfigError(
             f"{printable(client)} does not open {scheme}://", hint="use " + " or ".join(known)
         )
-    addresses = Addresses(HostRules(config.allowed_hosts, config.allow_private))
+    addresses = addresses_of(spec, config, confinement)
     credentials = find_credentials(spec.options, os.environ)
     if scheme == "file":
         from cachefs.origins.local import LocalOrigin
 
         return LocalOrigin(spec, config.file_roots)
     if scheme in ("http", "https"):
-        return _open_http(spec, config, runtime, addresses, credentials)
+        return _open_http(spec, config, runtime, addresses, credentials, confinement=confinement)
     if scheme == "hf":
         from cachefs.origins.hub import HubOrigin
 
@@ -128,6 +166,8 @@ def _open_http(
     runtime: Runtime,
     addresses: Addresses,
     credentials: Credentials,
+    *,
+    confinement: Confinement | None,
 ) -> Origin:
     from cachefs.origins.exchange import Exchange
     from cachefs.origins.http import HttpOrigin
@@ -136,7 +176,10 @@ def _open_http(
     addresses.check(url.host, url.port or (443 if url.scheme == "https" else 80))
     token = bearer_token(credentials)
     bearer = token.reveal() if token is not None else ""
-    return HttpOrigin(spec, Exchange(config, runtime, addresses=addresses, bearer=bearer))
+    exchange = Exchange(
+        config, runtime, addresses=addresses, bearer=bearer, confinement=confinement
+    )
+    return HttpOrigin(spec, exchange)
 
 
 def _open_bucket(
@@ -149,6 +192,8 @@ def _open_bucket(
     client: str | None,
 ) -> Origin:
     is_s3 = split_url(spec.url).scheme == "s3"
+    if not is_s3 and _sends_token():
+        check_plain(spec.options)
 
     def direct(reason: str) -> Origin:
         from cachefs.origins.direct import open_direct
@@ -179,6 +224,12 @@ def _open_bucket(
             "our own reader, the fastest without TLS, and the server passed its probe",
         )
     return _probed(fastest, fallback)
+
+
+def _sends_token() -> bool:
+    """Return whether the clients of gs and az send a token; with a key of theirs, az signs instead."""
+    keys = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY")
+    return "AZURE_STORAGE_TOKEN" in os.environ or not any(key in os.environ for key in keys)
 
 
 def _is_plain(spec: OriginSpec, addresses: Addresses, credentials: Credentials) -> bool:

@@ -12,6 +12,7 @@ from cachefs.core.datasets import OriginSpec
 from cachefs.core.globs import Globs
 from cachefs.core.manifest import FileEntry, name_file_version
 from cachefs.core.names import DatasetName, printable
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.core.urls import split_url
 from cachefs.dataflow.copying.asking import REQUEST_BYTES_MIN
 from cachefs.dataflow.copying.datasets import DataPlane, DatasetOrigin
@@ -113,14 +114,23 @@ class Opened:
 class Sites:
     """Opens ends. Shared by the steps of a process."""
 
-    def __init__(self, cache: Cache, config: OriginConfig, plane: DataPlane) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        config: OriginConfig,
+        plane: DataPlane,
+        *,
+        tenants: Tenants = EVERYBODY,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             cache: Whose datasets.
             config: Limits on origins, and what may be contacted.
             plane: How datasets are read.
+            tenants: Says what may be contacted for whom.
         """
+        self._tenants = tenants
         self.cache = cache
         self.config = config
         self._plane = plane
@@ -156,12 +166,12 @@ class Sites:
     def destination(self, place: Place, wanted: Wanted) -> Iterator[tuple[Destination, "Reading"]]:
         """Open what writes to the destination, and what reads there."""
         check_destination(wanted.to)
+        self._tenants.check_destination(place.namespace, wanted.to)
+        to = self._tenants.confined(place.namespace, wanted.to)
         with ExitStack() as owned:
-            destination = open_destination(wanted.to, self.config)
+            destination = open_destination(to, self.config)
             owned.callback(destination.close)
-            there = Reading(
-                lambda: open_origin(wanted.to, self.config, place.runtime), place.runtime
-            )
+            there = Reading(lambda: open_origin(to, self.config, place.runtime), place.runtime)
             owned.callback(there.close)
             yield destination, there
 
@@ -176,6 +186,8 @@ class Sites:
                 yield Source(origin, origin.spent, part_bytes, part_bytes, charged)
             return
         spec = replace(source, url=place.pinned) if place.pinned else source
+        self._tenants.check_origin(place.namespace, spec)
+        spec = self._tenants.confined(place.namespace, spec)
         opened = open_origin(
             spec, self.config, place.runtime, include=wanted.include, exclude=wanted.exclude
         )

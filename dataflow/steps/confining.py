@@ -82,8 +82,10 @@ class ConfinedStep(StepKind):
         wanted = kinds.check(self._kind, arguments)
         for dataset in _datasets(wanted):
             self._tenants.check_dataset(context.namespace, name_of(context, dataset))
-        for origin in _origins(wanted):
+        for origin in _sources(wanted):
             self._tenants.check_origin(context.namespace, origin)
+        for origin in _destinations(wanted):
+            self._tenants.check_destination(context.namespace, origin)
         fault = self._fault(context, wanted)
         if fault:
             raise NotAllowedError(fault, subject=context.namespace)
@@ -133,19 +135,25 @@ def _datasets(wanted: object) -> Iterator[DatasetRef]:
             yield from _datasets(getattr(wanted, one.name))
 
 
-def _origins(wanted: object) -> Iterator[OriginSpec]:
-    """Yield all places that arguments name which the coordinator would speak with."""
+def _sources(wanted: object) -> Iterator[OriginSpec]:
+    """Yield all places that arguments name which the coordinator would speak with, but not write to."""
     match wanted:
-        case Migrate():
-            if wanted.from_.dataset is None:
-                yield spec_of(wanted, "from")
-            if wanted.to.dataset is None:
-                yield spec_of(wanted, "to")
-        case Backup():
-            yield Wanted.of_backup(wanted).to
+        case Migrate() if wanted.from_.dataset is None:
+            yield spec_of(wanted, "from")
         case Notify() if not wanted.url.startswith(_OF_THE_MACHINE):
             # From where the coordinator is, more can be reached than from where the namespace's pods are.
             yield OriginSpec(wanted.url)
+        case _:
+            pass
+
+
+def _destinations(wanted: object) -> Iterator[OriginSpec]:
+    """Yield all places that the coordinator would write to."""
+    match wanted:
+        case Migrate() if wanted.to.dataset is None:
+            yield spec_of(wanted, "to")
+        case Backup():
+            yield Wanted.of_backup(wanted).to
         case _:
             pass
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from cachefs.core.names import printable
+from cachefs.core.tenants import EVERYBODY, Tenants
 from cachefs.dataflow.ports import Observed, StepContext, StepKind
 from cachefs.dataflow.spec import kinds
 from cachefs.dataflow.spec.arguments import Notify
@@ -31,7 +32,12 @@ class NotifyStep(StepKind):
     """Done when the other side has answered 2xx."""
 
     def __init__(
-        self, addresses: Addresses, environment: Mapping[str, str], summarise: Summarise
+        self,
+        addresses: Addresses,
+        environment: Mapping[str, str],
+        summarise: Summarise,
+        *,
+        tenants: Tenants = EVERYBODY,
     ) -> None:
         """Send to hosts that may be contacted.
 
@@ -39,7 +45,9 @@ class NotifyStep(StepKind):
             addresses: Which these are.
             environment: Where ``env:NAME`` is looked up.
             summarise: The body of those that have none.
+            tenants: Says what may be contacted for whom.
         """
+        self._tenants = tenants
         self._addresses = addresses
         self._environment = environment
         self._summarise = summarise
@@ -95,7 +103,8 @@ class NotifyStep(StepKind):
         port = parts.port or (443 if parts.scheme == "https" else 80)
         patience = min(_ANSWER_SECONDS, context.deadline - context.runtime.monotonic())
         connection = http.client.HTTPConnection(host, port, timeout=patience)
-        connection.sock = self._addresses.connect(host, port, max(0.1, patience))
+        addresses = self._addresses.confined(self._tenants.confinement(context.namespace))
+        connection.sock = addresses.connect(host, port, max(0.1, patience))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             if parts.scheme == "https":

@@ -67,7 +67,9 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
             "steps": {one.id: one.state for one in status.steps},
         }
 
-    sites = Sites(parts.cache, origin, parts.plane)
+    named = parts.config.tenants
+    tenants = Tenants(named.trusted, named.sources, named.destinations)
+    sites = Sites(parts.cache, origin, parts.plane, tenants=tenants)
     found: dict[Kind, StepKind] = {
         "migrate": MigrateStep(parts.cache, sites),
         "backup": BackupStep(sites),
@@ -77,14 +79,13 @@ def open_kinds(parts: Parts) -> dict[str, StepKind]:
         "wait": WaitStep(parts.cache),
         "publish": PublishStep(parts.cache),
         "evict": EvictStep(parts.cache),
-        "notify": NotifyStep(addresses, parts.environment, summarise),
+        "notify": NotifyStep(addresses, parts.environment, summarise, tenants=tenants),
         "process": ProcessStep(parts.programs),
         "rollout": RolloutStep(
             LocalTargets(parts.places, parts.cluster), parts.programs, parts.hints
         ),
         "flow": FlowStep(parts.service, parts.registered),
     }
-    tenants = Tenants(parts.config.tenants.trusted, parts.config.tenants.sources)
     return {
         kind: ConfinedStep(
             kind,

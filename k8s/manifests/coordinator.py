@@ -72,6 +72,8 @@ def _deployment(wanted: Installation, config: Document, *, shared: bool) -> Docu
     )
     if not wanted.plain:
         environment.append({"name": "CACHEFS_SOURCES", "value": wanted.sources})
+        if wanted.destinations:
+            environment.append({"name": "CACHEFS_DESTINATIONS", "value": wanted.destinations})
         if wanted.trusted is not None:
             environment.append({"name": "CACHEFS_TRUSTED", "value": wanted.trusted})
     if shared:

@@ -14,6 +14,7 @@ from cachefs.config.schema import ClusterConfig, CoordinatorConfig
 from cachefs.config.secrets import Secret
 from cachefs.coordinator.duties import Duty, Surroundings
 from cachefs.coordinator.process import run
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.copying.carrying import sizes
 from cachefs.dataflow.copying.datasets import DataPlane
 from cachefs.dataflow.copying.ends import Place, Sites
@@ -75,10 +76,12 @@ def _flows(parts: Surroundings, hints: Hints) -> Duty:
             )
         )
 
+    named = parts.config.tenants
+    tenants = Tenants(named.trusted, named.sources, named.destinations)
+
     def measure(namespace: str, given: Migrate | Backup) -> CopySizes:
-        return sizes(
-            Sites(cache, parts.config.origin, plane), Place(parts.runtime, namespace), given
-        )
+        sites = Sites(cache, parts.config.origin, plane, tenants=tenants)
+        return sizes(sites, Place(parts.runtime, namespace), given)
 
     planner = CachePlanner(cache, parts.config.flows.planning, measure)
     logs = places if isinstance(programs, RoomPrograms) else programs

@@ -14,12 +14,11 @@ import os
 from cachefs.config.schema import OriginConfig
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import printable
-from cachefs.core.urls import HostRules, split_url
+from cachefs.core.urls import split_url
 from cachefs.errors import ConfigError
-from cachefs.origins.addresses import Addresses
 from cachefs.origins.credentials import find_credentials
 from cachefs.origins.destinations.writing import Destination
-from cachefs.origins.opening import check_spec
+from cachefs.origins.opening import addresses_of, check_spec, unconfined
 
 _READ_ONLY = {
     "hf": "the Hub takes commits: push to it with its own client",
@@ -56,9 +55,10 @@ def open_destination(spec: OriginSpec, config: OriginConfig) -> Destination:
         ConfigError: Nothing can be written there, or an option cannot be used.
         OriginDeniedError: It may not be contacted.
     """
+    spec, confinement = unconfined(spec)
     check_destination(spec)
     scheme = split_url(spec.url).scheme
-    addresses = Addresses(HostRules(config.allowed_hosts, config.allow_private))
+    addresses = addresses_of(spec, config, confinement)
     if scheme == "file":
         from cachefs.origins.destinations.folder import FolderDestination
 

@@ -9,6 +9,7 @@ from cachefs.coordinator.declaring import SHARED_REPLICAS_MAX, DatasetChange
 from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import DatasetName
 from cachefs.core.pools import PoolChange
+from cachefs.core.urls import CONFINED
 from cachefs.errors import NotAllowedError
 from tests.integration.coordinator.conftest import Kit, declared
 
@@ -29,6 +30,21 @@ def test_an_origin_that_is_not_for_a_namespace_is_never_opened(small_kit: Kit):
             DatasetName("team", "d"), OriginSpec("s3://others/d"), label="v2"
         )
     assert small_kit.listings == 1
+
+
+def test_workers_are_told_what_a_namespace_may_reach(small_kit: Kit):
+    tenants = TenantsConfig(trusted=("ops",), sources=("team=s3://team/*",))
+    small_kit.config = replace(small_kit.config, tenants=tenants)
+    coordinator = small_kit.coordinator()
+    for name in ("team/d", "ops/d"):
+        small_kit.origin("s3://team/d", {"x.bin": b"x"})
+        coordinator.catalogue.add(declared(name=name, url="s3://team/d"), {})
+    options = {
+        name: coordinator.catalogue.resolve(DatasetName.parse(name), None).version.origin.options
+        for name in ("team/d", "ops/d")
+    }
+    assert options["team/d"] == {CONFINED: "s3://team/*"}
+    assert options["ops/d"] == {}
 
 
 @pytest.fixture
@@ -73,3 +89,21 @@ def test_a_pool_of_its_own_is_a_namespaces_to_fill(strict):
     assert dataset.replicas == 3
     with pytest.raises(NotAllowedError):
         coordinator.catalogue.change(dataset.name, DatasetChange(pool="default"))
+
+
+def test_a_version_from_elsewhere_is_gone_back_to_by_a_namespace_that_is_not_trusted(
+    small_kit: Kit,
+):
+    tenants = TenantsConfig(trusted=("ops",), sources=("team=s3://team/*",))
+    small_kit.config = replace(small_kit.config, tenants=tenants)
+    coordinator = small_kit.coordinator()
+    small_kit.origin("s3://team/d", {"x.bin": b"x"})
+    coordinator.catalogue.add(declared(name="team/d", url="s3://team/d"), {})
+    small_kit.origin("s3://team/e", {"x.bin": b"y"})
+    name = DatasetName("team", "d")
+    version = coordinator.catalogue.publish(name, OriginSpec("s3://team/e"), label="").id
+    changed = coordinator.catalogue.change(name, DatasetChange(current=version))
+    assert changed.origin == OriginSpec("s3://team/e")
+    coordinator.catalogue.publish(
+        name, coordinator.catalogue.resolve(name, version).version.origin, "v2"
+    )

@@ -206,11 +206,13 @@ def test_a_coordinator_trusts_its_own_namespace_and_those_that_were_named(tmp_pa
     root = pods.root("coordinator", "c", {})
     told = {"POD_IP": "127.0.0.1", "POD_NAMESPACE": "cachefs"}
     told |= {"CACHEFS_SOURCES": "*=hf://*,ml=s3://ml-*", "CACHEFS_TRUSTED": "ops-*"}
+    told["CACHEFS_DESTINATIONS"] = "ml=s3://ml-*"
     prepare("coordinator", told, root)
     written = json.loads((root / "run/cachefs/coordinator.json").read_text())["coordinator"]
     assert written["tenants"] == {
         "trusted": ["cachefs", "ops-*"],
         "sources": ["*=hf://*", "ml=s3://ml-*"],
+        "destinations": ["ml=s3://ml-*"],
     }
     assert written["origin"]["file_roots"] == []
 

@@ -9,7 +9,9 @@ from cachefs.errors import NotAllowedError
 from cachefs.testing.memory.cache import MemoryCache
 from tests.unit.dataflow.steps.contexts import Steps
 
-TENANTS = Tenants(("cachefs",), ("team=s3://team-*", "*=https://hooks.example.org/*"))
+TENANTS = Tenants(
+    ("cachefs",), ("team=s3://team-*", "*=https://hooks.example.org/*"), ("team=s3://team-b/*",)
+)
 DONE = Observed(done=True)
 
 
@@ -56,6 +58,8 @@ DENIED = [
     ("migrate", {"from": "dataset:others/llama", "to": "s3://team-b/y"}),
     ("migrate", {"from": "s3://others/x", "to": "s3://team-b/y"}),
     ("migrate", {"from": "s3://team-a/x", "to": "file:///etc"}),
+    ("migrate", {"from": "s3://team-a/x", "to": "s3://team-c/y"}),
+    ("backup", {"dataset": "llama", "to": "s3://team-c/y"}),
     (
         "migrate",
         {"from": "s3://team-a/x", "to": "s3://team-b/y", "credentials": {"from": "env:OTHERS"}},

@@ -23,7 +23,11 @@ FULL = {
     "imagePullSecret": "pull",
     "nodeNamespace": "models-node",
     "originsSecret": "buckets",
-    "tenants": {"trusted": "ops-*,ml", "sources": "team-a=s3://team-a-*,*=hf://*"},
+    "tenants": {
+        "trusted": "ops-*,ml",
+        "sources": "team-a=s3://team-a-*,*=hf://*",
+        "destinations": "team-a=s3://team-a-backups/*",
+    },
     "coordinator": {"storeSecret": "store"},
     "pool": {
         "workers": 1_000_000,

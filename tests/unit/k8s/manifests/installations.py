@@ -40,6 +40,7 @@ FULL = Installation(
     observing=True,
     trusted="ops-*,ml",
     sources="team-a=s3://team-a-*,*=hf://*",
+    destinations="team-a=s3://team-a-backups/*",
 )
 BARE = Installation(image="example/cachefs:1", csi=False, webhook=False, programs=False)
 EVERY = {
