@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from cachefs.errors import CacheFSError, ConfigError
+from cachefs.errors import CacheFSError, ConfigError, NotAllowedError
 from cachefs.k8s.cluster import Cluster
 from cachefs.k8s.crds.flows import FlowSpec, parse
 from cachefs.k8s.names import FLOWS
@@ -57,7 +57,10 @@ class FlowKeeper:
         )
         try:
             self._carry_out(flows.reconcile(document, spec, seen))
-        except ConfigError as error:  # what triggers say is only seen when they are registered
+        except (
+            ConfigError,
+            NotAllowedError,
+        ) as error:  # what triggers say is only seen when they are registered
             seen = replace(seen, problem=error)
             self._carry_out(flows.reconcile(document, spec, seen))
         if problem is not None and not isinstance(problem, ConfigError):

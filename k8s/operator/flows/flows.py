@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cachefs.errors import CacheFSError, ConfigError
+from cachefs.errors import CacheFSError, ConfigError, NotAllowedError
 from cachefs.k8s.crds.flows import FlowSpec
 from cachefs.k8s.operator.actions import Action, Ask, Document
 from cachefs.k8s.operator.standing import (
@@ -107,6 +107,9 @@ def _valid(document: Document, problem: CacheFSError | None) -> Condition:
     if isinstance(problem, ConfigError):
         return Condition("Valid", "False", "Invalid", first_of(problems_of(problem)))
     before = found_condition(document, "Valid")
+    if isinstance(problem, NotAllowedError):
+        # Whoever runs the cluster may allow it: it is asked again without a change of the object.
+        return Condition("Valid", "Unknown", "NotAllowed", words_of(problem))
     if problem is not None:
         return Condition("Valid", "Unknown", "NotChecked", words_of(problem))
     if before.get("status") == "False" and not needs_check(document):

@@ -8,6 +8,7 @@ from cachefs.errors import (
     ConfigError,
     ConflictError,
     CoordinatorUnavailableError,
+    NotAllowedError,
     NotKnownError,
 )
 from cachefs.k8s.crds.flows import parse
@@ -121,6 +122,14 @@ def test_a_coordinator_that_is_away_says_nothing_of_a_flow():
     actions = compared(document, problem=CoordinatorUnavailableError("away"))
     assert states(status_after(document, actions))["Valid"] == ("Unknown", "NotChecked")
     assert flows.needs_check({**document, "status": status_after(document, actions)})
+
+
+def test_a_flow_that_its_namespace_may_not_have_says_so_and_is_asked_about_again():
+    document = a_flow()
+    status = status_after(document, compared(document, problem=NotAllowedError("of their own")))
+    assert states(status)["Valid"] == ("Unknown", "NotAllowed")
+    assert status["problems"] == ["of their own"]
+    assert flows.needs_check({**document, "status": status})
 
 
 # ---- runs ---------------------------------------------------------------------------------------
