@@ -57,10 +57,8 @@ class FlowKeeper:
         )
         try:
             self._carry_out(flows.reconcile(document, spec, seen))
-        except (
-            ConfigError,
-            NotAllowedError,
-        ) as error:  # what triggers say is only seen when they are registered
+        except (ConfigError, NotAllowedError) as error:
+            # What triggers say is only seen when they are registered.
             seen = replace(seen, problem=error)
             self._carry_out(flows.reconcile(document, spec, seen))
         if problem is not None and not isinstance(problem, ConfigError):
