@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cachefs.core.tenants import Tenants
 from cachefs.core.urls import HostRules
 from cachefs.dataflow.steps.notifying import NotifyStep
 from cachefs.errors import ConfigError, FlowError, OriginDeniedError, OriginUnavailableError
@@ -137,3 +138,16 @@ def test_hosts_that_may_not_be_contacted_are_not(hook):
     with pytest.raises(OriginDeniedError):
         carry_out(kind(private=False), Steps().attempt(), {"url": hook.url})
     assert hook.came == []
+
+
+def test_a_namespace_that_is_not_trusted_reaches_only_private_hosts_that_a_source_names(hook):
+    def of(source):
+        addresses = Addresses(HostRules())
+        tenants = Tenants((), [f"*={source}"])
+        return NotifyStep(addresses, {}, lambda run: {"run": run}, tenants=tenants)
+
+    with pytest.raises(OriginDeniedError, match="private"):
+        carry_out(of("http://*"), Steps().attempt(), {"url": hook.url})
+    assert not hook.came
+    carry_out(of(f"{hook.url.partition('/hooks')[0]}/*"), Steps().attempt(), {"url": hook.url})
+    assert len(hook.came) == 1

@@ -56,7 +56,7 @@ def test_what_a_source_lists_is_allowed(url, options):
         ("hf://org/model", {"endpoint_url": "https://evil.org"}),
         ("hf://org/model", {"endpoint_url": "https://a.open.org"}),
         ("hf://org/model", {"endpoint_url": "https://a.open.org", "anon": "false"}),
-        ("az://team-a/model", {"endpoint_url": "https://a.open.org"}),
+        ("s3://team-a-models/x", {"endpoint_url": "https://a.open.org"}),
         ("hf://org/model", {"endpoint_url": "https://mirror.example.org.evil.org"}),
         ("hf://org/model", {"credentials": "file:/run/cachefs/token"}),
         ("hf://org/model", {"credentials": "env:TEAM_B"}),

@@ -4,12 +4,15 @@ import pytest
 
 from cachefs.config.schema import ClusterConfig, OriginConfig
 from cachefs.config.secrets import Secret
+from cachefs.core.datasets import OriginSpec
 from cachefs.core.names import DatasetName
+from cachefs.core.tenants import Tenants
 from cachefs.dataflow.copying.datasets import DataPlane
-from cachefs.dataflow.copying.ends import Sites
+from cachefs.dataflow.copying.ends import Place, Sites, Wanted
 from cachefs.dataflow.steps.migrating import MigrateStep
-from cachefs.errors import NotKnownError
+from cachefs.errors import NotAllowedError, NotKnownError
 from cachefs.testing.memory.cache import MemoryCache
+from cachefs.transport.runtime import ThreadRuntime
 from tests.unit.dataflow.steps.contexts import Steps
 
 URL = "s3://models/llama"
@@ -103,3 +106,15 @@ def test_undone_its_files_are_dropped_from_the_workers(cache, step, filled):
     assert cache.residency(NAME, "v2", []).bytes_resident == 1010
     step.compensate(steps.attempt(undo=True), ARGUMENTS, {"delete": True})
     assert cache.residency(NAME, "v2", []).bytes_resident == 0
+
+
+def test_neither_end_of_a_copy_is_opened_that_is_not_for_the_namespace(cache):
+    plane = DataPlane(cache, ClusterConfig(), Secret("token"))
+    tenants = Tenants((), ["team=s3://team/*"], ["team=s3://team-backups/*"])
+    sites = Sites(cache, OriginConfig(), plane, tenants=tenants)
+    place = Place(ThreadRuntime(), "team")
+    wanted = Wanted(source=OriginSpec("s3://others/x"), to=OriginSpec("s3://team/x"))
+    with pytest.raises(NotAllowedError, match="source"), sites.source(place, wanted, streams=1):
+        pass
+    with pytest.raises(NotAllowedError, match="destination"), sites.destination(place, wanted):
+        pass
