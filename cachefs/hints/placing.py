@@ -91,7 +91,7 @@ class Placer:
         if placed.gang is not None or decided.asked.question.gang is not None:
             return self._keep(decided, placed, reservations, asker)
         held = reservations.of(asker.job, now=decided.now)
-        if held is not None and not held.claimed:
+        if held is not None and not held.claimed and held.wanted == asker.wanted:
             again = self._keep_again(decided, held, reservations, asker)
             if again is not None:
                 return again

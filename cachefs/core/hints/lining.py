@@ -191,6 +191,8 @@ def _kept(
             continue
         names = {place.node for place in held.places}
         is_another = at in matched and matched[at].name not in names
+        # What it holds would be too little, or too much.
+        is_another |= held.wanted != job.asker.wanted
         if is_another or (at not in matched and names & given):
             reservations.give_up(job.asker.job)
     promises = []

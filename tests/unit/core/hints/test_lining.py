@@ -33,11 +33,11 @@ class Line:
         self.made += 1
         return f"r{self.made}"
 
-    def ask(self, ready, *, now=0.0, keeps=True):
+    def ask(self, ready, *, now=0.0, keeps=True, wanted=ONE):
         seconds = np.array([max(each - now, 0.0) for each in self.free_in])
         jobs = [
             InLine(
-                asker=Asker(job=name, wanted=ONE),
+                asker=Asker(job=name, wanted=wanted),
                 ready=np.maximum(seconds, 0) + np.array(row),
                 extra=np.zeros(len(row)),
                 runs_seconds=100.0,
@@ -65,6 +65,16 @@ def test_who_waits_for_a_place_keeps_it_until_a_better_one_is_found():
     assert first == again == {"a": (1, False, "r1")}
     assert moved == {"a": (2, True, "r2")}
     assert [each.token for each in line.reservations.held(now=2.0)] == ["r2"]
+
+
+def test_who_wants_something_else_than_before_gives_up_what_it_holds():
+    line = Line([0.0])
+    assert line.ask({"a": [1.0]}) == {"a": (0, True, "r1")}
+
+    less = WantedGpu(fraction=0.5)
+
+    assert line.ask({"a": [1.0]}, wanted=less) == {"a": (0, True, "r2")}
+    assert [each.wanted for each in line.reservations.held(now=0.0)] == [less]
 
 
 def test_a_place_that_another_gets_is_given_up():

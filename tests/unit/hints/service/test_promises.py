@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cachefs.core.hints.asking import Gang, WantedGpu
@@ -52,6 +52,7 @@ def take(site, step):
 
 @settings(max_examples=25, deadline=None)
 @given(steps)
+@example([("ask", 0, 1, None), ("ask", 0, 2, None), ("ask", 1, 2, None), ("ask", 2, 1, None)])
 def test_no_accelerator_is_promised_twice(found):
     site = Site()
     for name in NODES:
