@@ -36,5 +36,7 @@ def test_what_is_rendered_is_applied_definitions_first(tmp_path):
         kubectl("apply", "--server-side", "-f", "-", given=rendered("objects"))
         assert "default" in kubectl("get", "cpool", "-n", "cachefs")
         planned = site.run(*INSTALL, "--dry-run").splitlines()
-        assert [line for line in planned if "Secret" not in line] == []
-        assert len(planned) == 2, "what is left to make is the token, in both namespaces"
+        assert [line for line in planned if "Secret" not in line] == [
+            "make ConfigMap cachefs/cachefs-installation"
+        ]
+        assert len(planned) == 3, "the token in both namespaces, and what `install` remembers"
