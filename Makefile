@@ -14,7 +14,7 @@ demo: $(GROUP)demo
 
 test: $(GROUP)test
 	@.ci/debian postgresql nginx-light fuse3 fio git rsync sqlite3 slurmctld slurmd slurm-client munge prometheus || echo "going on without them: their tests are skipped" >&2
-	@$(BIN)/python -m pytest -n 3 --dist worksteal tests
+	@$(BIN)/python -m pytest -n 4 --dist worksteal tests
 
 test-frameworks: $(FRAMEWORKS)/.group-frameworks  # what `make test` skips for want of torch, Ray, …
 	@$(FRAMEWORKS)/bin/python -m pytest -n 2 -m frameworks tests
