@@ -14,7 +14,7 @@ WANTED = {
     "image": "trainer:1",
     "variables": {"BATCH": "16", "COST": "$(5)"},
     "secrets": {"HF_TOKEN": "secret:hub/token"},
-    "workdir": "/work",
+    "workdir": "/job",
     "mounts": [
         {"dataset": "team/llama", "version": "v2", "path": "/llama"},
         {"dataset": "other/tokens", "version": "", "path": "/tokens"},
@@ -124,7 +124,7 @@ def test_what_the_flow_wrote_reaches_the_program_as_it_was_written():
     assert container["command"] == ["train", "--home=$$(HOME)", "$$$$(HF_TOKEN)", "x"]
     assert variables["COST"]["value"] == "$$(5)"
     assert variables["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
-    assert container["workingDir"] == "/work"
+    assert container["workingDir"] == "/job"
     assert container["resources"] == {
         "requests": {"cpu": "1500m", "memory": "1024"},
         "limits": {"memory": "1024", "nvidia.com/gpu": "2"},
