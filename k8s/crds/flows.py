@@ -34,11 +34,6 @@ class FlowSpec:
         """Return the flow's document, as `cachefs flow submit` takes it."""
         return flow_document(self.name, self.namespace, self.spec, self.labels)
 
-    @property
-    def has_triggers(self) -> bool:
-        """Whether anything but a FlowRun starts it."""
-        return bool(self.spec.get("triggers"))
-
 
 def flow_document(
     name: str, namespace: str, spec: Document, labels: dict[str, str] | None = None

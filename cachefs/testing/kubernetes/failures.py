@@ -129,12 +129,6 @@ def expired(message: str) -> Refusal:
     return Refusal(410, "Expired", message)
 
 
-def method_not_allowed() -> Refusal:
-    """The resource has no such verb."""
-    message = "the server does not allow this method on the requested resource"
-    return Refusal(405, "MethodNotAllowed", message)
-
-
 def unsupported_media_type(sent: str, taken: Sequence[str]) -> Refusal:
     """A body in a format that is not read."""
     message = (
@@ -142,11 +136,6 @@ def unsupported_media_type(sent: str, taken: Sequence[str]) -> Refusal:
         f"{', '.join(taken)} (got {sent!r})"
     )
     return Refusal(415, "UnsupportedMediaType", message)
-
-
-def too_many_requests(message: str, retry_after_seconds: int) -> Refusal:
-    """Come again later."""
-    return Refusal(429, "TooManyRequests", message, retry_after_seconds=retry_after_seconds)
 
 
 def shown_value(value: Json) -> str:
